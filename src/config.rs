@@ -1,0 +1,213 @@
+//! What an operator can set: built-in defaults < `colloquy.toml` < `COLLOQUY_*` environment < command line.
+//!
+//! [`Settings::load`] reads and checks everything before anything starts. A refused setting is answered with its key,
+//! its value and what to do. `colloquy.example.toml` shows every setting with its default.
+//!
+//! *Architecture Invariant:* no other file reads the environment, except `llm::credentials` for the keys that
+//! `api_key_env` names: a secret never passes through [`Settings`].
+
+mod check;
+mod load;
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+pub use load::Overrides;
+
+/// Everything that can be set, after defaults, file, environment and command line have been laid over each other.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub database: DatabaseSettings,
+    /// Models by the name that agents call them by.
+    pub models: BTreeMap<String, ModelSettings>,
+    pub agents: Vec<AgentSettings>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    pub bind: SocketAddr,
+    /// The name of this installation on the wire (`os_id`).
+    pub id: String,
+    /// Largest request body, in bytes; a larger one is answered with 413.
+    pub max_body_bytes: usize,
+    /// Limit for every request that runs no model.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// How long a stopping server waits for running runs to settle.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_grace: Duration,
+    /// Browser origins that may call the API; `*` allows all.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
+            id: "colloquy".into(),
+            max_body_bytes: 4 * 1024 * 1024,
+            request_timeout: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(30),
+            cors_origins: vec!["*".into()],
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// A PostgreSQL to use; absent, a private one is started in `data_dir`.
+    pub url: Option<String>,
+    /// Where the embedded PostgreSQL keeps its files.
+    pub data_dir: PathBuf,
+    pub max_connections: u32,
+    /// How long to wait at start for a database that is still coming up.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long a request waits for a free connection before it is answered with 503.
+    #[serde(with = "humantime_serde")]
+    pub acquire_timeout: Duration,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            data_dir: PathBuf::from("colloquy-data"),
+            max_connections: 16,
+            connect_timeout: Duration::from_secs(30),
+            acquire_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which API a model is called with.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// OpenAI, and with `base_url` anything that speaks its chat completions API.
+    OpenAi,
+    Anthropic,
+    Gemini,
+    Ollama,
+    /// The built-in rule-based responder: no network, no key.
+    Offline,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    pub provider: Provider,
+    /// The provider's name for the model, for example `gpt-4o-mini`.
+    pub id: String,
+    /// Another endpoint than the provider's own, for example `http://127.0.0.1:9099/v1`.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key; absent, the provider's usual one.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// Limit for one call: the whole answer, or in a stream each wait for the next piece.
+    #[serde(default = "ModelSettings::default_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// How often a call is repeated after 408, 429, 5xx or a failed connection.
+    #[serde(default = "ModelSettings::default_max_retries")]
+    pub max_retries: u32,
+    /// Names of other models, tried in order when this one fails.
+    #[serde(default)]
+    pub fallbacks: Vec<String>,
+    #[serde(default)]
+    pub temperature: Option<f64>,
+    /// Limit for one answer, in tokens.
+    #[serde(default)]
+    pub max_tokens: Option<u32>,
+}
+
+impl ModelSettings {
+    fn default_timeout() -> Duration {
+        Duration::from_secs(120)
+    }
+
+    fn default_max_retries() -> u32 {
+        2
+    }
+
+    /// A model of `provider` with the default limits.
+    pub fn new(provider: Provider, id: impl Into<String>) -> Self {
+        Self {
+            provider,
+            id: id.into(),
+            base_url: None,
+            api_key_env: None,
+            timeout: Self::default_timeout(),
+            max_retries: Self::default_max_retries(),
+            fallbacks: Vec::new(),
+            temperature: None,
+            max_tokens: None,
+        }
+    }
+}
+
+/// One agent. The switches carry the names that Agno users know.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentSettings {
+    /// The path segment in `/agents/{id}`.
+    pub id: String,
+    /// For people; absent, the id.
+    pub name: Option<String>,
+    pub description: Option<String>,
+    /// What the model is told to be and do.
+    pub instructions: Option<String>,
+    /// A name from `[models]`; absent, the only model, or the one that was found at start.
+    pub model: Option<String>,
+    pub add_history_to_context: bool,
+    /// How many finished runs of the session go into the context.
+    pub num_history_runs: u32,
+    pub enable_session_summaries: bool,
+    /// Absent: as `enable_session_summaries`.
+    pub add_session_summary_to_context: Option<bool>,
+    pub update_memory_on_run: bool,
+    /// Absent: as `update_memory_on_run`.
+    pub add_memories_to_context: Option<bool>,
+    /// The state that a new session begins with.
+    pub session_state: serde_json::Map<String, serde_json::Value>,
+    pub add_session_state_to_context: bool,
+    /// Gives the model the tool `update_session_state`.
+    pub enable_agentic_state: bool,
+    /// Gives the model the tool `get_chat_history`.
+    pub read_chat_history: bool,
+    /// How many tool calls one run may make before the model has to answer.
+    pub tool_call_limit: u32,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            name: None,
+            description: None,
+            instructions: None,
+            model: None,
+            add_history_to_context: true,
+            num_history_runs: 3,
+            enable_session_summaries: false,
+            add_session_summary_to_context: None,
+            update_memory_on_run: false,
+            add_memories_to_context: None,
+            session_state: serde_json::Map::new(),
+            add_session_state_to_context: false,
+            enable_agentic_state: false,
+            read_chat_history: false,
+            tool_call_limit: 20,
+        }
+    }
+}

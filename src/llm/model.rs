@@ -1,0 +1,119 @@
+//! What goes to a model and what comes back, independent of any provider.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Which model answers, in the words of the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The provider's name for the model, for example `gpt-4o-mini`.
+    pub id: String,
+    /// `OpenAI`, `Anthropic`, `Google`, `Ollama` or `offline`.
+    pub provider: String,
+}
+
+/// One call of a model. The order of the parts is the order in the prompt, so that a provider's prompt cache sees a
+/// stable prefix.
+#[derive(Clone, Debug, Default)]
+pub struct ModelRequest {
+    pub system: Option<String>,
+    pub messages: Vec<PromptMessage>,
+    pub tools: Vec<ToolSpec>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum PromptMessage {
+    User(String),
+    Assistant { content: Option<String>, tool_calls: Vec<ToolCall> },
+    Tool { call_id: String, name: String, content: String },
+}
+
+/// A tool that the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolSpec {
+    pub name: &'static str,
+    pub description: &'static str,
+    /// JSON Schema of the arguments.
+    pub parameters: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    pub arguments: Value,
+}
+
+/// A model's whole answer to one call.
+#[derive(Clone, Debug)]
+pub struct ModelReply {
+    pub content: Option<String>,
+    pub reasoning: Option<String>,
+    pub tool_calls: Vec<ToolCall>,
+    pub usage: Usage,
+    /// The model that answered: a fallback, when the first choice failed.
+    pub model: ModelInfo,
+    /// The provider's id of the answer, where it gives one.
+    pub response_id: Option<String>,
+    /// From sending the request to the first piece of content; equals `duration` for an answer that came whole.
+    pub time_to_first_token: Duration,
+    pub duration: Duration,
+}
+
+/// Tokens of one call or the sum of several, as the provider counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub total_tokens: i64,
+    #[serde(default)]
+    pub reasoning_tokens: i64,
+    #[serde(default)]
+    pub cache_read_tokens: i64,
+    #[serde(default)]
+    pub cache_write_tokens: i64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.total_tokens += other.total_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+    }
+}
+
+/// Why a model gave no answer. `message` may be shown to a caller: it holds no key and nothing of the prompt.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    pub kind: ErrorKind,
+    pub message: String,
+    /// What the provider asked us to wait, from `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No answer in time.
+    TimedOut,
+    /// 429.
+    RateLimited,
+    /// No connection, 408 or 5xx.
+    Unavailable,
+    /// Another 4xx: a wrong key, an unknown model, a request that the provider refuses.
+    Refused,
+    /// An answer that is not what the API promises, or a stream that was cut.
+    Unreadable,
+}
+
+impl ErrorKind {
+    /// Whether the same call may succeed when it is made again.
+    pub fn is_transient(self) -> bool {
+        !matches!(self, Self::Refused)
+    }
+}
