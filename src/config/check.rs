@@ -1,0 +1,164 @@
+//! Rules over several settings, checked once at start. Every refusal names the key, the value and the remedy.
+
+use std::collections::HashSet;
+
+use anyhow::{bail, ensure};
+
+use super::{AgentSettings, ModelSettings, Settings};
+
+/// The agent that exists when none is declared.
+const DEFAULT_AGENT: &str = "assistant";
+const MAX_HISTORY_RUNS: u32 = 1_000;
+
+impl Settings {
+    pub(super) fn fill_defaults(&mut self) {
+        if self.agents.is_empty() {
+            self.agents.push(AgentSettings {
+                id: DEFAULT_AGENT.into(),
+                name: Some("Assistant".into()),
+                description: Some("A helpful assistant.".into()),
+                ..AgentSettings::default()
+            });
+        }
+    }
+
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.database.max_connections >= 2,
+            "database.max_connections is {}; at least 2 are needed",
+            self.database.max_connections
+        );
+        if let Some(url) = &self.database.url {
+            ensure!(
+                url.starts_with("postgres://") || url.starts_with("postgresql://"),
+                "database.url (or DATABASE_URL) does not begin with postgres://; give it as \
+                 postgres://user:password@host:5432/database, or leave it out to use the embedded PostgreSQL"
+            );
+        }
+        for (name, model) in &self.models {
+            self.check_model(name, model)?;
+        }
+        let mut seen = HashSet::new();
+        for (index, agent) in self.agents.iter().enumerate() {
+            self.check_agent(index, agent)?;
+            ensure!(
+                seen.insert(agent.id.as_str()),
+                "agents[{index}].id \"{}\" is declared twice; give each agent an id of its own",
+                agent.id
+            );
+        }
+        Ok(())
+    }
+
+    fn check_model(&self, name: &str, model: &ModelSettings) -> anyhow::Result<()> {
+        ensure!(
+            !model.id.trim().is_empty(),
+            "models.{name}.id is empty; give the provider's name of the model, for example \"gpt-4o-mini\""
+        );
+        if let Some(url) = &model.base_url {
+            let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            ensure!(
+                is_http,
+                "models.{name}.base_url \"{url}\" is no http(s) URL; give one such as http://127.0.0.1:11434/v1"
+            );
+        }
+        ensure!(!model.timeout.is_zero(), "models.{name}.timeout is zero; give a duration such as \"120s\"");
+        for fallback in &model.fallbacks {
+            ensure!(
+                fallback != name && self.models.contains_key(fallback),
+                "models.{name}.fallbacks names \"{fallback}\"; name another model of [models]: {}",
+                self.model_names()
+            );
+        }
+        Ok(())
+    }
+
+    fn check_agent(&self, index: usize, agent: &AgentSettings) -> anyhow::Result<()> {
+        let is_path_segment = !agent.id.is_empty()
+            && agent.id.len() <= 128
+            && agent.id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        ensure!(
+            is_path_segment,
+            "agents[{index}].id \"{}\" cannot stand in a URL; use 1 to 128 letters, digits, '-', '_' or '.'",
+            agent.id
+        );
+        ensure!(
+            agent.num_history_runs <= MAX_HISTORY_RUNS,
+            "agents[{index}].num_history_runs is {}; use at most {MAX_HISTORY_RUNS}",
+            agent.num_history_runs
+        );
+        match &agent.model {
+            Some(model) if !self.models.contains_key(model) => bail!(
+                "agents[{index}].model \"{model}\" is no model of [models] ({}); declare [models.{model}] or \
+                 name one of these",
+                self.model_names()
+            ),
+            None if self.models.len() > 1 => bail!(
+                "agents[{index}] (\"{}\") names no model and there are several; set agents[{index}].model to one of {}",
+                agent.id,
+                self.model_names()
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn model_names(&self) -> String {
+        if self.models.is_empty() {
+            return "none is declared".into();
+        }
+        self.models.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Provider;
+
+    fn settings(agents: Vec<AgentSettings>) -> Settings {
+        let models = [("fast", "gpt-4o-mini"), ("good", "gpt-4o")]
+            .map(|(name, id)| (name.to_owned(), ModelSettings::new(Provider::OpenAi, id)));
+        Settings { agents, models: models.into(), ..Settings::default() }
+    }
+
+    fn agent(id: &str, model: Option<&str>) -> AgentSettings {
+        AgentSettings { id: id.into(), model: model.map(Into::into), ..AgentSettings::default() }
+    }
+
+    fn refusal(settings: &Settings) -> String {
+        settings.check().expect_err("the settings should be refused").to_string()
+    }
+
+    #[test]
+    fn an_agent_of_an_unknown_model_is_refused() {
+        let message = refusal(&settings(vec![agent("a", Some("quick"))]));
+        assert!(message.contains("agents[0].model \"quick\"") && message.contains("fast, good"), "{message}");
+    }
+
+    #[test]
+    fn an_agent_must_choose_among_several_models() {
+        assert!(refusal(&settings(vec![agent("a", None)])).contains("names no model"));
+    }
+
+    #[test]
+    fn ids_are_unique_and_fit_a_url() {
+        assert!(
+            refusal(&settings(vec![agent("a", Some("fast")), agent("a", Some("fast"))])).contains("declared twice")
+        );
+        assert!(refusal(&settings(vec![agent("a/b", Some("fast"))])).contains("cannot stand in a URL"));
+    }
+
+    #[test]
+    fn a_fallback_must_be_another_model() {
+        let mut settings = settings(vec![agent("a", Some("fast"))]);
+        settings.models.get_mut("fast").unwrap().fallbacks = vec!["fast".into()];
+        assert!(refusal(&settings).contains("models.fast.fallbacks"));
+    }
+
+    #[test]
+    fn the_database_url_is_not_repeated_in_a_refusal() {
+        let mut settings = settings(vec![agent("a", Some("fast"))]);
+        settings.database.url = Some("mysql://root:hunter2@db".into());
+        assert!(!refusal(&settings).contains("hunter2"));
+    }
+}
