@@ -1,1 +1,92 @@
-fn main(){}
+//! The `colloquy` command.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use colloquy::{
+    config::{Overrides, Settings},
+    database::Database,
+    http::router,
+    server, telemetry,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Runs AI agents over HTTP and gives them a memory, on PostgreSQL alone.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Bring the database schema up to date and exit.
+    Migrate,
+    /// Print the `OpenAPI` document and exit.
+    Openapi,
+    /// Ask a running server whether it is alive; exits with 0 or 1.
+    Health {
+        #[arg(long, default_value = "http://127.0.0.1:7777")]
+        url: String,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Options {
+    /// The settings file; without it `colloquy.toml`, if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to serve on.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    bind: Option<SocketAddr>,
+    /// Where the embedded PostgreSQL keeps its data.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("colloquy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let Options { config: file, bind, data_dir } = cli.options;
+    let overrides = Overrides { file, bind, data_dir };
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            telemetry::start();
+            server::serve(Settings::load(overrides)?).await
+        }
+        Command::Migrate => {
+            telemetry::start();
+            let settings = Settings::load(overrides)?;
+            let database = Database::open(&settings.database).await?;
+            let migrated = database.migrate().await;
+            database.close().await;
+            migrated
+        }
+        Command::Openapi => {
+            println!("{}", router::contract().to_pretty_json()?);
+            Ok(())
+        }
+        Command::Health { url } => {
+            let response = reqwest::get(format!("{}/health", url.trim_end_matches('/'))).await?;
+            response.error_for_status()?;
+            Ok(())
+        }
+    }
+}

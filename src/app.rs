@@ -1,0 +1,84 @@
+//! What every room shares. Built once, by `main` and by every test.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agents::Agents,
+    config::Settings,
+    llm::{self, Models},
+};
+
+/// A running Colloquy, without its HTTP server.
+#[derive(Debug)]
+pub struct App {
+    pub settings: Settings,
+    pub db: PgPool,
+    pub models: Models,
+    pub agents: Agents,
+    pub tasks: Tasks,
+    pub started_at: DateTime<Utc>,
+}
+
+impl App {
+    /// Joins settings, models and a migrated database. Finds a model when none is configured.
+    pub async fn build(settings: Settings, db: PgPool) -> anyhow::Result<Arc<Self>> {
+        let http = llm::http_client()?;
+        let declared = match settings.models.is_empty() {
+            false => settings.models.clone(),
+            true => BTreeMap::from([llm::detect(&http).await]),
+        };
+        let default_model = declared.keys().next().cloned().unwrap_or_default();
+        let models = Models::new(&declared, &http)?;
+        let agents = Agents::new(&settings.agents, &models, &default_model)?;
+        for agent in agents.iter() {
+            announce(agent);
+        }
+        Ok(Arc::new(Self { settings, db, models, agents, tasks: Tasks::default(), started_at: Utc::now() }))
+    }
+}
+
+fn announce(agent: &crate::agents::Agent) {
+    let id = &agent.settings.id;
+    tracing::info!(agent = id, model = agent.model_info.id, provider = agent.model_info.provider, "Agent is ready.");
+    if agent.settings.enable_session_summaries || agent.settings.update_memory_on_run {
+        tracing::warn!(
+            agent = id,
+            "enable_session_summaries and update_memory_on_run are accepted but have no effect in this version."
+        );
+    }
+}
+
+/// Work that outlives the request that began it, and that a shutdown waits for.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(work);
+    }
+
+    /// Cancelled when running work has to come to its end.
+    pub fn stop_token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Waits for the work to end by itself for `grace`, then tells it to stop and waits for that.
+    pub async fn shut_down(&self, grace: Duration) {
+        self.tracker.close();
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(running = self.tracker.len(), "Stopping runs that did not end within the shutdown grace.");
+        self.stop.cancel();
+        if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await.is_err() {
+            tracing::error!(running = self.tracker.len(), "Some runs could not be ended properly.");
+        }
+    }
+}

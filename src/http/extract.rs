@@ -1,0 +1,168 @@
+//! axum's extractors with our problems for refusals.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request, rejection::BytesRejection},
+    http::{StatusCode, header, request::Parts},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IntoDeserializer},
+};
+use serde_json::Value;
+use serde_path_to_error::Segment;
+
+use super::problem::Problem;
+use crate::text;
+
+/// A JSON body. Unknown fields are refused by the type; texts with NUL are refused here.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(&request) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body is not JSON; send it with Content-Type: application/json",
+            ));
+        }
+        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|error| too_large(&error))?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let is_absent = request.headers().get(header::CONTENT_TYPE).is_none()
+            && request.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+            && !request.headers().contains_key(header::TRANSFER_ENCODING);
+        if is_absent {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+    }
+}
+
+pub fn is_json(request: &Request) -> bool {
+    media_type(request).is_some_and(|media| media == "application/json" || media.ends_with("+json"))
+}
+
+/// The request's media type in lower case, without parameters.
+pub fn media_type(request: &Request) -> Option<String> {
+    let value = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// A body that could not be read, most often because it is larger than `server.max_body_bytes`.
+pub fn too_large(rejection: &BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The body is larger than this server takes; send less, or raise server.max_body_bytes",
+        ),
+        _ => Problem::unreadable("The body ended before it was complete; send the request again"),
+    }
+}
+
+/// Parses a JSON body: 400 where it is no JSON, 422 with a pointer where a field is refused.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The escape is the only way for a NUL into JSON text, so most bodies are not walked.
+    if bytes.windows(6).any(|window| window == b"\\u0000")
+        && let Ok(value) = serde_json::from_slice::<Value>(bytes)
+        && let Some(pointer) = text::find_nul(&value)
+    {
+        return Err(Problem::invalid(pointer, text::TextError::Nul));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = pointer_of(error.path());
+        let inner = error.into_inner();
+        if inner.is_data() {
+            return refused(pointer, &without_position(&inner));
+        }
+        Problem::unreadable(format!("The body is not valid JSON: {inner}"))
+    })?;
+    deserializer.end().map_err(|error| Problem::unreadable(format!("The body is not valid JSON: {error}")))?;
+    Ok(parsed)
+}
+
+/// serde's sentence about a field, with the field as its subject.
+fn refused(pointer: String, reason: &str) -> Problem {
+    match reason.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        Some(name) => Problem::invalid(format!("{pointer}/{name}"), "is missing; give it"),
+        None if pointer.is_empty() => Problem::invalid("", format!("The body is refused: {reason}")),
+        None => Problem::invalid(pointer, format!("is refused: {reason}")),
+    }
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("/{index}")),
+            Segment::Map { key } => Some(format!("/{}", text::escape_pointer(key))),
+            Segment::Enum { variant } => Some(format!("/{variant}")),
+            Segment::Unknown => None,
+        })
+        .collect()
+}
+
+/// serde's sentence without "at line 1 column 20".
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or(&message).to_owned()
+}
+
+/// Query parameters, repeated ones included. Unknown ones are refused by the type.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum_extra::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum_extra::extract::Query(query)) => Ok(Self(query)),
+            Err(error) => {
+                let text = error.to_string();
+                let reason = text.rsplit("query string: ").next().unwrap_or(&text);
+                Err(match reason.split_once(": ") {
+                    Some((parameter, reason)) => Problem::invalid(parameter, format!("is refused: {reason}")),
+                    None => refused(String::new(), reason),
+                })
+            }
+        }
+    }
+}
+
+/// A query parameter without a value counts as left out: the existing clients send `user_id=`.
+pub fn absent_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    T::deserialize(text.into_deserializer()).map(Some)
+}
+
+/// Path parameters.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(path)) => Ok(Self(path)),
+            // An id that cannot be one names nothing.
+            Err(error) => Err(Problem::not_found(format!("There is nothing at this path: {}", error.body_text()))),
+        }
+    }
+}

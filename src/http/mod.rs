@@ -1,0 +1,17 @@
+//! What all routes share: the list of every path, extractors, problems, paging, and the layers around them.
+//!
+//! Read [`router`] first: it names every route. Handlers live in `routes.rs` of their rooms.
+//!
+//! *Architecture Invariant:* every error leaves as one [`Problem`], and every refusal of axum is turned into one; no
+//! handler builds an error response by itself.
+
+pub mod discovery;
+pub mod extract;
+pub mod layers;
+pub mod paging;
+pub mod problem;
+pub mod router;
+pub mod status;
+
+pub use extract::{Body, Path, Query};
+pub use problem::Problem;

@@ -1,0 +1,237 @@
+//! RFC 9457 problem documents: the one form in which a request fails.
+
+use std::{error::Error as _, time::Duration};
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tower_http::request_id::RequestId;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::database;
+
+/// Why a request failed and what to do about it.
+///
+/// `?` turns a database error into one. Other clients than ours read `detail`, so that is always a sentence.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    errors: Vec<FieldError>,
+    error_type: Option<&'static str>,
+    run_id: Option<Uuid>,
+    retry_after: Option<Duration>,
+    /// For the log only.
+    cause: Option<String>,
+}
+
+/// The document as it is sent, `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument {
+    /// `urn:colloquy:problem:` and the status in words.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:colloquy:problem:not-found")]
+    kind: String,
+    #[schema(example = "Not Found")]
+    title: &'static str,
+    #[schema(example = 404)]
+    status: u16,
+    /// What happened and what to do, for a person.
+    #[schema(example = "Session with id 'x' not found")]
+    detail: String,
+    /// The request's id, as in `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    /// One entry per field that was refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// The kind of a failure behind us, as on the wire: `model_provider_error`, `database_error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_type: Option<&'static str>,
+    /// The run that failed; it is kept and can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<Uuid>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// A JSON pointer into the body, or the name of a parameter.
+    #[schema(example = "/message")]
+    pub pointer: String,
+    #[schema(example = "is missing; give the user's message")]
+    pub detail: String,
+}
+
+impl FieldError {
+    pub fn new(pointer: impl Into<String>, detail: impl ToString) -> Self {
+        Self { pointer: pointer.into(), detail: detail.to_string() }
+    }
+
+    fn sentence(&self) -> String {
+        let field = self.pointer.trim_start_matches('/');
+        format!("{field} {}", self.detail).trim_start().to_owned()
+    }
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            error_type: None,
+            run_id: None,
+            retry_after: None,
+            cause: None,
+        }
+    }
+
+    /// 400: the request cannot be read.
+    pub fn unreadable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 404: not there, or not the caller's.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// 422: one field is refused.
+    pub fn invalid(pointer: impl Into<String>, detail: impl ToString) -> Self {
+        Self::invalid_fields(vec![FieldError::new(pointer, detail)])
+    }
+
+    /// 422: these fields are refused.
+    pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
+        let sentences: Vec<_> = errors.iter().map(FieldError::sentence).collect();
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, sentences.join(". ")) }
+    }
+
+    /// 503: the same request may succeed a little later.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(Duration::from_secs(1))
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    #[must_use]
+    pub fn about_run(mut self, run_id: Uuid) -> Self {
+        self.run_id = Some(run_id);
+        self
+    }
+
+    #[must_use]
+    pub fn of_type(mut self, error_type: &'static str) -> Self {
+        self.error_type = Some(error_type);
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    fn internal(cause: String) -> Self {
+        let detail = "Something went wrong inside the server. Quote the request id (instance) when you report it.";
+        Self { cause: Some(cause), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
+    }
+
+    fn document(&self, instance: Option<String>) -> ProblemDocument {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        ProblemDocument {
+            kind: format!("urn:colloquy:problem:{}", title.to_ascii_lowercase().replace(' ', "-")),
+            title,
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            instance,
+            errors: self.errors.clone(),
+            error_type: self.error_type,
+            run_id: self.run_id,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        if database::is_unavailable(&error) {
+            let detail = "The database is not available right now. Nothing was lost; try again in a moment.";
+            return Self { cause: Some(error.to_string()), ..Self::unavailable(detail) }.of_type("database_error");
+        }
+        let source = error.source().map(ToString::to_string).unwrap_or_default();
+        Self::internal(format!("{error} {source}"))
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<sqlx::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::internal(format!("{error:#}")),
+        }
+    }
+}
+
+/// The document itself is written by [`render`], which knows the request's id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the document of a [`Problem`] and logs a 5xx with its cause, once.
+pub async fn render(request: Request, next: Next) -> Response {
+    let instance = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .map(str::to_owned);
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    if problem.status.is_server_error() {
+        let cause = problem.cause.as_deref().unwrap_or("none");
+        tracing::error!(status = problem.status.as_u16(), cause, run.id = ?problem.run_id, "{}", problem.detail);
+    }
+    let mut rendered = (problem.status, axum::Json(problem.document(instance))).into_response();
+    rendered.headers_mut().extend(response.headers_mut().drain().filter_map(|(name, value)| Some((name?, value))));
+    rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(wait) = problem.retry_after {
+        let seconds = wait.as_secs_f64().ceil().max(1.0);
+        if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.0}")) {
+            rendered.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+    }
+    rendered
+}
+
+/// Turns the violation of a named constraint into the caller's error, at the statement that may violate it.
+pub trait OnConstraint<T> {
+    fn on_constraint(self, name: &str, problem: impl FnOnce() -> Problem) -> Result<T, Problem>;
+}
+
+impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
+    fn on_constraint(self, name: &str, problem: impl FnOnce() -> Problem) -> Result<T, Problem> {
+        self.map_err(|error| match error.as_database_error().and_then(|error| error.constraint()) {
+            Some(violated) if violated == name => problem(),
+            _ => error.into(),
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Every route, in one list.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use utoipa::{OpenApi, openapi::OpenApi as Document};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{discovery, layers, status};
+use crate::{agents, app::App, runs, sessions};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Colloquy",
+        description = "Runs AI agents over HTTP and gives them a memory, on PostgreSQL alone.\n\n\
+            Errors are RFC 9457 problem documents whose `detail` says what to do. \
+            The wire is that of AgentOS: its clients work unmodified.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "Runs", description = "Talk to an agent."),
+        (name = "Sessions", description = "Conversations, and what is known about them."),
+        (name = "Agents", description = "Who answers."),
+        (name = "Service", description = "What this installation is and how it does."),
+    )
+)]
+struct Contract;
+
+/// Routes that answer at once. The paths stand at the handlers; the name of a handler is its operation id.
+fn quick_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Contract::openapi())
+        // /agents
+        .routes(routes!(agents::routes::list_agents))
+        .routes(routes!(agents::routes::get_agent))
+        .routes(routes!(runs::routes::get_run))
+        // /sessions
+        .routes(routes!(
+            sessions::routes::list_sessions,
+            sessions::routes::create_session,
+            sessions::routes::delete_sessions
+        ))
+        .routes(routes!(sessions::routes::get_session, sessions::routes::delete_session))
+        .routes(routes!(sessions::routes::rename_session))
+        .routes(routes!(sessions::routes::list_session_runs))
+        // the service itself
+        .routes(routes!(discovery::get_root))
+        .routes(routes!(discovery::get_info))
+        .routes(routes!(discovery::get_config))
+        .routes(routes!(discovery::list_models))
+        .routes(routes!(status::get_health))
+        .routes(routes!(status::get_ready))
+}
+
+/// Routes that wait for a model; its own timeouts apply.
+fn run_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        // /agents/{agent_id}/runs
+        .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
+}
+
+/// The contract, as `/openapi.json` and `openapi/openapi.json` have it.
+pub fn contract() -> Document {
+    quick_routes().merge(run_routes()).into_openapi()
+}
+
+/// The whole HTTP service.
+pub fn router(app: Arc<App>) -> Router {
+    let limited = quick_routes().layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
+    let (routes, document) = limited.merge(run_routes()).split_for_parts();
+    let routes = routes
+        .fallback(layers::answer_unknown_path)
+        .method_not_allowed_fallback(layers::answer_unknown_method)
+        .with_state(app.clone())
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+    layers::surround(routes, &app)
+}

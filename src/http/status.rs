@@ -1,0 +1,68 @@
+//! Whether the process lives and can serve.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use chrono::SecondsFormat;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{app::App, database};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// When this process started; RFC 3339, UTC.
+    #[schema(example = "2026-11-22T10:05:04.456082Z")]
+    instantiated_at: String,
+}
+
+/// Says that the process is alive. It does not ask the database.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "Service",
+    operation_id = "get_health",
+    responses((status = 200, body = Health))
+)]
+pub async fn get_health(State(app): State<Arc<App>>) -> Json<Health> {
+    let instantiated_at = app.started_at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    Json(Health { status: "ok", instantiated_at })
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready` or `unavailable`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// `ok`, or what is wrong.
+    #[schema(example = "ok")]
+    database: &'static str,
+    /// `ok`, or what is wrong.
+    #[schema(example = "ok")]
+    migrations: &'static str,
+}
+
+/// Says whether runs can be served: the database answers and its schema is up to date.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "Service",
+    operation_id = "get_ready",
+    responses((status = 200, body = Readiness), (status = 503, description = "Not now", body = Readiness))
+)]
+pub async fn get_ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
+    let (database, migrations) = match database::is_migrated(&app.db).await {
+        Ok(true) => ("ok", "ok"),
+        Ok(false) => ("ok", "behind: run `colloquy migrate`"),
+        Err(error) => {
+            tracing::warn!(%error, "The database does not answer.");
+            ("does not answer", "unknown")
+        }
+    };
+    if (database, migrations) == ("ok", "ok") {
+        return (StatusCode::OK, Json(Readiness { status: "ready", database, migrations }));
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "unavailable", database, migrations }))
+}

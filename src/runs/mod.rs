@@ -1,0 +1,21 @@
+//! Runs: one message to an agent on a session, and everything until its answer is stored.
+//!
+//! The way of one run, in the order of the files: `request` (the three forms of a body) → `service` (accept, execute,
+//! settle) → `context` (what the model sees) → `engine` (model, tools, events) → `store` (SQL) → `wire` (what clients
+//! get). `events` connects the run with whoever listens.
+//!
+//! *Architecture Invariant:* the response is a reader of the run's events, not its owner: a client that goes away ends
+//! nothing. Nobody hears `COMPLETED` before the settling transaction has been committed.
+
+pub mod context;
+pub mod engine;
+pub mod events;
+pub mod model;
+pub mod request;
+pub mod routes;
+pub mod service;
+pub mod store;
+pub mod stream;
+pub mod wire;
+
+pub use model::{Message, Role, Run, RunId, RunStatus};

@@ -1,0 +1,278 @@
+//! Runs and their messages, as the other files of this room hold them.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    auth::UserId,
+    llm::{ModelInfo, ToolCall, Usage},
+    sessions::SessionId,
+};
+
+/// Minted here (UUIDv7: ids sort by time), never taken from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+#[schema(value_type = Uuid)]
+pub struct RunId(pub Uuid);
+
+impl RunId {
+    pub fn mint() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RunStatus {
+    Pending,
+    Running,
+    Paused,
+    Completed,
+    Cancelled,
+    Error,
+    /// Replaced by a later run on the same message.
+    Regenerated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+/// One message of a run, as it is stored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message {
+    pub message_id: Uuid,
+    pub role: Role,
+    pub content: Option<String>,
+    pub reasoning: Option<String>,
+    /// The calls that an assistant message makes.
+    pub tool_calls: Option<Vec<ToolCall>>,
+    #[serde(flatten)]
+    pub answers: Option<AnsweredCall>,
+    pub metrics: Option<MessageMetrics>,
+    pub provider_data: Option<Value>,
+    pub created_at: DateTime<Utc>,
+}
+
+impl Message {
+    pub fn new(role: Role, content: Option<String>, created_at: DateTime<Utc>) -> Self {
+        Self {
+            message_id: Uuid::now_v7(),
+            role,
+            content,
+            reasoning: None,
+            tool_calls: None,
+            answers: None,
+            metrics: None,
+            provider_data: None,
+            created_at,
+        }
+    }
+}
+
+/// The call that a tool message answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnsweredCall {
+    pub tool_call_id: String,
+    pub tool_name: String,
+    pub tool_args: Value,
+    pub tool_call_error: bool,
+}
+
+/// What one answer of a model took.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MessageMetrics {
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub total_tokens: i64,
+    /// Seconds.
+    pub duration: f64,
+    /// Seconds from the request to the first piece of the answer.
+    pub time_to_first_token: f64,
+}
+
+/// What a run took: tokens in all and by model, and seconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct RunMetrics {
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub total_tokens: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_read_tokens: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    #[serde(default, skip_serializing_if = "UsageDetails::is_empty")]
+    pub details: UsageDetails,
+}
+
+/// Tokens by purpose and model.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct UsageDetails {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub model: Vec<ModelUsage>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub session_summary_model: Vec<ModelUsage>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory_model: Vec<ModelUsage>,
+}
+
+impl UsageDetails {
+    pub fn is_empty(&self) -> bool {
+        self.model.is_empty() && self.session_summary_model.is_empty() && self.memory_model.is_empty()
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ModelUsage {
+    pub id: String,
+    pub provider: String,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub total_tokens: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_read_tokens: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
+}
+
+impl ModelUsage {
+    pub fn new(model: ModelInfo, usage: Usage) -> Self {
+        Self {
+            id: model.id,
+            provider: model.provider,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            total_tokens: usage.total_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+            cache_read_tokens: usage.cache_read_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
+        }
+    }
+}
+
+impl RunMetrics {
+    /// Sums up what models were used for a purpose each.
+    pub fn of(details: UsageDetails) -> Self {
+        let mut metrics = Self::default();
+        let parts = [&details.model, &details.session_summary_model, &details.memory_model];
+        for usage in parts.into_iter().flatten() {
+            metrics.input_tokens += usage.input_tokens;
+            metrics.output_tokens += usage.output_tokens;
+            metrics.total_tokens += usage.total_tokens;
+            metrics.reasoning_tokens += usage.reasoning_tokens;
+            metrics.cache_read_tokens += usage.cache_read_tokens;
+            metrics.cache_write_tokens += usage.cache_write_tokens;
+        }
+        Self { details, ..metrics }
+    }
+}
+
+/// Why a run has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunError {
+    /// `model_provider_error`, `model_timeout`, `tool_loop`, `interrupted` or `not_saved`.
+    #[serde(rename = "type")]
+    pub kind: RunErrorKind,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunErrorKind {
+    ModelProviderError,
+    ModelTimeout,
+    /// The model called tools again and again and never answered.
+    ToolLoop,
+    /// The server stopped before the run had ended.
+    Interrupted,
+    /// The answer was there but could not be stored.
+    NotSaved,
+}
+
+impl RunErrorKind {
+    /// As the wire names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelProviderError => "model_provider_error",
+            Self::ModelTimeout => "model_timeout",
+            Self::ToolLoop => "tool_loop",
+            Self::Interrupted => "interrupted",
+            Self::NotSaved => "not_saved",
+        }
+    }
+}
+
+/// What was put into the prompt, kept on the run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContextRecord {
+    /// The number of the first run that was in the prompt verbatim; absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_history_seq: Option<i64>,
+    pub history_runs: usize,
+    pub history_messages: usize,
+}
+
+/// One run, as it is stored, without its messages.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub session_id: SessionId,
+    pub seq: i64,
+    pub run_id: RunId,
+    pub component_id: String,
+    pub user_id: Option<UserId>,
+    pub status: RunStatus,
+    pub input: String,
+    pub content: Option<String>,
+    pub error: Option<RunError>,
+    pub model: Option<ModelInfo>,
+    pub metrics: RunMetrics,
+    pub session_state: Option<Map<String, Value>>,
+    pub metadata: Map<String, Value>,
+    pub context: ContextRecord,
+    pub tools: Vec<super::wire::ToolExecution>,
+    pub created_at: DateTime<Utc>,
+}
+
+impl std::ops::AddAssign<&ModelUsage> for ModelUsage {
+    /// Adds the tokens of another use of the same model.
+    fn add_assign(&mut self, other: &Self) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.total_tokens += other.total_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+    }
+}

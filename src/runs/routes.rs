@@ -1,0 +1,170 @@
+//! `/agents/{agent_id}/runs`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    model::RunId,
+    request::{CreateRun, RunRequest},
+    service,
+    store::RunFilter,
+    stream::{self, EventSource},
+    wire::{MessageView, RunOutput, RunSchema},
+};
+use crate::{
+    app::App,
+    auth::{Caller, UserId},
+    http::{Path, Problem, Query, extract::absent_if_empty, problem::ProblemDocument},
+    sessions::{SessionId, routes::parse_statuses},
+};
+
+const MAX_RUNS: i64 = 1_000;
+
+/// Runs an agent on a message.
+///
+/// The agent sees the conversation so far. The run is stored before the model is called, and ends by itself: a client
+/// that goes away can read it later. JSON requests are answered with JSON unless `stream` is true; forms, as sent by
+/// AgentOS clients, with Server-Sent Events unless `stream` is false.
+///
+/// Events in order: `RunStarted`, then for each call of the model `ModelRequestStarted`, `RunContent` for every piece
+/// of the answer, `ModelRequestCompleted`, and for each tool `ToolCallStarted` and `ToolCallCompleted` or
+/// `ToolCallError`; at last `RunContentCompleted` and `RunCompleted`, or `RunError`.
+#[utoipa::path(
+    post,
+    path = "/agents/{agent_id}/runs",
+    tag = "Runs",
+    operation_id = "create_run",
+    params(("agent_id" = String, Path, description = "The agent's id", example = "assistant")),
+    request_body(content(
+        (CreateRun = "application/json"),
+        (CreateRun = "application/x-www-form-urlencoded"),
+        (CreateRun = "multipart/form-data"),
+    )),
+    responses(
+        (status = 200, description = "The run has ended, or its events follow", content(
+            (RunOutput = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = 400, description = "The body cannot be read", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such agent, or the session is not yours", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The session is one of a team or a workflow", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "Neither JSON nor a form", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "A field is refused", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 502, description = "The model provider failed; the run is kept with its reason. In forms: 200 with status ERROR", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away, or the server stops", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 504, description = "The model did not answer in time", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create_run(
+    State(app): State<Arc<App>>,
+    Path(agent_id): Path<String>,
+    RunRequest { run, stream, is_form }: RunRequest,
+) -> Result<Response, Problem> {
+    let agent = app.agents.get(&agent_id)?;
+    let caller = Caller::claiming(run.user_id.clone());
+    let source = (agent.settings.id.clone(), agent.name.clone());
+    let handle = service::start(&app, &caller, agent, run, stream).await?;
+    if stream {
+        let (agent_id, agent_name) = source;
+        let (run_id, session_id) = (handle.claim.run_id, handle.claim.session_id);
+        let source = EventSource { agent_id, agent_name, run_id, session_id };
+        return Ok(stream::respond(source, handle.events.read_from(0)));
+    }
+    let output = handle.outcome.await.map_err(|_| anyhow::anyhow!("the run's task ended without an outcome"))??;
+    service::answer(output, is_form).map(|output| Json(output).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListRunsQuery {
+    session_id: SessionId,
+    /// Only runs with this status.
+    #[serde(default, deserialize_with = "absent_if_empty")]
+    status: Option<String>,
+    /// Another user's session is not found.
+    #[serde(default, deserialize_with = "absent_if_empty")]
+    user_id: Option<UserId>,
+}
+
+/// Lists an agent's runs on a session, oldest first: the newest 1,000.
+#[utoipa::path(
+    get,
+    path = "/agents/{agent_id}/runs",
+    tag = "Runs",
+    operation_id = "list_runs",
+    params(("agent_id" = String, Path, description = "The agent's id", example = "assistant"), ListRunsQuery),
+    responses(
+        (status = 200, body = Vec<RunSchema>),
+        (status = 400, description = "There is no such status", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such agent or session, or it is not yours", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is refused", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list_runs(
+    State(app): State<Arc<App>>,
+    Path(agent_id): Path<String>,
+    Query(query): Query<ListRunsQuery>,
+) -> Result<Json<Vec<RunSchema>>, Problem> {
+    let agent = app.agents.get(&agent_id)?;
+    let filter = RunFilter {
+        component_id: Some(agent.settings.id.clone()),
+        statuses: parse_statuses(query.status.as_slice())?,
+        limit: MAX_RUNS,
+        ..RunFilter::default()
+    };
+    let scope = Caller::claiming(query.user_id).scope();
+    let runs = service::list(&app, &scope, &query.session_id, &filter).await?;
+    Ok(Json(runs.into_iter().map(|(run, messages)| RunSchema::new(run, messages)).collect()))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GetRunQuery {
+    /// Not needed; where given, the run has to be of this session.
+    #[serde(default, deserialize_with = "absent_if_empty")]
+    session_id: Option<SessionId>,
+    /// Another user's run is not found.
+    #[serde(default, deserialize_with = "absent_if_empty")]
+    user_id: Option<UserId>,
+}
+
+/// Shows a run, also while it is running.
+#[utoipa::path(
+    get,
+    path = "/agents/{agent_id}/runs/{run_id}",
+    tag = "Runs",
+    operation_id = "get_run",
+    params(
+        ("agent_id" = String, Path, description = "The agent's id", example = "assistant"),
+        ("run_id" = RunId, Path),
+        GetRunQuery,
+    ),
+    responses(
+        (status = 200, body = RunOutput),
+        (status = 404, description = "There is no such run of this agent, or it is not yours", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is refused", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get_run(
+    State(app): State<Arc<App>>,
+    Path((agent_id, run_id)): Path<(String, RunId)>,
+    Query(query): Query<GetRunQuery>,
+) -> Result<Json<RunOutput>, Problem> {
+    let agent = app.agents.get(&agent_id)?;
+    let scope = Caller::claiming(query.user_id).scope();
+    let (run, messages) = service::get(&app, &scope, &agent, run_id).await?;
+    if query.session_id.is_some_and(|wanted| wanted != run.session_id) {
+        return Err(Problem::not_found("Run not found"));
+    }
+    Ok(Json(RunOutput::new(run, &agent, MessageView::all(messages))))
+}

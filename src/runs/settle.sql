@@ -1,0 +1,73 @@
+-- Ends a run, in one statement: its outcome, its messages, the session's state and what it cost.
+--
+-- The session's row is locked first, as by every other change of a session, so that a delete that came before wins
+-- (no row comes back) and one that comes later waits. A run that has ended already is left as it is.
+with session as (
+    select session_id, session_state from sessions where session_id = $1 for update
+), ended as (
+    select session.session_state
+    from runs join session using (session_id)
+    where runs.seq = $2 and runs.run_id = $3
+), run as (
+    update runs set
+        status = $4,
+        content = $5,
+        error = $6,
+        model = $7,
+        model_provider = $8,
+        metrics = $9,
+        session_state = nullif(coalesce($10, session.session_state), '{}'),
+        context = $11,
+        tools = $12,
+        finished_at = $13
+    from session
+    where runs.session_id = $1 and runs.seq = $2 and runs.run_id = $3
+      and runs.status in ('PENDING', 'RUNNING', 'PAUSED')
+    returning runs.session_id, runs.seq
+), touched as (
+    update sessions set
+        session_state = coalesce($10, sessions.session_state),
+        updated_at = greatest(sessions.updated_at, $13),
+        version = sessions.version + 1
+    from run
+    where sessions.session_id = run.session_id
+), said as (
+    insert into messages (
+        session_id, seq, index, message_id, role, content, reasoning, tool_calls,
+        tool_call_id, tool_name, tool_args, tool_call_error, metrics, provider_data, created_at
+    )
+    select
+        run.session_id, run.seq, m.index::integer, m.message_id, m.role, m.content, m.reasoning, m.tool_calls,
+        m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at
+    from run, rows from (
+        jsonb_to_recordset($14) as (
+            message_id uuid, role text, content text, reasoning text, tool_calls jsonb, tool_call_id text,
+            tool_name text, tool_args jsonb, tool_call_error boolean, metrics jsonb, provider_data jsonb,
+            created_at timestamptz
+        )
+    ) with ordinality as m (
+        message_id, role, content, reasoning, tool_calls, tool_call_id,
+        tool_name, tool_args, tool_call_error, metrics, provider_data, created_at, index
+    )
+), cost as (
+    insert into session_usage as u (
+        session_id, purpose, model_provider, model, input_tokens, output_tokens, total_tokens,
+        reasoning_tokens, cache_read_tokens, cache_write_tokens
+    )
+    select
+        run.session_id, 'run', m.provider, m.id, m.input_tokens, m.output_tokens, m.total_tokens,
+        coalesce(m.reasoning_tokens, 0), coalesce(m.cache_read_tokens, 0), coalesce(m.cache_write_tokens, 0)
+    from run, jsonb_to_recordset($15) as m (
+        provider text, id text, input_tokens bigint, output_tokens bigint, total_tokens bigint,
+        reasoning_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint
+    )
+    on conflict (session_id, purpose, model_provider, model) do update set
+        input_tokens = u.input_tokens + excluded.input_tokens,
+        output_tokens = u.output_tokens + excluded.output_tokens,
+        total_tokens = u.total_tokens + excluded.total_tokens,
+        reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
+        cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
+)
+select session_state as "session_state!: Json<Map<String, Value>>"
+from ended

@@ -1,0 +1,70 @@
+//! Starting, serving, stopping.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context;
+use axum::{ServiceExt, extract::Request};
+use tokio::net::TcpListener;
+use tower::Layer;
+use tower_http::normalize_path::NormalizePathLayer;
+
+use crate::{app::App, config::Settings, database::Database, http::router};
+
+/// Serves until the process is told to stop; then lets running runs settle.
+pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let database = Database::open(&settings.database).await?;
+    database.migrate().await?;
+    let app = App::build(settings, database.pool.clone()).await?;
+    let bind = app.settings.server.bind;
+    let listener = TcpListener::bind(bind).await.with_context(|| {
+        format!("cannot listen on {bind}; choose another address with --bind, COLLOQUY_SERVER__BIND or server.bind")
+    })?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "Colloquy serves on http://{address}, its documentation on http://{address}/docs.");
+    serve_on(listener, app.clone(), stop_signal()).await?;
+    app.tasks.shut_down(app.settings.server.shutdown_grace).await;
+    database.close().await;
+    tracing::info!("Colloquy has stopped.");
+    Ok(())
+}
+
+/// Serves on `listener` until `stop` resolves and the open requests have been answered.
+pub async fn serve_on(
+    listener: TcpListener,
+    app: Arc<App>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let grace = app.settings.server.shutdown_grace;
+    let service = NormalizePathLayer::trim_trailing_slash().layer(router::router(app));
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
+    let stopped = tokio_util::sync::CancellationToken::new();
+    let told = stopped.clone();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        stop.await;
+        tracing::info!("Stopping: no new requests; running runs may settle.");
+        told.cancel();
+    });
+    tokio::select! {
+        served = serving => served?,
+        // A client that keeps its stream open must not keep the process.
+        () = async { stopped.cancelled().await; tokio::time::sleep(grace).await } => {}
+    }
+    Ok(())
+}
+
+/// Ctrl-C, or SIGTERM from a supervisor.
+async fn stop_signal() {
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}

@@ -1,0 +1,216 @@
+//! Sessions as clients get them: the shapes of AgentOS, with the names of the field's documentation beside them.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::model::{Session, SessionId, SessionType};
+use crate::{
+    agents::Agents,
+    auth::UserId,
+    runs::{
+        model::RunMetrics,
+        wire::{MessageView, rfc3339},
+    },
+};
+
+/// A session in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionItem {
+    pub session_id: SessionId,
+    /// Empty: it has no name yet.
+    pub session_name: String,
+    #[schema(value_type = Object)]
+    pub session_state: Map<String, Value>,
+    #[schema(example = "2026-11-22T10:05:20Z")]
+    pub created_at: String,
+    pub updated_at: String,
+    pub session_type: SessionType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    #[serde(flatten)]
+    pub component: Component,
+    #[schema(value_type = Object)]
+    pub metrics: Metrics,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+}
+
+/// The session's component, under the name of its type and under the general one.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Component {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow_id: Option<String>,
+}
+
+impl Component {
+    fn new(session_type: SessionType, id: Option<&String>) -> Self {
+        let id = id.cloned();
+        let mut component = Self { component_id: id.clone(), ..Self::default() };
+        match session_type {
+            SessionType::Agent => component.agent_id = id,
+            SessionType::Team => component.team_id = id,
+            SessionType::Workflow => component.workflow_id = id,
+        }
+        component
+    }
+}
+
+/// `{}` until a model was used.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Metrics {
+    None {},
+    Some(RunMetrics),
+}
+
+impl Metrics {
+    fn new(usage: RunMetrics) -> Self {
+        if usage.details.is_empty() { Self::None {} } else { Self::Some(usage) }
+    }
+
+    fn total_tokens(&self) -> Option<i64> {
+        match self {
+            Self::None {} => None,
+            Self::Some(usage) => Some(usage.total_tokens),
+        }
+    }
+}
+
+impl From<Session> for SessionItem {
+    fn from(session: Session) -> Self {
+        let metrics = Metrics::new(session.usage);
+        Self {
+            component: Component::new(session.session_type, session.component_id.as_ref()),
+            session_id: session.session_id,
+            session_name: session.session_name.unwrap_or_default(),
+            session_state: session.session_state,
+            created_at: rfc3339(session.created_at),
+            updated_at: rfc3339(session.updated_at),
+            session_type: session.session_type,
+            user_id: session.user_id,
+            total_tokens: metrics.total_tokens(),
+            metrics,
+            metadata: session.metadata,
+        }
+    }
+}
+
+/// A session with the newest part of its conversation.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionDetail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// As `session_id`; on sessions with an agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_session_id: Option<SessionId>,
+    pub session_id: SessionId,
+    pub session_type: SessionType,
+    /// Empty: it has no name yet.
+    pub session_name: String,
+    #[schema(value_type = Object)]
+    pub session_state: Map<String, Value>,
+    #[serde(flatten)]
+    pub component: Component,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_data: Option<AgentData>,
+    #[schema(value_type = Object)]
+    pub metrics: Metrics,
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+    /// How many runs were accepted.
+    pub run_count: i64,
+    /// What the user and the assistant said, oldest first: the newest `messages_limit` of it.
+    pub chat_history: Vec<MessageView>,
+    /// The same as `chat_history`.
+    pub messages: Vec<MessageView>,
+    /// Give it as `messages_before` to read what was said before; absent when there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_cursor: Option<String>,
+    #[schema(example = "2026-11-22T10:05:20Z")]
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AgentData {
+    pub name: String,
+    pub agent_id: String,
+    pub model: AgentDataModel,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AgentDataModel {
+    pub id: String,
+    /// The model's name in the settings.
+    pub name: String,
+    pub provider: String,
+}
+
+impl SessionDetail {
+    pub fn new(session: Session, agents: &Agents, messages: Vec<MessageView>, cursor: Option<String>) -> Self {
+        let is_agent = session.session_type == SessionType::Agent;
+        let agent_data = (is_agent && session.run_count > 0)
+            .then_some(session.component_id.as_deref())
+            .flatten()
+            .and_then(|id| agents.get(id).ok())
+            .map(|agent| AgentData {
+                name: agent.name.clone(),
+                agent_id: agent.settings.id.clone(),
+                model: AgentDataModel {
+                    id: agent.model_info.id.clone(),
+                    name: agent.model.clone(),
+                    provider: agent.model_info.provider.clone(),
+                },
+            });
+        let metrics = Metrics::new(session.usage);
+        Self {
+            component: Component::new(session.session_type, session.component_id.as_ref()),
+            user_id: session.user_id,
+            agent_session_id: is_agent.then(|| session.session_id.clone()),
+            session_id: session.session_id,
+            session_type: session.session_type,
+            session_name: session.session_name.unwrap_or_default(),
+            session_state: session.session_state,
+            total_tokens: metrics.total_tokens(),
+            agent_data,
+            metrics,
+            metadata: session.metadata,
+            run_count: session.run_count,
+            chat_history: messages.clone(),
+            messages,
+            messages_cursor: cursor,
+            created_at: rfc3339(session.created_at),
+            updated_at: rfc3339(session.updated_at),
+        }
+    }
+}
+
+/// As AgentOS answers edits: fields that are empty are there, as nulls.
+#[derive(Debug)]
+pub struct WithNulls<T>(pub T);
+
+const NULLABLE: [&str; 4] = ["session_summary", "total_tokens", "agent_data", "user_id"];
+
+impl<T: Serialize> Serialize for WithNulls<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut value = serde_json::to_value(&self.0).map_err(serde::ser::Error::custom)?;
+        if let Value::Object(fields) = &mut value {
+            for name in NULLABLE {
+                fields.entry(name).or_insert(Value::Null);
+            }
+        }
+        value.serialize(serializer)
+    }
+}

@@ -1,0 +1,117 @@
+//! Rules for text that comes from outside: from callers and from models.
+
+use serde_json::Value;
+
+pub const MAX_ID_BYTES: usize = 255;
+
+/// Why a text is refused, as a sentence for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    #[error("is empty; give at least one character, or leave the field out")]
+    Empty,
+    #[error("is longer than {MAX_ID_BYTES} bytes; use a shorter id")]
+    TooLong,
+    #[error("holds a control character; remove it")]
+    Control,
+    #[error("holds a NUL character, which PostgreSQL cannot store; remove it")]
+    Nul,
+}
+
+/// Ids are any text of 1 to 255 bytes without control characters.
+pub fn check_id(id: &str) -> Result<(), TextError> {
+    if id.is_empty() {
+        return Err(TextError::Empty);
+    }
+    if id.len() > MAX_ID_BYTES {
+        return Err(TextError::TooLong);
+    }
+    if id.chars().any(char::is_control) {
+        return Err(TextError::Control);
+    }
+    Ok(())
+}
+
+/// The JSON pointer of the first NUL character in `value`, in a key or in a text.
+pub fn find_nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| find_nul(item).map(|rest| format!("/{index}{rest}")))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(key, item)| {
+            if key.contains('\0') {
+                return Some(String::new());
+            }
+            find_nul(item).map(|rest| format!("/{}{rest}", escape_pointer(key)))
+        }),
+        _ => None,
+    }
+}
+
+/// Replaces NUL characters, which PostgreSQL cannot store, by the replacement character.
+pub fn replace_nul(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(items) => items.iter_mut().for_each(replace_nul),
+        Value::Object(fields) => {
+            if fields.keys().any(|key| key.contains('\0')) {
+                *fields = std::mem::take(fields)
+                    .into_iter()
+                    .map(|(key, item)| (key.replace('\0', "\u{fffd}"), item))
+                    .collect();
+            }
+            fields.values_mut().for_each(replace_nul);
+        }
+        _ => {}
+    }
+}
+
+/// RFC 6901: `~` and `/` inside a key are written `~0` and `~1`.
+pub fn escape_pointer(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// At most `max` characters of `text`, with an ellipsis where something was left out.
+pub fn truncate(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(max - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_short_visible_text() {
+        assert_eq!(check_id("alice@example.com"), Ok(()));
+        assert_eq!(check_id("ünïcode 🦀"), Ok(()));
+        assert_eq!(check_id(""), Err(TextError::Empty));
+        assert_eq!(check_id(&"x".repeat(256)), Err(TextError::TooLong));
+        assert_eq!(check_id("a\0b"), Err(TextError::Control));
+    }
+
+    #[test]
+    fn a_nul_is_found_wherever_it_is() {
+        assert_eq!(find_nul(&json!({"a": ["x", {"b/c": "y\0"}]})).as_deref(), Some("/a/1/b~1c"));
+        assert_eq!(find_nul(&json!({"a\0": 1})).as_deref(), Some(""));
+        assert_eq!(find_nul(&json!({"a": "\\u0000"})), None);
+    }
+
+    #[test]
+    fn nuls_are_replaced_in_keys_and_values() {
+        let mut value = json!({"a\0": ["x\0y", {"b": "\0"}], "c": 1});
+        replace_nul(&mut value);
+        assert_eq!(find_nul(&value), None);
+        assert_eq!(value["c"], 1);
+    }
+
+    #[test]
+    fn truncation_counts_characters_and_says_that_it_happened() {
+        assert_eq!(truncate("héllo", 5), "héllo");
+        assert_eq!(truncate("héllo!", 5), "héll…");
+    }
+}

@@ -1,0 +1,102 @@
+//! Tools that a model may call. Each is switched on per agent, under the names that AgentOS uses.
+//!
+//! *Architecture Invariant:* a tool sees the session of its run and nothing else, and what it changes takes effect
+//! when the run is settled. A tool that fails says so to the model; it never ends the run.
+
+mod chat_history;
+mod session_state;
+
+use serde_json::{Map, Value};
+use sqlx::PgPool;
+
+use crate::{
+    config::AgentSettings,
+    llm::{ToolCall, ToolSpec},
+    runs::store::Claim,
+};
+
+/// The tools of one run, and the state that they work on.
+#[derive(Debug)]
+pub struct Toolbox<'a> {
+    enabled: Vec<Tool>,
+    db: &'a PgPool,
+    claim: &'a Claim,
+    /// The session's state as this run sees it.
+    state: Map<String, Value>,
+    /// RFC 7396 merge patches that this run has made, in order.
+    patches: Vec<Map<String, Value>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    ChatHistory,
+    SessionState,
+}
+
+impl Tool {
+    fn spec(self) -> ToolSpec {
+        match self {
+            Self::ChatHistory => chat_history::spec(),
+            Self::SessionState => session_state::spec(),
+        }
+    }
+}
+
+/// The tools that an agent's settings switch on.
+pub fn specs(settings: &AgentSettings) -> Vec<ToolSpec> {
+    enabled(settings).map(Tool::spec).collect()
+}
+
+fn enabled(settings: &AgentSettings) -> impl Iterator<Item = Tool> {
+    [(settings.read_chat_history, Tool::ChatHistory), (settings.enable_agentic_state, Tool::SessionState)]
+        .into_iter()
+        .filter_map(|(is_on, tool)| is_on.then_some(tool))
+}
+
+impl<'a> Toolbox<'a> {
+    pub fn new(settings: &AgentSettings, db: &'a PgPool, claim: &'a Claim, state: Map<String, Value>) -> Self {
+        Self { enabled: enabled(settings).collect(), db, claim, state, patches: Vec::new() }
+    }
+
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        self.enabled.iter().copied().map(Tool::spec).collect()
+    }
+
+    pub fn state(&self) -> &Map<String, Value> {
+        &self.state
+    }
+
+    /// Changes the state as this run sees it, and remembers the change for the settling.
+    pub fn patch_state(&mut self, patch: Map<String, Value>) {
+        apply_patches(&mut self.state, std::slice::from_ref(&patch));
+        self.patches.push(patch);
+    }
+
+    pub fn into_patches(self) -> Vec<Map<String, Value>> {
+        self.patches
+    }
+
+    /// What the model is told: a result, or why there is none.
+    pub async fn call(&mut self, call: &ToolCall) -> Result<String, String> {
+        let tool = self.enabled.iter().copied().find(|tool| tool.spec().name == call.name);
+        match tool {
+            Some(Tool::ChatHistory) => chat_history::call(self, &call.arguments).await,
+            Some(Tool::SessionState) => session_state::call(self, &call.arguments),
+            None => {
+                let names: Vec<_> = self.specs().iter().map(|spec| spec.name).collect();
+                Err(format!("there is no tool {}; the tools are: {}", call.name, names.join(", ")))
+            }
+        }
+    }
+}
+
+/// Lays merge patches over a state, one after the other: merge patches cannot be joined into one beforehand.
+pub fn apply_patches(state: &mut Map<String, Value>, patches: &[Map<String, Value>]) {
+    let mut document = Value::Object(std::mem::take(state));
+    for patch in patches {
+        json_patch::merge(&mut document, &Value::Object(patch.clone()));
+    }
+    if let Value::Object(merged) = document {
+        *state = merged;
+    }
+}
