@@ -1,0 +1,188 @@
+//! [`Models`]: every configured model by its name, with timeouts, retries and fallbacks applied.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context;
+
+use super::{
+    ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, credentials, offline, provider::RemoteModel, retry,
+};
+use crate::config::{ModelSettings, Provider};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The HTTP client for all models: pooled connections, a limit for connecting, none for answering (each model has
+/// its own).
+pub fn http_client() -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build()
+        .context("The HTTP client for the models could not be built")
+}
+
+/// All models that can be called. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Models {
+    by_name: Arc<BTreeMap<String, Model>>,
+}
+
+#[derive(Debug)]
+struct Model {
+    info: ModelInfo,
+    backend: Backend,
+    max_retries: u32,
+    fallbacks: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Offline,
+    Remote(Box<RemoteModel>),
+}
+
+impl Models {
+    /// Prepares every model of the settings: reads its key and checks its `base_url`. Nothing is called yet.
+    pub fn new(settings: &BTreeMap<String, ModelSettings>, http: &reqwest::Client) -> anyhow::Result<Self> {
+        Self::with_keys(settings, http, credentials::from_environment)
+    }
+
+    /// As [`Models::new`], with the keys from elsewhere than the environment: `lookup` gets the variable's name.
+    pub fn with_keys(
+        settings: &BTreeMap<String, ModelSettings>,
+        http: &reqwest::Client,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Self> {
+        let by_name = settings
+            .iter()
+            .map(|(name, settings)| Ok((name.clone(), Model::new(name, settings, http, &lookup)?)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { by_name: Arc::new(by_name) })
+    }
+
+    /// Which model stands behind a name; `None` for a name that is not configured.
+    pub fn info(&self, name: &str) -> Option<&ModelInfo> {
+        self.by_name.get(name).map(|model| &model.info)
+    }
+
+    /// All models by name, in the order of their names.
+    pub fn list(&self) -> impl Iterator<Item = (&str, &ModelInfo)> {
+        self.by_name.iter().map(|(name, model)| (name.as_str(), &model.info))
+    }
+
+    /// Calls the model and waits for the whole answer.
+    pub async fn complete(&self, name: &str, request: &ModelRequest) -> Result<ModelReply, ModelError> {
+        self.call(name, request, &mut Delivery::Whole).await
+    }
+
+    /// Calls the model and hands out each piece of content as it comes; the reply has all of it again.
+    ///
+    /// Once a piece has been handed out an error is final: repeating the call would say everything twice.
+    pub async fn stream(
+        &self,
+        name: &str,
+        request: &ModelRequest,
+        on_delta: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<ModelReply, ModelError> {
+        self.call(name, request, &mut Delivery::Pieces { on_delta, begun: false }).await
+    }
+
+    /// Tries the model, then its fallbacks in order. A fallback's own fallbacks are not followed.
+    async fn call(
+        &self,
+        name: &str,
+        request: &ModelRequest,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<ModelReply, ModelError> {
+        let first = self.get(name)?;
+        let mut error = match first.call_with_retries(request, delivery).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
+        };
+        for fallback in &first.fallbacks {
+            if delivery.has_begun() {
+                break;
+            }
+            tracing::warn!(model.name = name, fallback, error.kind = ?error.kind, "A model failed: trying its fallback");
+            match self.get(fallback)?.call_with_retries(request, delivery).await {
+                Ok(reply) => return Ok(reply),
+                Err(next) => error.message = format!("{} The fallback {fallback} failed too: {next}", error.message),
+            }
+        }
+        Err(error)
+    }
+
+    fn get(&self, name: &str) -> Result<&Model, ModelError> {
+        self.by_name.get(name).ok_or_else(|| ModelError {
+            kind: ErrorKind::Refused,
+            message: format!("There is no model named {name}: add [models.{name}] to the settings."),
+            retry_after: None,
+        })
+    }
+}
+
+impl Model {
+    fn new(
+        name: &str,
+        settings: &ModelSettings,
+        http: &reqwest::Client,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Self> {
+        let (info, backend) = if settings.provider == Provider::Offline {
+            (offline::info(), Backend::Offline)
+        } else {
+            let key = credentials::find_key(name, settings, lookup)?;
+            let remote = RemoteModel::new(name, settings, key, http.clone())?;
+            (remote.info().clone(), Backend::Remote(Box::new(remote)))
+        };
+        Ok(Self { info, backend, max_retries: settings.max_retries, fallbacks: settings.fallbacks.clone() })
+    }
+
+    async fn call_with_retries(
+        &self,
+        request: &ModelRequest,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<ModelReply, ModelError> {
+        let mut pauses = retry::pauses(self.max_retries);
+        loop {
+            let error = match self.call_once(request, delivery).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            if delivery.has_begun() || !retry::is_worth_repeating(error.kind) {
+                return Err(error);
+            }
+            let Some(pause) = pauses.next() else { return Err(error) };
+            let pause = retry::pause(pause, error.retry_after);
+            tracing::debug!(model.id = self.info.id, error.kind = ?error.kind, ?pause, "A model failed: calling again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn call_once(&self, request: &ModelRequest, delivery: &mut Delivery<'_>) -> Result<ModelReply, ModelError> {
+        match (&self.backend, delivery) {
+            (Backend::Offline, Delivery::Whole) => Ok(offline::complete(request)),
+            (Backend::Offline, delivery) => Ok(offline::stream(request, &mut |piece| delivery.hand_out(piece))),
+            (Backend::Remote(remote), Delivery::Whole) => remote.complete(request).await,
+            (Backend::Remote(remote), delivery) => remote.stream(request, &mut |piece| delivery.hand_out(piece)).await,
+        }
+    }
+}
+
+/// How the caller wants the answer, and whether they have seen some of it.
+enum Delivery<'a> {
+    Whole,
+    Pieces { on_delta: &'a mut (dyn FnMut(&str) + Send), begun: bool },
+}
+
+impl Delivery<'_> {
+    fn has_begun(&self) -> bool {
+        matches!(self, Self::Pieces { begun: true, .. })
+    }
+
+    fn hand_out(&mut self, piece: &str) {
+        if let Self::Pieces { on_delta, begun } = self {
+            *begun = true;
+            on_delta(piece);
+        }
+    }
+}
