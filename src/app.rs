@@ -27,9 +27,10 @@ impl App {
     /// Joins settings, models and a migrated database. Finds a model when none is configured.
     pub async fn build(settings: Settings, db: PgPool) -> anyhow::Result<Arc<Self>> {
         let http = llm::http_client()?;
-        let declared = match settings.models.is_empty() {
-            false => settings.models.clone(),
-            true => BTreeMap::from([llm::detect(&http).await]),
+        let declared = if settings.models.is_empty() {
+            BTreeMap::from([llm::detect(&http).await])
+        } else {
+            settings.models.clone()
         };
         let default_model = declared.keys().next().cloned().unwrap_or_default();
         let models = Models::new(&declared, &http)?;

@@ -133,7 +133,7 @@ pub struct ModelSettings {
 
 impl ModelSettings {
     fn default_timeout() -> Duration {
-        Duration::from_secs(120)
+        Duration::from_mins(2)
     }
 
     fn default_max_retries() -> u32 {
@@ -157,6 +157,7 @@ impl ModelSettings {
 }
 
 /// One agent. The switches carry the names that Agno users know.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the settings file")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgentSettings {

@@ -11,6 +11,7 @@ use crate::tools;
 pub const DATABASE_ID: &str = "colloquy";
 
 /// An agent; inside the parts only what differs from the default is shown.
+#[expect(clippy::struct_excessive_bools, reason = "the shape of the wire")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AgentResponse {
     #[schema(example = "assistant")]

@@ -1,5 +1,84 @@
-//! Everything that touches PostgreSQL.
+//! The connection pool, the migrations, and the embedded PostgreSQL for those who named no database.
 //!
-//! `embedded/` runs a private server for an installation that names none of its own.
+//! *Architecture Invariant:* no connection is held while a model thinks. Nothing outside this room knows whether the
+//! database is embedded.
 
+mod connect;
 pub mod embedded;
+
+use anyhow::Context;
+use sqlx::{PgPool, migrate::Migrator};
+
+use crate::config::DatabaseSettings;
+use embedded::EmbeddedPostgres;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// An open database. Dropping it stops the embedded server, if there is one.
+#[derive(Debug)]
+pub struct Database {
+    pub pool: PgPool,
+    embedded: Option<EmbeddedPostgres>,
+}
+
+impl Database {
+    /// Connects to the database of the settings, or starts the embedded one; waits while it is still coming up.
+    pub async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
+        let (options, embedded) = if let Some(url) = &settings.url {
+            (connect::parse_url(url)?, None)
+        } else {
+            let server = connect::start_embedded(settings).await?;
+            (server.connect_options(connect::EMBEDDED_DATABASE), Some(server))
+        };
+        let pool = connect::open_pool(options, settings).await?;
+        Ok(Self { pool, embedded })
+    }
+
+    /// Brings the schema up to date. Processes that start together wait for each other on an advisory lock.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        MIGRATIONS.run(&self.pool).await.context(
+            "the database schema could not be brought up to date; \
+             if a newer Colloquy has migrated it, run that version, otherwise see the reason",
+        )
+    }
+
+    /// A URL that other programs reach the embedded server by.
+    pub fn embedded_url(&self) -> Option<String> {
+        self.embedded.as_ref().map(|server| server.url(connect::EMBEDDED_DATABASE))
+    }
+
+    /// Closes all connections, then stops the embedded server.
+    pub async fn close(self) {
+        self.pool.close().await;
+        if let Some(server) = self.embedded
+            && let Err(error) = tokio::task::spawn_blocking(move || server.stop()).await
+        {
+            tracing::warn!(%error, "The embedded PostgreSQL did not stop cleanly.");
+        }
+    }
+}
+
+/// Whether this build's migrations have all been applied, for `/ready`.
+pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    // The migrator's own table, which is not there when the macros check their statements.
+    let applied: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(pool).await?;
+    Ok(applied >= newest)
+}
+
+/// Whether the same statement may succeed later: the database is away, starting, stopping, or out of connections.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        // Protocol: the stream ended inside a message, because the server went away.
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+        }),
+        _ => false,
+    }
+}

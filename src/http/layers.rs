@@ -34,7 +34,11 @@ pub fn surround(router: Router, app: &Arc<App>) -> Router {
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeUuidV7))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(
-            TraceLayer::new_for_http().make_span_with(request_span).on_request(()).on_response(log_response).on_failure(()),
+            TraceLayer::new_for_http()
+                .make_span_with(request_span)
+                .on_request(())
+                .on_response(log_response)
+                .on_failure(()),
         )
         .layer(cors(settings))
         .layer(CompressionLayer::new())

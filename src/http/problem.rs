@@ -19,7 +19,10 @@ use crate::database;
 ///
 /// `?` turns a database error into one. Other clients than ours read `detail`, so that is always a sentence.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
@@ -81,7 +84,7 @@ impl FieldError {
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             status,
             detail: detail.into(),
             errors: Vec::new(),
@@ -89,7 +92,7 @@ impl Problem {
             run_id: None,
             retry_after: None,
             cause: None,
-        }
+        }))
     }
 
     /// 400: the request cannot be read.
@@ -114,7 +117,9 @@ impl Problem {
     /// 422: these fields are refused.
     pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
         let sentences: Vec<_> = errors.iter().map(FieldError::sentence).collect();
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, sentences.join(". ")) }
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, sentences.join(". "));
+        problem.0.errors = errors;
+        problem
     }
 
     /// 503: the same request may succeed a little later.
@@ -124,46 +129,63 @@ impl Problem {
 
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.0.retry_after = Some(wait);
         self
     }
 
     #[must_use]
     pub fn about_run(mut self, run_id: Uuid) -> Self {
-        self.run_id = Some(run_id);
+        self.0.run_id = Some(run_id);
         self
     }
 
     #[must_use]
     pub fn of_type(mut self, error_type: &'static str) -> Self {
-        self.error_type = Some(error_type);
+        self.0.error_type = Some(error_type);
         self
     }
 
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     fn internal(cause: String) -> Self {
         let detail = "Something went wrong inside the server. Quote the request id (instance) when you report it.";
-        Self { cause: Some(cause), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail).because(cause)
     }
 
-    fn document(&self, instance: Option<String>) -> ProblemDocument {
-        let title = self.status.canonical_reason().unwrap_or("Error");
+    /// What the log says beside the detail.
+    fn because(mut self, cause: String) -> Self {
+        self.0.cause = Some(cause);
+        self
+    }
+
+    /// A 4xx is the caller's to read; a 5xx is the operator's.
+    fn log(&self) {
+        let Parts { status, detail, cause, run_id, .. } = &*self.0;
+        if status.is_server_error() {
+            let cause = cause.as_deref().unwrap_or_default();
+            let run_id = run_id.map(tracing::field::display);
+            tracing::error!(status = status.as_u16(), cause, run.id = run_id, "{detail}");
+        }
+    }
+
+    fn document(self, instance: Option<String>) -> ProblemDocument {
+        let Parts { status, detail, errors, error_type, run_id, .. } = *self.0;
+        let title = status.canonical_reason().unwrap_or("Error");
         ProblemDocument {
             kind: format!("urn:colloquy:problem:{}", title.to_ascii_lowercase().replace(' ', "-")),
             title,
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
+            status: status.as_u16(),
+            detail,
             instance,
-            errors: self.errors.clone(),
-            error_type: self.error_type,
-            run_id: self.run_id,
+            errors,
+            error_type,
+            run_id,
         }
     }
 }
@@ -172,7 +194,7 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         if database::is_unavailable(&error) {
             let detail = "The database is not available right now. Nothing was lost; try again in a moment.";
-            return Self { cause: Some(error.to_string()), ..Self::unavailable(detail) }.of_type("database_error");
+            return Self::unavailable(detail).because(error.to_string()).of_type("database_error");
         }
         let source = error.source().map(ToString::to_string).unwrap_or_default();
         Self::internal(format!("{error} {source}"))
@@ -191,7 +213,7 @@ impl From<anyhow::Error> for Problem {
 /// The document itself is written by [`render`], which knows the request's id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.0.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -199,21 +221,18 @@ impl IntoResponse for Problem {
 
 /// Writes the document of a [`Problem`] and logs a 5xx with its cause, once.
 pub async fn render(request: Request, next: Next) -> Response {
-    let instance = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .map(str::to_owned);
+    let instance =
+        request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).map(str::to_owned);
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    if problem.status.is_server_error() {
-        let cause = problem.cause.as_deref().unwrap_or("none");
-        tracing::error!(status = problem.status.as_u16(), cause, run.id = ?problem.run_id, "{}", problem.detail);
-    }
-    let mut rendered = (problem.status, axum::Json(problem.document(instance))).into_response();
-    rendered.headers_mut().extend(response.headers_mut().drain().filter_map(|(name, value)| Some((name?, value))));
+    problem.log();
+    let retry_after = problem.0.retry_after;
+    let mut rendered = (problem.0.status, axum::Json(problem.document(instance))).into_response();
     rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(wait) = problem.retry_after {
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        rendered.headers_mut().insert(header::ALLOW, allow);
+    }
+    if let Some(wait) = retry_after {
         let seconds = wait.as_secs_f64().ceil().max(1.0);
         if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.0}")) {
             rendered.headers_mut().insert(header::RETRY_AFTER, value);

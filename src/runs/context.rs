@@ -5,11 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::model::{ContextRecord, Message, Role};
-use crate::{
-    agents::Agent,
-    llm::PromptMessage,
-    runs::request::CreateRun,
-};
+use crate::{agents::Agent, llm::PromptMessage, runs::request::CreateRun};
 
 /// The agent's context settings with a run's overrides laid over them.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +21,7 @@ impl ContextOptions {
         let history_runs = run.num_history_runs.unwrap_or(agent.settings.num_history_runs);
         Self {
             history_runs: if add_history { history_runs } else { 0 },
-            add_session_state: run
-                .add_session_state_to_context
-                .unwrap_or(agent.settings.add_session_state_to_context),
+            add_session_state: run.add_session_state_to_context.unwrap_or(agent.settings.add_session_state_to_context),
         }
     }
 }
@@ -80,9 +74,10 @@ impl Context {
         state: &Map<String, Value>,
         message: &str,
     ) -> Self {
-        let user = match options.add_session_state && !state.is_empty() {
-            true => format!("<context>\n{}\n</context>\n\n{message}", state_block(state)),
-            false => message.to_owned(),
+        let user = if options.add_session_state && !state.is_empty() {
+            format!("<context>\n{}\n</context>\n\n{message}", state_block(state))
+        } else {
+            message.to_owned()
         };
         Self { system: system_prompt(agent), record: history.record(), history, user }
     }
@@ -93,8 +88,11 @@ impl Context {
 }
 
 fn system_prompt(agent: &Agent) -> Option<String> {
-    let parts: Vec<&str> =
-        [&agent.settings.description, &agent.settings.instructions].into_iter().flatten().map(|part| part.trim()).collect();
+    let parts: Vec<&str> = [&agent.settings.description, &agent.settings.instructions]
+        .into_iter()
+        .flatten()
+        .map(|part| part.trim())
+        .collect();
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
@@ -120,7 +118,6 @@ pub fn replay(message: &Message) -> Option<PromptMessage> {
         }),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::Context,
     events::{EventKind, EventLog},
-    model::{AnsweredCall, Message, MessageMetrics, ModelUsage, Role, RunError, RunErrorKind, RunMetrics, UsageDetails},
+    model::{
+        AnsweredCall, Message, MessageMetrics, ModelUsage, Role, RunError, RunErrorKind, RunMetrics, UsageDetails,
+    },
     wire::{ToolExecution, ToolMetrics},
 };
 use crate::{
@@ -241,6 +243,7 @@ fn describe(call: &ToolCall, seconds: f64) -> String {
     format!("{}({}) completed in {seconds:.4}s. ", call.name, arguments.join(", "))
 }
 
+#[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit 52 bits until the year 2112")]
 fn seconds(time: DateTime<Utc>) -> f64 {
     time.timestamp_micros() as f64 / 1_000_000.0
 }

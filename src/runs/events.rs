@@ -53,10 +53,10 @@ pub struct Completion {
 }
 
 /// The events of one run so far, and a way to wait for more.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EventLog(Arc<Log>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Log {
     events: Mutex<Vec<Arc<RunEvent>>>,
     /// How many events there are, and whether the log is closed.
@@ -64,10 +64,6 @@ struct Log {
 }
 
 impl EventLog {
-    pub fn new() -> Self {
-        Self(Arc::new(Log { events: Mutex::default(), progress: watch::Sender::new((0, false)) }))
-    }
-
     pub fn push(&self, kind: EventKind) {
         let mut events = self.lock();
         events.push(Arc::new(RunEvent { created_at: Utc::now(), kind }));
@@ -122,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_come_late_go_early_and_see_the_same() {
-        let log = EventLog::new();
+        let log = EventLog::default();
         log.push(EventKind::RunContentCompleted);
         drop(log.read_from(0));
         let mut reader = log.read_from(0);

@@ -41,7 +41,7 @@ const NAME_CHARS: usize = 100;
 /// How long a caller waits for a database that went away during the run.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the failure is then tried to be written down, behind the caller's back.
-const WRITE_DOWN_PATIENCE: Duration = Duration::from_secs(3_600);
+const WRITE_DOWN_PATIENCE: Duration = Duration::from_hours(1);
 
 /// An accepted run: its events as they happen, and its end.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub async fn start(
     stream: bool,
 ) -> Result<RunHandle, Problem> {
     let (accepted, claim, state) = accept(app, caller, &agent, &run).await?;
-    let events = EventLog::new();
+    let events = EventLog::default();
     let (tell, outcome) = oneshot::channel();
     let work = Work { app: app.clone(), agent, run, accepted, claim: claim.clone(), events: events.clone(), stream };
     app.tasks.spawn(async move {
@@ -288,7 +288,7 @@ impl End {
         let Execution { outcome, messages, tools, model, metrics } = execution;
         let patches = if outcome.is_ok() { patches } else { Vec::new() };
         let (content, error) = match outcome {
-            Ok(content) => (Some(content), None),
+            Ok(answer) => (Some(answer), None),
             Err(error) => (None, Some(error)),
         };
         Self { content, error, messages, tools, model, metrics, context, patches }

@@ -114,8 +114,7 @@ pub async fn get(
 ) -> Result<SessionDetail, Problem> {
     let session = find(app, scope, session_id, session_type).await?;
     // One more than asked for tells whether there is an older page.
-    let mut messages =
-        runs::store::conversation(&app.db, scope, session_id, page.before, page.limit + 1).await?;
+    let mut messages = runs::store::conversation(&app.db, scope, session_id, page.before, page.limit + 1).await?;
     let has_more = messages.len() > usize::try_from(page.limit).unwrap_or(usize::MAX);
     if has_more {
         messages.remove(0);
@@ -164,10 +163,9 @@ pub async fn rename(
 
 fn check_name(name: &str) -> Result<(), Problem> {
     match name.chars().count() {
-        count if count > MAX_NAME_CHARS => Err(Problem::invalid(
-            "/session_name",
-            format!("has {count} characters; use at most {MAX_NAME_CHARS}"),
-        )),
+        count if count > MAX_NAME_CHARS => {
+            Err(Problem::invalid("/session_name", format!("has {count} characters; use at most {MAX_NAME_CHARS}")))
+        }
         _ => Ok(()),
     }
 }

@@ -129,7 +129,9 @@ pub async fn list(
                   and ($2::text is null or s.session_type = $2)
                   and ($3::text is null or s.component_id = $3)
                   and ($4::text is null or s.session_name ilike $4)
-                order by " + $order + " limit $5 offset $6",
+                order by "
+                    + $order
+                    + " limit $5 offset $6",
                 scope.user(),
                 filter.session_type as Option<SessionType>,
                 filter.component_id,
