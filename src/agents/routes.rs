@@ -7,7 +7,7 @@ use axum::{Json, extract::State};
 use super::wire::AgentResponse;
 use crate::{
     app::App,
-    http::{Path, Problem, problem::ProblemDocument},
+    http::{Path, Problem, refusals::NotThere},
 };
 
 /// Lists the agents of this installation.
@@ -31,7 +31,7 @@ pub async fn list_agents(State(app): State<Arc<App>>) -> Json<Vec<AgentResponse>
     params(("agent_id" = String, Path, description = "The agent's id", example = "assistant")),
     responses(
         (status = 200, body = AgentResponse),
-        (status = 404, description = "There is no such agent", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
     )
 )]
 pub async fn get_agent(

@@ -10,6 +10,7 @@ pub mod extract;
 pub mod layers;
 pub mod paging;
 pub mod problem;
+pub mod refusals;
 pub mod router;
 pub mod status;
 

@@ -21,8 +21,13 @@ use super::{
 use crate::{
     app::App,
     auth::{Caller, UserId},
-    http::{Path, Problem, Query, extract::absent_if_empty, problem::ProblemDocument},
-    sessions::{SessionId, routes::parse_statuses},
+    http::{
+        Path, Problem, Query,
+        extract::absent_if_empty,
+        problem::ProblemDocument,
+        refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
+    },
+    sessions::{SessionId, request::parse_statuses},
 };
 
 const MAX_RUNS: i64 = 1_000;
@@ -52,15 +57,12 @@ const MAX_RUNS: i64 = 1_000;
             (RunOutput = "application/json"),
             (String = "text/event-stream"),
         )),
-        (status = 400, description = "The body cannot be read", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such agent, or the session is not yours", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The session is one of a team or a workflow", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 415, description = "Neither JSON nor a form", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "A field is refused", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 502, description = "The model provider failed; the run is kept with its reason. In forms: 200 with status ERROR", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away, or the server stops", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 504, description = "The model did not answer in time", body = ProblemDocument, content_type = "application/problem+json"),
+        BodyRefused,
+        NotThere,
+        Unavailable,
     )
 )]
 pub async fn create_run(
@@ -105,8 +107,9 @@ pub struct ListRunsQuery {
     responses(
         (status = 200, body = Vec<RunSchema>),
         (status = 400, description = "There is no such status", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such agent or session, or it is not yours", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "A parameter is refused", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
     )
 )]
 pub async fn list_runs(
@@ -151,8 +154,9 @@ pub struct GetRunQuery {
     ),
     responses(
         (status = 200, body = RunOutput),
-        (status = 404, description = "There is no such run of this agent, or it is not yours", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "A parameter is refused", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
     )
 )]
 pub async fn get_run(

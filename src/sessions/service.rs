@@ -119,8 +119,8 @@ pub async fn get(
     if has_more {
         messages.remove(0);
     }
-    let cursor = messages.first().filter(|_| has_more).map(|(seq, index, _)| format!("{seq}.{index}"));
-    let views = messages.into_iter().map(|(_, _, message)| MessageView::new(message, false)).collect();
+    let cursor = messages.first().filter(|_| has_more).map(|((seq, index), _)| format!("{seq}.{index}"));
+    let views = messages.into_iter().map(|(_, message)| MessageView::new(message, false)).collect();
     Ok(SessionDetail::new(session, &app.agents, views, cursor))
 }
 

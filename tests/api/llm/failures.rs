@@ -7,7 +7,7 @@ use colloquy::{
     llm::{ErrorKind, ModelError},
 };
 
-use crate::{
+use super::{
     KEY, SECRET_WORD, fast, models,
     scripted_model::{
         Behaviour, ScriptedModel, cut_stream_after, garbage, hang, reply, slow_pieces, status, status_with_retry_after,

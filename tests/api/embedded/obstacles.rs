@@ -8,7 +8,7 @@ use std::{
 use colloquy::database::embedded::{EmbeddedPostgres, StartError};
 use rustix::process::Pid;
 
-use crate::support::{Home, ask, kill, paths_below, test_options};
+use super::support::{Home, ask, kill, paths_below, test_options};
 
 const ALIVE: &str = "SELECT 'alive'";
 

@@ -10,7 +10,7 @@ use std::{
 use colloquy::database::embedded::{EmbeddedPostgres, Options};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::support::{Home, ask, kill, test_options, wait_until};
+use super::support::{Home, ask, kill, test_options, wait_until};
 
 /// Names the directory for which this test binary is to hold a server, as another process.
 const HOLD: &str = "HOLD_EMBEDDED_POSTGRES_IN";
@@ -111,7 +111,7 @@ fn start_durable(home: &Home) -> EmbeddedPostgres {
 
 fn start_in_another_process(home: &Home) -> Child {
     Command::new(env::current_exe().expect("this binary"))
-        .args(["--exact", "lifetime::hold_a_server_for_another_test"])
+        .args(["--exact", "embedded::lifetime::hold_a_server_for_another_test"])
         .env(HOLD, home.dir())
         .stdout(Stdio::null())
         .spawn()

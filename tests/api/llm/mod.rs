@@ -2,7 +2,6 @@
 
 mod failures;
 mod providers;
-mod scripted_model;
 mod talking;
 
 use std::{
@@ -10,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::scripted_model::{self, ScriptedModel};
 use colloquy::{
     config::{ModelSettings, Provider},
     llm::{ModelRequest, Models, PromptMessage, http_client},
 };
-use scripted_model::ScriptedModel;
 
 /// A word of the prompt that must never be seen in an error.
 const SECRET_WORD: &str = "xylophone";

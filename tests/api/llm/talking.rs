@@ -5,7 +5,7 @@ use std::time::Duration;
 use colloquy::llm::{ModelRequest, PromptMessage, ToolCall, ToolSpec};
 use serde_json::json;
 
-use crate::{
+use super::{
     KEY, UNSET, fast,
     scripted_model::{Behaviour, ScriptedModel, reply, reply_with_tool_call, reply_with_tool_calls, slow_pieces},
     unchanged, user,

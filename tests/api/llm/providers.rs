@@ -6,7 +6,7 @@ use colloquy::{
 };
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     KEY, fast,
     scripted_model::{Behaviour, ScriptedModel},
     user,

@@ -1,0 +1,120 @@
+//! Runs and messages for clients. Every statement filters by a [`Scope`].
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::rows::{RunRow, select_messages, select_runs};
+use crate::{
+    auth::Scope,
+    runs::model::{Message, Run, RunId, RunStatus},
+    sessions::SessionId,
+};
+
+/// One run by its id, whatever its session.
+pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Run>, sqlx::Error> {
+    let row =
+        select_runs!("where r.run_id = $1 and ($2::text is null or s.user_id = $2)", run_id as RunId, scope.user())
+            .fetch_optional(db)
+            .await?;
+    Ok(row.map(RunRow::into_run))
+}
+
+/// Which runs of a session to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    pub component_id: Option<String>,
+    pub statuses: Option<Vec<RunStatus>>,
+    pub created_after: Option<DateTime<Utc>>,
+    pub created_before: Option<DateTime<Utc>>,
+    pub limit: i64,
+}
+
+/// The newest runs of a session that fit the filter, oldest first.
+pub async fn list(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    filter: &RunFilter,
+) -> Result<Vec<Run>, sqlx::Error> {
+    let rows = select_runs!(
+        r"
+        where r.session_id = $1
+          and ($2::text is null or s.user_id = $2)
+          and ($3::text is null or r.component_id = $3)
+          and ($4::text[] is null or r.status = any($4))
+          and ($5::timestamptz is null or r.created_at >= $5)
+          and ($6::timestamptz is null or r.created_at <= $6)
+        order by r.seq desc
+        limit $7
+        ",
+        session_id.as_str(),
+        scope.user(),
+        filter.component_id,
+        filter.statuses.as_deref() as Option<&[RunStatus]>,
+        filter.created_after,
+        filter.created_before,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().rev().map(RunRow::into_run).collect())
+}
+
+/// The messages of these runs of a session, by the run's number.
+pub async fn messages_of(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    seqs: &[i64],
+) -> Result<HashMap<i64, Vec<Message>>, sqlx::Error> {
+    let rows = select_messages!(
+        r"
+        from messages m join sessions s using (session_id)
+        where m.session_id = $1 and m.seq = any($2) and ($3::text is null or s.user_id = $3)
+        order by m.seq, m.index
+        ",
+        session_id.as_str(),
+        seqs,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
+    let mut by_run: HashMap<i64, Vec<Message>> = HashMap::new();
+    for row in rows {
+        by_run.entry(row.seq).or_default().push(row.into_message());
+    }
+    Ok(by_run)
+}
+
+/// The newest `limit` messages of a conversation that a person would read, oldest first, each with its place: the
+/// run's number and the index within the run. Ends before the place `before`, if given.
+pub async fn conversation(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    before: Option<(i64, i32)>,
+    limit: i64,
+) -> Result<Vec<((i64, i32), Message)>, sqlx::Error> {
+    let (before_seq, before_index) = before.unwrap_or((i64::MAX, 0));
+    let rows = select_messages!(
+        r"
+        from messages m join sessions s using (session_id)
+        where m.session_id = $1
+          and ($2::text is null or s.user_id = $2)
+          and (m.seq, m.index) < ($3, $4)
+          and m.role in ('user', 'assistant')
+        order by m.seq desc, m.index desc
+        limit $5
+        ",
+        session_id.as_str(),
+        scope.user(),
+        before_seq,
+        before_index,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().rev().map(|row| ((row.seq, row.index), row.into_message())).collect())
+}

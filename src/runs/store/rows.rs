@@ -1,0 +1,151 @@
+//! Rows as the statements select them, and the runs and messages that they become.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::{
+    auth::UserId,
+    llm::{ModelInfo, ToolCall},
+    runs::{
+        model::{
+            AnsweredCall, ContextRecord, Message, MessageMetrics, Role, Run, RunError, RunId, RunMetrics, RunStatus,
+        },
+        wire::ToolExecution,
+    },
+    sessions::SessionId,
+};
+
+/// Reads runs `r` of sessions `s`; what follows is the rest of the statement.
+macro_rules! select_runs {
+    ($rest:literal, $($parameter:expr),* $(,)?) => {{
+        use serde_json::{Map, Value};
+        use sqlx::types::Json;
+        use $crate::runs::{
+            model::{ContextRecord, RunError, RunMetrics},
+            wire::ToolExecution,
+        };
+        sqlx::query_as!(
+            $crate::runs::store::rows::RunRow,
+            r#"
+            select r.session_id, r.seq, r.run_id as "run_id: RunId", r.component_id, r.user_id,
+                   r.status as "status: RunStatus", r.input, r.content, r.error as "error: Json<RunError>", r.model,
+                   r.model_provider, r.metrics as "metrics: Json<RunMetrics>",
+                   r.session_state as "session_state: Json<Map<String, Value>>",
+                   r.metadata as "metadata: Json<Map<String, Value>>", r.context as "context: Json<ContextRecord>",
+                   r.tools as "tools: Json<Vec<ToolExecution>>", r.created_at
+            from runs r join sessions s using (session_id)
+            "#
+            + $rest,
+            $($parameter),*
+        )
+    }};
+}
+pub(super) use select_runs;
+
+/// Reads messages `m`; what follows is the rest of the statement, from its `from` on.
+macro_rules! select_messages {
+    ($rest:literal, $($parameter:expr),* $(,)?) => {{
+        use sqlx::types::Json;
+        use $crate::{
+            llm::ToolCall,
+            runs::model::{MessageMetrics, Role},
+        };
+        sqlx::query_as!(
+            $crate::runs::store::rows::MessageRow,
+            r#"
+            select m.seq, m.index, m.message_id, m.role as "role: Role", m.content, m.reasoning,
+                   m.tool_calls as "tool_calls: Json<Vec<ToolCall>>", m.tool_call_id, m.tool_name, m.tool_args,
+                   m.tool_call_error, m.metrics as "metrics: Json<MessageMetrics>", m.provider_data, m.created_at
+            "#
+            + $rest,
+            $($parameter),*
+        )
+    }};
+}
+pub(super) use select_messages;
+
+/// A row of `runs`.
+pub(super) struct RunRow {
+    pub(super) session_id: String,
+    pub(super) seq: i64,
+    pub(super) run_id: RunId,
+    pub(super) component_id: String,
+    pub(super) user_id: Option<String>,
+    pub(super) status: RunStatus,
+    pub(super) input: String,
+    pub(super) content: Option<String>,
+    pub(super) error: Option<Json<RunError>>,
+    pub(super) model: Option<String>,
+    pub(super) model_provider: Option<String>,
+    pub(super) metrics: Json<RunMetrics>,
+    pub(super) session_state: Option<Json<Map<String, Value>>>,
+    pub(super) metadata: Json<Map<String, Value>>,
+    pub(super) context: Json<ContextRecord>,
+    pub(super) tools: Json<Vec<ToolExecution>>,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+impl RunRow {
+    pub(super) fn into_run(self) -> Run {
+        Run {
+            session_id: SessionId::stored(self.session_id),
+            seq: self.seq,
+            run_id: self.run_id,
+            component_id: self.component_id,
+            user_id: self.user_id.map(UserId::stored),
+            status: self.status,
+            input: self.input,
+            content: self.content,
+            error: self.error.map(|error| error.0),
+            model: self.model.zip(self.model_provider).map(|(id, provider)| ModelInfo { id, provider }),
+            metrics: self.metrics.0,
+            session_state: self.session_state.map(|state| state.0),
+            metadata: self.metadata.0,
+            context: self.context.0,
+            tools: self.tools.0,
+            created_at: self.created_at,
+        }
+    }
+}
+
+/// A row of `messages`.
+pub(super) struct MessageRow {
+    pub(super) seq: i64,
+    pub(super) index: i32,
+    pub(super) message_id: Uuid,
+    pub(super) role: Role,
+    pub(super) content: Option<String>,
+    pub(super) reasoning: Option<String>,
+    pub(super) tool_calls: Option<Json<Vec<ToolCall>>>,
+    pub(super) tool_call_id: Option<String>,
+    pub(super) tool_name: Option<String>,
+    pub(super) tool_args: Option<Value>,
+    pub(super) tool_call_error: Option<bool>,
+    pub(super) metrics: Option<Json<MessageMetrics>>,
+    pub(super) provider_data: Option<Value>,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+impl MessageRow {
+    pub(super) fn into_message(self) -> Message {
+        let answers = self.tool_call_id.map(|tool_call_id| AnsweredCall {
+            tool_call_id,
+            tool_name: self.tool_name.unwrap_or_default(),
+            tool_args: self.tool_args.unwrap_or_default(),
+            tool_call_error: self.tool_call_error.unwrap_or_default(),
+        });
+        Message {
+            message_id: self.message_id,
+            role: self.role,
+            content: self.content,
+            reasoning: self.reasoning,
+            tool_calls: self.tool_calls.map(|calls| calls.0),
+            answers,
+            metrics: self.metrics.map(|metrics| metrics.0),
+            provider_data: self.provider_data,
+            created_at: self.created_at,
+        }
+    }
+}

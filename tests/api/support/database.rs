@@ -1,0 +1,97 @@
+//! One PostgreSQL per test process, one database per test.
+//!
+//! The server is the embedded one with fsync off, in a slot below `target` that is kept between runs; a process that
+//! finds a slot taken uses the next. Databases are copies of a template that is migrated once.
+
+use std::{
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use colloquy::database::embedded::{EmbeddedPostgres, Options, StartError};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
+use tokio::sync::OnceCell;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+const SLOTS: u32 = 16;
+
+/// A migrated, empty database.
+pub(crate) struct TestDatabase {
+    pub(crate) options: PgConnectOptions,
+    pub(crate) url: String,
+}
+
+pub(crate) async fn test_database() -> TestDatabase {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let server = tokio::task::spawn_blocking(server).await.expect("the server starts");
+    let template = template(server).await;
+    let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    run(server, &format!("create database {name} template {template} strategy file_copy")).await;
+    TestDatabase { options: server.connect_options(&name), url: server.url(&name) }
+}
+
+/// Lives as long as the process; its death ends the server.
+fn server() -> &'static EmbeddedPostgres {
+    static SERVER: OnceLock<EmbeddedPostgres> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let slots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres");
+        for slot in 0..SLOTS {
+            let dir = slots.join(format!("slot-{slot}"));
+            match EmbeddedPostgres::start(&Options { dir, durable: false, max_connections: 300 }) {
+                Ok(server) => return server,
+                Err(StartError::InUse { .. }) => {}
+                Err(error) => panic!("{:#}", anyhow::Error::from(error)),
+            }
+        }
+        panic!("{SLOTS} test processes run already");
+    })
+}
+
+/// The migrated template; made anew when the migrations have changed.
+async fn template(server: &EmbeddedPostgres) -> &'static str {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    TEMPLATE
+        .get_or_init(|| async {
+            for old in databases_like(server, "test\\_%").await {
+                run(server, &format!("drop database if exists {old} with (force)")).await;
+            }
+            let checksum: String = MIGRATIONS
+                .iter()
+                .flat_map(|migration| migration.checksum.iter().take(4))
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let name = format!("template_{checksum}");
+            if databases_like(server, &name.replace('_', "\\_")).await.is_empty() {
+                let unfinished = format!("unfinished_{checksum}");
+                run(server, &format!("drop database if exists {unfinished}")).await;
+                run(server, &format!("create database {unfinished}")).await;
+                let mut connection = PgConnection::connect_with(&server.connect_options(&unfinished)).await.unwrap();
+                MIGRATIONS.run(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+                run(server, &format!("alter database {unfinished} rename to {name}")).await;
+            }
+            name
+        })
+        .await
+}
+
+async fn databases_like(server: &EmbeddedPostgres, pattern: &str) -> Vec<String> {
+    let mut connection = PgConnection::connect_with(&server.connect_options("postgres")).await.unwrap();
+    let names = sqlx::query_scalar("select datname::text from pg_database where datname like $1")
+        .bind(pattern)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    names
+}
+
+/// The names in these statements are made here, of digits and letters.
+async fn run(server: &EmbeddedPostgres, statement: &str) {
+    let mut connection = PgConnection::connect_with(&server.connect_options("postgres")).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
