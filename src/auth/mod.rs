@@ -79,6 +79,11 @@ impl Caller {
         self.user.as_ref()
     }
 
+    /// Whether a session of `owner` may be continued: it is the caller's, or nobody's.
+    pub fn may_continue(&self, owner: Option<&UserId>) -> bool {
+        owner.is_none() || owner == self.user.as_ref()
+    }
+
     /// What the caller may read and change.
     pub fn scope(&self) -> Scope {
         self.user.clone().map_or(Scope::All, Scope::User)

@@ -112,6 +112,7 @@ pub struct MessageMetrics {
 
 /// What a run took: tokens in all and by model, and seconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct RunMetrics {
     pub input_tokens: i64,
     pub output_tokens: i64,
@@ -122,11 +123,11 @@ pub struct RunMetrics {
     pub cache_read_tokens: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cache_write_tokens: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub time_to_first_token: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
-    #[serde(default, skip_serializing_if = "UsageDetails::is_empty")]
+    #[serde(skip_serializing_if = "UsageDetails::is_empty")]
     pub details: UsageDetails,
 }
 
@@ -236,9 +237,10 @@ impl RunErrorKind {
 
 /// What was put into the prompt, kept on the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct ContextRecord {
     /// The number of the first run that was in the prompt verbatim; absent when there was none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_history_seq: Option<i64>,
     pub history_runs: usize,
     pub history_messages: usize,

@@ -100,7 +100,7 @@ async fn accept(
 async fn refusal(app: &App, caller: &Caller, run: &NewRun) -> Result<Problem, sqlx::Error> {
     let found = sessions::store::find(&app.db, &caller.scope(), &run.session_id).await?;
     Ok(match found {
-        Some(session) if caller.user().is_some() && session.session_type != run.session_type => {
+        Some(session) if caller.may_continue(session.user_id.as_ref()) => {
             Problem::conflict(format!(
                 "Session '{}' is a {} session; use another session_id for an agent",
                 run.session_id, session.session_type

@@ -1,1 +1,115 @@
+//! A database that goes away and comes back.
 
+use std::time::Duration;
+
+use colloquy::database::embedded::{EmbeddedPostgres, Options};
+use serde_json::json;
+
+use crate::support::{
+    TestApp, TestDatabase,
+    scripted_model::{Behaviour, reply, slow_pieces},
+};
+
+struct OwnServer {
+    options: Options,
+    server: Option<EmbeddedPostgres>,
+    _home: tempfile::TempDir,
+}
+
+impl OwnServer {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let shared = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(home.path(), shared).expect("own directory");
+        let options = Options { dir: home.path().join("database"), durable: false, max_connections: 20 };
+        let mut own = Self { options, server: None, _home: home };
+        own.start();
+        own
+    }
+
+    fn start(&mut self) {
+        let options = self.options.clone();
+        self.server = Some(EmbeddedPostgres::start(&options).expect("starts"));
+    }
+
+    fn stop(&mut self) {
+        drop(self.server.take());
+    }
+
+    fn database(&self) -> TestDatabase {
+        let server = self.server.as_ref().expect("running");
+        TestDatabase { options: server.connect_options("postgres"), url: server.url("postgres") }
+    }
+}
+
+async fn app_on(own: &OwnServer) -> TestApp {
+    let database = own.database();
+    let pool = sqlx::PgPool::connect_with(database.options.clone()).await.expect("connects");
+    sqlx::migrate!().run(&pool).await.expect("migrates");
+    pool.close().await;
+    TestApp::on(database, |settings| settings.database.acquire_timeout = Duration::from_millis(500)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_requests_get_503_and_afterwards_they_work() {
+    let mut own = OwnServer::new();
+    let app = app_on(&own).await;
+    app.say("s", "before").await;
+    own.stop();
+    for _ in 0..3 {
+        let answer = app.run(json!({"message": "during", "session_id": "s"})).await;
+        assert!(answer.headers.contains_key("retry-after"));
+        answer.expect_problem(503);
+    }
+    app.get("/sessions").await.expect_problem(503);
+    app.get("/ready").await.expect(503);
+    app.get("/health").await.expect(200);
+    own.start();
+    let run = app.say("s", "after").await;
+    assert_eq!(run["seq"], 2);
+    app.get("/ready").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_for_a_moment_does_not_cost_the_answer() {
+    let mut own = OwnServer::new();
+    let app = app_on(&own).await;
+    app.model.then(slow_pieces(Duration::from_millis(300), "worth waiting for"));
+    let run = app.run(json!({"message": "hi", "session_id": "s"}));
+    let restart = async {
+        while app.model.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        own.stop();
+        own.start();
+    };
+    let (run, ()) = tokio::join!(run, restart);
+    assert_eq!(run.expect(200)["content"], "worth waiting for");
+    let stored = app.get("/sessions/s/runs").await.expect(200);
+    assert_eq!(stored[0]["status"], "COMPLETED");
+    assert_eq!(stored[0]["messages"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
+    let mut own = OwnServer::new();
+    let app = app_on(&own).await;
+    let (gone, wait) = std::sync::mpsc::channel::<Behaviour>();
+    let wait = std::sync::Mutex::new(wait);
+    app.model.otherwise(move |_| tokio::task::block_in_place(|| wait.lock().unwrap().recv().unwrap()));
+    let run = app.run(json!({"message": "hi", "session_id": "s"}));
+    let stop = async {
+        while sqlx::query_scalar::<_, i64>("select count(*) from runs").fetch_one(app.db()).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        own.stop();
+        gone.send(reply("too late")).unwrap();
+    };
+    let (run, ()) = tokio::join!(run, stop);
+    let problem = run.expect_problem(503);
+    assert!(problem["run_id"].is_string());
+    own.start();
+    app.shut_down().await;
+    let status: String = sqlx::query_scalar("select status from runs").fetch_one(app.db()).await.unwrap();
+    assert_eq!(status, "ERROR");
+}

@@ -1,5 +1,7 @@
 //! Colloquy from outside: the real HTTP service over a real PostgreSQL, with a scripted model behind it.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected panics")]
+
 mod contract;
 mod embedded;
 mod faults;

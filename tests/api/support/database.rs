@@ -58,14 +58,13 @@ async fn template(server: &EmbeddedPostgres) -> &'static str {
             for old in databases_like(server, "test\\_%").await {
                 run(server, &format!("drop database if exists {old} with (force)")).await;
             }
-            let checksum: String = MIGRATIONS
+            let checksum = MIGRATIONS
                 .iter()
-                .flat_map(|migration| migration.checksum.iter().take(4))
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            let name = format!("template_{checksum}");
+                .flat_map(|migration| migration.checksum.iter())
+                .fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+            let name = format!("template_{checksum:x}");
             if databases_like(server, &name.replace('_', "\\_")).await.is_empty() {
-                let unfinished = format!("unfinished_{checksum}");
+                let unfinished = format!("unfinished_{checksum:x}");
                 run(server, &format!("drop database if exists {unfinished}")).await;
                 run(server, &format!("create database {unfinished}")).await;
                 let mut connection = PgConnection::connect_with(&server.connect_options(&unfinished)).await.unwrap();

@@ -1,0 +1,143 @@
+//! What a conversation remembers, and what the model is sent of it.
+
+use colloquy::config::{ModelSettings, Provider};
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, scripted_model::reply};
+
+/// The roles and texts that the model was sent last.
+fn last_prompt(app: &TestApp) -> Vec<(String, String)> {
+    let requests = app.model.requests();
+    let messages = requests.last().expect("the model was called")["messages"].as_array().expect("messages").clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    messages.iter().map(|message| (text(&message["role"]), text(&message["content"]))).collect()
+}
+
+fn texts(prompt: &[(String, String)]) -> Vec<&str> {
+    prompt.iter().filter(|(role, _)| role != "system").map(|(_, text)| text.as_str()).collect()
+}
+
+#[tokio::test]
+async fn without_any_key_alice_is_remembered() {
+    let app = TestApp::with(|settings| {
+        settings.models = [("offline".to_owned(), ModelSettings::new(Provider::Offline, "offline"))].into();
+    })
+    .await;
+    app.say("user_123_session", "Hi, my name is Alice").await;
+    let run = app.say("user_123_session", "What's my name?").await;
+    assert_eq!(run["content"], "Your name is Alice.");
+    assert_eq!(run["model_provider"], "offline");
+    let stranger = app.say("another_session", "What's my name?").await;
+    assert!(!stranger["content"].as_str().unwrap().contains("Alice"), "{stranger}");
+}
+
+#[tokio::test]
+async fn the_next_prompt_holds_what_was_said() {
+    let app = TestApp::start().await;
+    app.model.then(reply("Nice to meet you."));
+    app.say("s", "I am Alice").await;
+    app.say("s", "Who am I?").await;
+    let prompt = last_prompt(&app);
+    assert_eq!(prompt[0], ("system".to_owned(), "A helpful assistant.".to_owned()));
+    assert_eq!(texts(&prompt), ["I am Alice", "Nice to meet you.", "Who am I?"]);
+}
+
+#[tokio::test]
+async fn history_is_the_last_runs_and_can_be_chosen_per_run() {
+    let app = TestApp::with_agent(|agent| agent.num_history_runs = 2).await;
+    app.model.otherwise(|_| reply("ok"));
+    for number in 1..=4 {
+        app.say("s", &format!("message {number}")).await;
+    }
+    app.say("s", "last").await;
+    assert_eq!(texts(&last_prompt(&app)), ["message 3", "ok", "message 4", "ok", "last"]);
+    let run = app.run(json!({"message": "one", "session_id": "s", "num_history_runs": 1})).await.expect(200);
+    assert_eq!(texts(&last_prompt(&app)), ["last", "ok", "one"]);
+    assert_eq!(run["context"], json!({"first_history_seq": 5, "history_runs": 1, "history_messages": 2}));
+    app.run(json!({"message": "none", "session_id": "s", "add_history_to_context": false})).await.expect(200);
+    assert_eq!(texts(&last_prompt(&app)), ["none"]);
+}
+
+#[tokio::test]
+async fn sessions_do_not_see_each_other() {
+    let app = TestApp::start().await;
+    app.say("a", "a secret").await;
+    app.say("b", "hello").await;
+    assert_eq!(texts(&last_prompt(&app)), ["hello"]);
+}
+
+#[tokio::test]
+async fn between_runs_the_prompt_only_grows_at_its_end() {
+    let app = TestApp::with_agent(|agent| {
+        agent.num_history_runs = 100;
+        agent.instructions = Some("Be brief.".into());
+    })
+    .await;
+    for number in 0..6 {
+        app.say("s", &format!("message {number}")).await;
+    }
+    let prompts: Vec<Value> = app.model.requests().into_iter().map(|request| request["messages"].clone()).collect();
+    for pair in prompts.windows(2) {
+        let (earlier, later) = (pair[0].as_array().unwrap(), pair[1].as_array().unwrap());
+        assert_eq!(earlier[..], later[..earlier.len()]);
+    }
+}
+
+#[tokio::test]
+async fn run_number_ten_thousand_costs_what_run_number_ten_costs() {
+    let app = TestApp::start().await;
+    app.execute(
+        "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
+         values ('short', 'agent', 9, now(), now()), ('long', 'agent', 9999, now(), now());
+         insert into runs (session_id, seq, run_id, component_id, status, input, created_at, finished_at)
+         select session_id, seq, gen_random_uuid(), 'assistant', 'COMPLETED', 'the same message', now(), now()
+         from sessions, generate_series(1, last_seq) as seq;
+         insert into messages (session_id, seq, index, message_id, role, content, created_at)
+         select session_id, seq, index, gen_random_uuid(), (array['user', 'assistant'])[index + 1], 'words', now()
+         from runs, generate_series(0, 1) as index;
+         analyze",
+    )
+    .await;
+    app.say("warm", "the same message").await;
+    let mut costs = Vec::new();
+    for session in ["short", "long"] {
+        let before = rows_read(&app).await;
+        app.say(session, "the same message").await;
+        costs.push((app.model.requests().last().unwrap().to_string().len(), rows_read(&app).await - before));
+    }
+    assert_eq!(costs[0], costs[1], "characters sent to the model and rows read");
+}
+
+/// Rows of the conversation tables that statements have fetched so far.
+async fn rows_read(app: &TestApp) -> i64 {
+    // Counters are reported when a connection is idle for a while; this makes every pooled one report now.
+    let mut connections = Vec::new();
+    for _ in 0..app.db().size() {
+        connections.push(app.db().acquire().await.unwrap());
+    }
+    for connection in &mut connections {
+        sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&mut **connection).await.unwrap();
+    }
+    sqlx::query_scalar(
+        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
+         where relname in ('sessions', 'runs', 'messages', 'session_usage')",
+    )
+    .fetch_one(&mut *connections[0])
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn state_goes_beside_the_message_when_asked_for() {
+    let app = TestApp::with_agent(|agent| {
+        agent.session_state = json!({"mood": "curious"}).as_object().unwrap().clone();
+        agent.add_session_state_to_context = true;
+    })
+    .await;
+    app.say("s", "hi").await;
+    let prompt = last_prompt(&app);
+    let (_, message) = prompt.last().unwrap();
+    assert!(message.contains(r#"{"mood":"curious"}"#) && message.ends_with("\n\nhi"), "{message}");
+    app.say("s", "again").await;
+    assert_eq!(texts(&last_prompt(&app))[0], "hi", "what was beside an old message is not repeated");
+}

@@ -1,0 +1,63 @@
+//! Whose session a run may continue.
+
+use serde_json::json;
+
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn somebody_elses_session_is_not_there() {
+    let app = TestApp::start().await;
+    app.run(json!({"message": "mine", "session_id": "s", "user_id": "alice"})).await.expect(200);
+    for stranger in
+        [json!({"message": "hi", "session_id": "s", "user_id": "mallory"}), json!({"message": "hi", "session_id": "s"})]
+    {
+        let problem = app.run(stranger).await.expect_problem(404);
+        assert_eq!(problem["detail"], "Session not found");
+    }
+    assert_eq!(app.model.requests().len(), 1, "the model was not asked for a stranger");
+    assert_eq!(app.get("/sessions/s").await.expect(200)["run_count"], 1);
+}
+
+#[tokio::test]
+async fn a_session_of_nobody_may_be_continued_by_anybody() {
+    let app = TestApp::start().await;
+    app.say("s", "hi").await;
+    let run = app.run(json!({"message": "hi", "session_id": "s", "user_id": "bob"})).await.expect(200);
+    assert_eq!(run["seq"], 2);
+    assert!(app.get("/sessions/s").await.expect(200).get("user_id").is_none(), "and stays nobody's");
+}
+
+#[tokio::test]
+async fn somebody_elses_run_is_not_there() {
+    let app = TestApp::start().await;
+    let run = app.run(json!({"message": "mine", "session_id": "s", "user_id": "alice"})).await.expect(200);
+    let path = format!("/agents/assistant/runs/{}", run["run_id"].as_str().unwrap());
+    app.get(&format!("{path}?user_id=alice&session_id=s")).await.expect(200);
+    app.get(&format!("{path}?user_id=mallory")).await.expect_problem(404);
+    app.get(&format!("{path}?session_id=another")).await.expect_problem(404);
+    app.get("/agents/assistant/runs?session_id=s&user_id=mallory").await.expect_problem(404);
+}
+
+#[tokio::test]
+async fn a_run_is_shown_by_its_own_agent_only() {
+    let app = TestApp::with(|settings| {
+        let mut other = settings.agents[0].clone();
+        other.id = "other".into();
+        settings.agents.push(other);
+    })
+    .await;
+    let run = app.run(json!({"message": "hi", "session_id": "s"})).await.expect(200);
+    let run_id = run["run_id"].as_str().unwrap();
+    app.get(&format!("/agents/other/runs/{run_id}")).await.expect_problem(404);
+    app.post("/agents/other/runs", json!({"message": "me too", "session_id": "s"})).await.expect(200);
+    assert_eq!(app.get("/agents/other/runs?session_id=s").await.expect(200).as_array().unwrap().len(), 1);
+    assert_eq!(app.get("/sessions/s/runs").await.expect(200).as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_of_a_team_takes_no_run_of_an_agent() {
+    let app = TestApp::start().await;
+    app.post("/sessions?type=team", json!({"session_id": "t"})).await.expect(201);
+    let problem = app.run(json!({"message": "hi", "session_id": "t"})).await.expect_problem(409);
+    assert!(problem["detail"].as_str().unwrap().contains("team session"), "{problem}");
+}
