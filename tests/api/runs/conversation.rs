@@ -85,7 +85,7 @@ async fn between_runs_the_prompt_only_grows_at_its_end() {
 
 #[tokio::test]
 async fn run_number_ten_thousand_costs_what_run_number_ten_costs() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|settings| settings.database.max_connections = 1).await;
     app.execute(
         "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
          values ('short', 'agent', 9, now(), now()), ('long', 'agent', 9999, now(), now());
@@ -98,7 +98,6 @@ async fn run_number_ten_thousand_costs_what_run_number_ten_costs() {
          analyze",
     )
     .await;
-    app.say("warm", "the same message").await;
     let mut costs = Vec::new();
     for session in ["short", "long"] {
         let before = rows_read(&app).await;
@@ -108,21 +107,16 @@ async fn run_number_ten_thousand_costs_what_run_number_ten_costs() {
     assert_eq!(costs[0], costs[1], "characters sent to the model and rows read");
 }
 
-/// Rows of the conversation tables that statements have fetched so far.
+/// Rows of the conversation tables that statements have fetched so far. Counters are reported by each connection when
+/// it is idle for a while, or when told to; there is one connection here.
 async fn rows_read(app: &TestApp) -> i64 {
-    // Counters are reported when a connection is idle for a while; this makes every pooled one report now.
-    let mut connections = Vec::new();
-    for _ in 0..app.db().size() {
-        connections.push(app.db().acquire().await.unwrap());
-    }
-    for connection in &mut connections {
-        sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&mut **connection).await.unwrap();
-    }
+    assert_eq!(app.db().options().get_max_connections(), 1);
+    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(app.db()).await.unwrap();
     sqlx::query_scalar(
         "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
          where relname in ('sessions', 'runs', 'messages', 'session_usage')",
     )
-    .fetch_one(&mut *connections[0])
+    .fetch_one(app.db())
     .await
     .unwrap()
 }
