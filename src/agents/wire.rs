@@ -38,6 +38,9 @@ pub struct AgentResponse {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AgentModel {
+    /// As `model`: the AgentOS client reads the one in lists and the other in details.
+    #[schema(example = "gpt-4o-mini")]
+    pub id: String,
     /// The model's name in the settings.
     pub name: String,
     #[schema(example = "gpt-4o-mini")]
@@ -104,6 +107,7 @@ impl From<&Agent> for AgentResponse {
             description: settings.description.clone(),
             is_factory: false,
             model: AgentModel {
+                id: agent.model_info.id.clone(),
                 name: agent.model.clone(),
                 model: agent.model_info.id.clone(),
                 provider: agent.model_info.provider.clone(),

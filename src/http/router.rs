@@ -41,9 +41,15 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
             sessions::routes::create_session,
             sessions::routes::delete_sessions
         ))
-        .routes(routes!(sessions::routes::get_session, sessions::routes::delete_session))
+        .routes(routes!(
+            sessions::routes::get_session,
+            sessions::routes::update_session,
+            sessions::routes::delete_session
+        ))
         .routes(routes!(sessions::routes::rename_session))
         .routes(routes!(sessions::routes::list_session_runs))
+        .routes(routes!(sessions::routes::list_session_run_previews))
+        .routes(routes!(sessions::routes::get_session_run))
         // the service itself
         .routes(routes!(discovery::get_root))
         .routes(routes!(discovery::get_info))

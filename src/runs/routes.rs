@@ -27,7 +27,7 @@ use crate::{
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
     },
-    sessions::{SessionId, request::parse_statuses},
+    sessions::{self, SessionId, request::parse_statuses},
 };
 
 const MAX_RUNS: i64 = 1_000;
@@ -125,6 +125,7 @@ pub async fn list_runs(
         ..RunFilter::default()
     };
     let scope = Caller::claiming(query.user_id).scope();
+    sessions::service::find(&app, &scope, &query.session_id, None).await?;
     let runs = service::list(&app, &scope, &query.session_id, &filter).await?;
     Ok(Json(runs.into_iter().map(|(run, messages)| RunSchema::new(run, messages)).collect()))
 }
@@ -166,9 +167,10 @@ pub async fn get_run(
 ) -> Result<Json<RunOutput>, Problem> {
     let agent = app.agents.get(&agent_id)?;
     let scope = Caller::claiming(query.user_id).scope();
-    let (run, messages) = service::get(&app, &scope, &agent, run_id).await?;
-    if query.session_id.is_some_and(|wanted| wanted != run.session_id) {
-        return Err(Problem::not_found("Run not found"));
-    }
+    let (run, messages) = service::get(&app, &scope, run_id)
+        .await?
+        .filter(|(run, _)| run.component_id == agent.settings.id)
+        .filter(|(run, _)| query.session_id.is_none_or(|wanted| wanted == run.session_id))
+        .ok_or_else(|| Problem::not_found("Run not found"))?;
     Ok(Json(RunOutput::new(run, &agent, MessageView::all(messages))))
 }

@@ -100,12 +100,10 @@ async fn accept(
 async fn refusal(app: &App, caller: &Caller, run: &NewRun) -> Result<Problem, sqlx::Error> {
     let found = sessions::store::find(&app.db, &caller.scope(), &run.session_id).await?;
     Ok(match found {
-        Some(session) if caller.may_continue(session.user_id.as_ref()) => {
-            Problem::conflict(format!(
-                "Session '{}' is a {} session; use another session_id for an agent",
-                run.session_id, session.session_type
-            ))
-        }
+        Some(session) if caller.may_continue(session.user_id.as_ref()) => Problem::conflict(format!(
+            "Session '{}' is a {} session; use another session_id for an agent",
+            run.session_id, session.session_type
+        )),
         _ => Problem::not_found("Session not found"),
     })
 }
@@ -345,13 +343,12 @@ async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Settled, sql
     Ok(Settled::Done(changed_state.unwrap_or(stored_state)))
 }
 
-/// A run of this agent, with its own messages.
-pub async fn get(app: &App, scope: &Scope, agent: &Agent, run_id: RunId) -> Result<(Run, Vec<Message>), Problem> {
-    let run = store::find(&app.db, scope, run_id).await?.filter(|run| run.component_id == agent.settings.id);
-    let Some(run) = run else { return Err(Problem::not_found("Run not found")) };
+/// A run with its own messages.
+pub async fn get(app: &App, scope: &Scope, run_id: RunId) -> Result<Option<(Run, Vec<Message>)>, Problem> {
+    let Some(run) = store::find(&app.db, scope, run_id).await? else { return Ok(None) };
     let mut messages = store::messages_of(&app.db, scope, &run.session_id, &[run.seq]).await?;
     let messages = messages.remove(&run.seq).unwrap_or_default();
-    Ok((run, messages))
+    Ok(Some((run, messages)))
 }
 
 /// The runs of a session, oldest first, each with its own messages.
@@ -361,9 +358,6 @@ pub async fn list(
     session_id: &SessionId,
     filter: &RunFilter,
 ) -> Result<Vec<(Run, Vec<Message>)>, Problem> {
-    if sessions::store::find(&app.db, scope, session_id).await?.is_none() {
-        return Err(Problem::not_found(format!("Session with ID {session_id} not found")));
-    }
     let runs = store::list(&app.db, scope, session_id, filter).await?;
     let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
     let mut messages = store::messages_of(&app.db, scope, session_id, &seqs).await?;

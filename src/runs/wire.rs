@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{ContextRecord, Message, MessageMetrics, Role, Run, RunError, RunId, RunMetrics, RunStatus};
-use crate::{agents::Agent, auth::UserId, llm::ToolCall, sessions::SessionId};
+use crate::{agents::Agent, auth::UserId, llm::ToolCall, sessions::SessionId, text};
 
 /// A time on the wire: UTC with `Z`, to the second.
 pub fn rfc3339(time: DateTime<Utc>) -> String {
@@ -287,6 +287,46 @@ pub struct RunSchema {
     #[schema(value_type = Vec<Object>)]
     pub files: [Value; 0],
     pub input_media: InputMedia,
+}
+
+/// The beginning of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunPreview {
+    pub run_id: RunId,
+    /// The run's number in its session, gapless from 1.
+    pub seq: i64,
+    /// Empty: the run was not started by another run.
+    pub parent_run_id: &'static str,
+    pub agent_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    pub status: RunStatus,
+    /// At most 280 characters.
+    pub run_input: String,
+    /// At most 280 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_preview: Option<String>,
+    #[schema(example = "2026-11-22T10:05:20Z")]
+    pub created_at: String,
+}
+
+const PREVIEW_CHARS: usize = 280;
+
+impl From<Run> for RunPreview {
+    fn from(run: Run) -> Self {
+        let content = run.content.or(run.error.map(|error| error.message));
+        Self {
+            run_id: run.run_id,
+            seq: run.seq,
+            parent_run_id: "",
+            agent_id: run.component_id,
+            user_id: run.user_id,
+            status: run.status,
+            run_input: text::truncate(&run.input, PREVIEW_CHARS),
+            content_preview: content.map(|content| text::truncate(&content, PREVIEW_CHARS)),
+            created_at: rfc3339(run.created_at),
+        }
+    }
 }
 
 /// The media of a run's input.

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     model::{SessionId, SessionType},
-    store::SortBy,
+    store::{Edit, SortBy},
 };
 use crate::{
     auth::UserId,
@@ -157,6 +157,28 @@ pub struct GetQuery {
 pub struct RenameBody {
     #[schema(min_length = 1, max_length = 500, example = "Product discussion")]
     pub(super) session_name: String,
+}
+
+/// What to replace; what is left out, or null, stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateSessionBody {
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 500)]
+    session_name: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    session_state: Option<Map<String, Value>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
+}
+
+impl From<UpdateSessionBody> for Edit {
+    fn from(body: UpdateSessionBody) -> Self {
+        let UpdateSessionBody { session_name, session_state, metadata } = body;
+        Self { session_name, session_state, metadata }
+    }
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

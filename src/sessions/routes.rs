@@ -6,9 +6,10 @@ use super::{
     model::SessionId,
     request::{
         CreateQuery, CreateSessionBody, DeleteSessionsBody, GetQuery, ListQuery, RenameBody, RunsQuery, SessionQuery,
+        UpdateSessionBody,
     },
     service::{self, CreateSession, MessagesPage},
-    store::{self, SessionFilter},
+    store::{self, Edit, SessionFilter},
     wire::{SessionDetail, SessionItem, WithNulls},
 };
 use crate::{
@@ -21,7 +22,10 @@ use crate::{
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
     },
-    runs::{self, wire::RunSchema},
+    runs::{
+        self, RunId,
+        wire::{RunPreview, RunSchema},
+    },
 };
 use axum::{Json, extract::State, http::StatusCode};
 
@@ -139,8 +143,36 @@ pub async fn rename_session(
 ) -> Result<Json<WithNulls<SessionDetail>>, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     let scope = Caller::claiming(query.user_id).scope();
-    let detail = service::rename(&app, &scope, &session_id, query.session_type, &body.session_name).await?;
-    Ok(Json(WithNulls(detail)))
+    let edit = Edit { session_name: Some(body.session_name), ..Edit::default() };
+    service::edit(&app, &scope, &session_id, query.session_type, edit).await.map(|detail| Json(WithNulls(detail)))
+}
+
+/// Replaces a session's name, state or metadata.
+#[utoipa::path(
+    patch,
+    path = "/sessions/{session_id}",
+    tag = "Sessions",
+    operation_id = "update_session",
+    params(("session_id" = String, Path), SessionQuery),
+    request_body = UpdateSessionBody,
+    responses(
+        (status = 200, body = SessionDetail),
+        BodyRefused,
+        NotThere,
+        Unavailable,
+    )
+)]
+pub async fn update_session(
+    State(app): State<Arc<App>>,
+    Path(session_id): Path<SessionId>,
+    Query(query): Query<SessionQuery>,
+    Body(body): Body<UpdateSessionBody>,
+) -> Result<Json<WithNulls<SessionDetail>>, Problem> {
+    check_database(query.db_id.as_deref(), query.table.as_deref())?;
+    let scope = Caller::claiming(query.user_id).scope();
+    service::edit(&app, &scope, &session_id, query.session_type, body.into())
+        .await
+        .map(|detail| Json(WithNulls(detail)))
 }
 
 /// Deletes a session with everything in it. Deleting what is not there is done already.
@@ -218,10 +250,63 @@ pub async fn list_session_runs(
 ) -> Result<Json<Vec<RunSchema>>, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     let scope = Caller::claiming(query.user_id.clone()).scope();
-    let filter = query.filter()?;
-    if query.session_type.is_some() {
-        service::find(&app, &scope, &session_id, query.session_type).await?;
-    }
-    let runs = runs::service::list(&app, &scope, &session_id, &filter).await?;
+    service::find(&app, &scope, &session_id, query.session_type).await?;
+    let runs = runs::service::list(&app, &scope, &session_id, &query.filter()?).await?;
     Ok(Json(runs.into_iter().map(|(run, messages)| RunSchema::new(run, messages)).collect()))
+}
+
+/// Lists the beginnings of a session's runs, oldest first, without their messages.
+#[utoipa::path(
+    get,
+    path = "/sessions/{session_id}/run-previews",
+    tag = "Sessions",
+    operation_id = "list_session_run_previews",
+    params(("session_id" = String, Path), RunsQuery),
+    responses(
+        (status = 200, body = Vec<RunPreview>),
+        (status = 400, description = "There is no such status", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn list_session_run_previews(
+    State(app): State<Arc<App>>,
+    Path(session_id): Path<SessionId>,
+    Query(query): Query<RunsQuery>,
+) -> Result<Json<Vec<RunPreview>>, Problem> {
+    check_database(query.db_id.as_deref(), query.table.as_deref())?;
+    let scope = Caller::claiming(query.user_id.clone()).scope();
+    service::find(&app, &scope, &session_id, query.session_type).await?;
+    let runs = runs::store::list(&app.db, &scope, &session_id, &query.filter()?).await?;
+    Ok(Json(runs.into_iter().map(RunPreview::from).collect()))
+}
+
+/// Shows one run of a session with its messages.
+#[utoipa::path(
+    get,
+    path = "/sessions/{session_id}/runs/{run_id}",
+    tag = "Sessions",
+    operation_id = "get_session_run",
+    params(("session_id" = String, Path), ("run_id" = RunId, Path), SessionQuery),
+    responses(
+        (status = 200, body = RunSchema),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn get_session_run(
+    State(app): State<Arc<App>>,
+    Path((session_id, run_id)): Path<(SessionId, RunId)>,
+    Query(query): Query<SessionQuery>,
+) -> Result<Json<RunSchema>, Problem> {
+    check_database(query.db_id.as_deref(), query.table.as_deref())?;
+    let scope = Caller::claiming(query.user_id).scope();
+    service::find(&app, &scope, &session_id, query.session_type).await?;
+    let (run, messages) = runs::service::get(&app, &scope, run_id)
+        .await?
+        .filter(|(run, _)| run.session_id == session_id)
+        .ok_or_else(|| Problem::not_found(format!("Run with ID {run_id} not found in session {session_id}")))?;
+    Ok(Json(RunSchema::new(run, messages)))
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     model::{Session, SessionId, SessionType},
-    store::{self, NewSession, SessionFilter, SortBy},
+    store::{self, Edit, NewSession, SessionFilter, SortBy},
     wire::{SessionDetail, SessionItem},
 };
 use crate::{
@@ -143,29 +143,33 @@ pub async fn find(
     })
 }
 
-pub async fn rename(
+/// Makes a user's changes. They stand whatever runs do meanwhile.
+pub async fn edit(
     app: &App,
     scope: &Scope,
     session_id: &SessionId,
     session_type: Option<SessionType>,
-    name: &str,
+    edit: Edit,
 ) -> Result<SessionDetail, Problem> {
-    if name.trim().is_empty() {
-        return Err(Problem::invalid("/session_name", "is empty; give the session's new name"));
+    if let Some(name) = &edit.session_name {
+        check_name(name)?;
     }
-    check_name(name)?;
     find(app, scope, session_id, session_type).await?;
-    if !store::rename(&app.db, scope, session_id, name, Utc::now()).await? {
+    if !store::edit(&app.db, scope, session_id, &edit, Utc::now()).await? {
         return Err(Problem::not_found(format!("Session with id '{session_id}' not found")));
     }
     get(app, scope, session_id, session_type, MessagesPage::default()).await
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
+    if name.trim().is_empty() {
+        return Err(Problem::invalid("/session_name", "is empty; give the session a name"));
+    }
     match name.chars().count() {
-        count if count > MAX_NAME_CHARS => {
-            Err(Problem::invalid("/session_name", format!("has {count} characters; use at most {MAX_NAME_CHARS}")))
+        0..=MAX_NAME_CHARS => Ok(()),
+        count => {
+            let detail = format!("has {count} characters; use at most {MAX_NAME_CHARS}");
+            Err(Problem::invalid("/session_name", detail))
         }
-        _ => Ok(()),
     }
 }

@@ -174,28 +174,44 @@ pub async fn count(db: &PgPool, scope: &Scope, filter: &SessionFilter) -> Result
     .await
 }
 
-/// Gives the session a name that only its user may replace. `false`: there is no such session.
-pub async fn rename(
+/// Changes of a session by its user; what is absent stays.
+#[derive(Debug, Default)]
+pub struct Edit {
+    /// A name that only the user may replace.
+    pub session_name: Option<String>,
+    pub session_state: Option<Map<String, Value>>,
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Makes the changes. `false`: there is no such session.
+pub async fn edit(
     db: &PgPool,
     scope: &Scope,
     session_id: &SessionId,
-    name: &str,
+    edit: &Edit,
     at: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
-    let renamed = sqlx::query!(
+    let edited = sqlx::query!(
         r#"
         update sessions
-        set session_name = $3, named_by = 'user', updated_at = greatest(updated_at, $4), version = version + 1
+        set session_name = coalesce($3, session_name),
+            named_by = case when $3::text is null then named_by else 'user' end,
+            session_state = coalesce($4, session_state),
+            metadata = coalesce($5, metadata),
+            updated_at = greatest(updated_at, $6),
+            version = version + 1
         where session_id = $1 and ($2::text is null or user_id = $2)
         "#,
         session_id.as_str(),
         scope.user(),
-        name,
+        edit.session_name,
+        edit.session_state.as_ref().map(Json) as _,
+        edit.metadata.as_ref().map(Json) as _,
         at,
     )
     .execute(db)
     .await?;
-    Ok(renamed.rows_affected() > 0)
+    Ok(edited.rows_affected() > 0)
 }
 
 /// Removes the sessions with their runs, messages and costs. Ids that are not there, or not the caller's, are passed
