@@ -35,7 +35,7 @@ impl fmt::Display for RunId {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "run_status", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {
     Pending,
     Running,
@@ -49,7 +49,7 @@ pub enum RunStatus {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[sqlx(type_name = "message_role", rename_all = "lowercase")]
 pub enum Role {
     System,
     User,

@@ -308,6 +308,21 @@ impl End {
     fn status(&self) -> RunStatus {
         if self.error.is_some() { RunStatus::Error } else { RunStatus::Completed }
     }
+
+    fn settlement<'a>(&'a self, session_state: Option<&'a Map<String, Value>>) -> Settlement<'a> {
+        Settlement {
+            status: self.status(),
+            content: self.content.as_deref(),
+            error: self.error.as_ref(),
+            model: &self.model,
+            metrics: &self.metrics,
+            session_state,
+            context: &self.context,
+            tools: &self.tools,
+            messages: &self.messages,
+            at: Utc::now(),
+        }
+    }
 }
 
 enum Settled {
@@ -319,28 +334,20 @@ enum Settled {
 
 /// One try at the settling transaction. Safe to repeat: a run that has ended already stays as it is.
 async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Settled, sqlx::Error> {
-    let mut tx = app.db.begin().await?;
-    let mut changed_state = None;
-    if !end.patches.is_empty() {
-        let Some(mut state) = store::lock_session_state(&mut tx, claim).await? else { return Ok(Settled::Gone) };
-        tools::apply_patches(&mut state, &end.patches);
-        changed_state = Some(state);
+    if end.patches.is_empty() {
+        // The statement is a transaction of its own.
+        let mut connection = app.db.acquire().await?;
+        let state = store::settle(&mut connection, claim, &end.settlement(None)).await?;
+        return Ok(state.map_or(Settled::Gone, Settled::Done));
     }
-    let settlement = Settlement {
-        status: end.status(),
-        content: end.content.as_deref(),
-        error: end.error.as_ref(),
-        model: &end.model,
-        metrics: &end.metrics,
-        session_state: changed_state.as_ref(),
-        context: &end.context,
-        tools: &end.tools,
-        messages: &end.messages,
-        at: Utc::now(),
-    };
-    let Some(stored_state) = store::settle(&mut tx, claim, &settlement).await? else { return Ok(Settled::Gone) };
+    let mut tx = app.db.begin().await?;
+    let Some(mut state) = store::lock_session_state(&mut tx, claim).await? else { return Ok(Settled::Gone) };
+    tools::apply_patches(&mut state, &end.patches);
+    if store::settle(&mut tx, claim, &end.settlement(Some(&state))).await?.is_none() {
+        return Ok(Settled::Gone);
+    }
     tx.commit().await?;
-    Ok(Settled::Done(changed_state.unwrap_or(stored_state)))
+    Ok(Settled::Done(state))
 }
 
 /// A run with its own messages.

@@ -37,7 +37,7 @@ with session as (
         tool_call_id, tool_name, tool_args, tool_call_error, metrics, provider_data, created_at
     )
     select
-        run.session_id, run.seq, m.index::integer, m.message_id, m.role, m.content, m.reasoning, m.tool_calls,
+        run.session_id, run.seq, m.index::integer, m.message_id, m.role::message_role, m.content, m.reasoning, m.tool_calls,
         m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at
     from run, rows from (
         jsonb_to_recordset($14) as (
@@ -55,7 +55,7 @@ with session as (
         reasoning_tokens, cache_read_tokens, cache_write_tokens
     )
     select
-        run.session_id, 'run', m.provider, m.id, m.input_tokens, m.output_tokens, m.total_tokens,
+        run.session_id, 'run'::usage_purpose, m.provider, m.id, m.input_tokens, m.output_tokens, m.total_tokens,
         coalesce(m.reasoning_tokens, 0), coalesce(m.cache_read_tokens, 0), coalesce(m.cache_write_tokens, 0)
     from run, jsonb_to_recordset($15) as m (
         provider text, id text, input_tokens bigint, output_tokens bigint, total_tokens bigint,

@@ -53,7 +53,7 @@ impl fmt::Display for SessionId {
 /// What a session talks with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[sqlx(type_name = "session_type", rename_all = "lowercase")]
 pub enum SessionType {
     #[default]
     Agent,

@@ -60,7 +60,7 @@ pub async fn insert(db: &PgPool, session: &NewSession) -> Result<(), sqlx::Error
             session_id, session_type, component_id, user_id, session_name, named_by, session_state, metadata,
             created_at, updated_at
         )
-        values ($1, $2, $3, $4, $5, case when $5::text is null then null else 'user' end, $6, $7, $8, $8)
+        values ($1, $2, $3, $4, $5, case when $5::text is null then null else 'user'::named_by end, $6, $7, $8, $8)
         "#,
         session.session_id.as_str(),
         session.session_type as SessionType,
@@ -126,7 +126,7 @@ pub async fn list(
             select_sessions!(
                 r"
                 where ($1::text is null or s.user_id = $1)
-                  and ($2::text is null or s.session_type = $2)
+                  and ($2::session_type is null or s.session_type = $2)
                   and ($3::text is null or s.component_id = $3)
                   and ($4::text is null or s.session_name ilike $4)
                 order by "
@@ -161,7 +161,7 @@ pub async fn count(db: &PgPool, scope: &Scope, filter: &SessionFilter) -> Result
         select count(*) as "count!"
         from sessions s
         where ($1::text is null or s.user_id = $1)
-          and ($2::text is null or s.session_type = $2)
+          and ($2::session_type is null or s.session_type = $2)
           and ($3::text is null or s.component_id = $3)
           and ($4::text is null or s.session_name ilike $4)
         "#,
@@ -195,7 +195,7 @@ pub async fn edit(
         r#"
         update sessions
         set session_name = coalesce($3, session_name),
-            named_by = case when $3::text is null then named_by else 'user' end,
+            named_by = case when $3::text is null then named_by else 'user'::named_by end,
             session_state = coalesce($4, session_state),
             metadata = coalesce($5, metadata),
             updated_at = greatest(updated_at, $6),
@@ -226,7 +226,7 @@ pub async fn delete(
     let deleted = sqlx::query!(
         r#"
         delete from sessions s
-        using unnest($1::text[], coalesce($2::text[], array_fill(null::text, array[cardinality($1)])))
+        using unnest($1::text[], coalesce($2::session_type[], array_fill(null::session_type, array[cardinality($1)])))
             as gone (session_id, session_type)
         where s.session_id = gone.session_id
           and (gone.session_type is null or s.session_type = gone.session_type)

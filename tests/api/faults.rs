@@ -110,6 +110,6 @@ async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
     assert!(problem["run_id"].is_string());
     own.start();
     app.shut_down().await;
-    let status: String = sqlx::query_scalar("select status from runs").fetch_one(app.db()).await.unwrap();
+    let status: String = sqlx::query_scalar("select status::text from runs").fetch_one(app.db()).await.unwrap();
     assert_eq!(status, "ERROR");
 }

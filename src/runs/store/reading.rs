@@ -43,7 +43,7 @@ pub async fn list(
         where r.session_id = $1
           and ($2::text is null or s.user_id = $2)
           and ($3::text is null or r.component_id = $3)
-          and ($4::text[] is null or r.status = any($4))
+          and ($4::run_status[] is null or r.status = any($4))
           and ($5::timestamptz is null or r.created_at >= $5)
           and ($6::timestamptz is null or r.created_at <= $6)
         order by r.seq desc

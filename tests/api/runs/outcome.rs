@@ -150,7 +150,7 @@ async fn nobody_hears_completed_when_settling_fails() {
     assert!(events.iter().all(|event| event.name != "RunCompleted"));
     app.shut_down().await;
     let runs: Vec<(String, Option<String>)> =
-        sqlx::query_as("select status, error ->> 'type' from runs order by seq").fetch_all(app.db()).await.unwrap();
+        sqlx::query_as("select status::text, error ->> 'type' from runs order by seq").fetch_all(app.db()).await.unwrap();
     assert_eq!(runs, vec![("ERROR".to_owned(), Some("not_saved".to_owned())); 2]);
     let answers: i64 =
         sqlx::query_scalar("select count(*) from messages where role = 'assistant'").fetch_one(app.db()).await.unwrap();
@@ -219,6 +219,6 @@ async fn a_run_longer_than_the_shutdown_grace_is_ended_and_says_so() {
         tokio::time::timeout(Duration::from_secs(3), run)
     );
     let (status, kind): (String, String) =
-        sqlx::query_as("select status, error ->> 'type' from runs").fetch_one(app.db()).await.unwrap();
+        sqlx::query_as("select status::text, error ->> 'type' from runs").fetch_one(app.db()).await.unwrap();
     assert_eq!((status.as_str(), kind.as_str()), ("ERROR", "interrupted"));
 }
