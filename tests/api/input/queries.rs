@@ -49,7 +49,6 @@ async fn a_wrong_parameter_of_a_session_is_refused_by_its_name() {
         ("messages_before=1", "messages_cursor"),
         ("messages_before=1.2.3", "messages_cursor"),
         ("messages_before=99999999999999999999.0", "messages_cursor"),
-        ("messages_before=%00", "messages_cursor"),
         ("type=robot", "type"),
         ("nonsense=1", "nonsense"),
     ] {
@@ -68,7 +67,6 @@ async fn a_wrong_parameter_of_the_runs_is_refused_by_its_name() {
         ("created_before=9223372036854775808", 422, "created_before"),
         ("created_before=1e400", 422, "created_before"),
         ("status=nonsense", 400, "COMPLETED"),
-        ("status=%00", 400, "COMPLETED"),
         ("type=robot", 422, "type"),
         ("nonsense=1", 422, "nonsense"),
     ] {
@@ -89,7 +87,6 @@ async fn a_database_or_table_that_is_not_there_is_not_found() {
     let app = app_with_a_session().await;
     for path in ["/sessions", "/sessions/s-1", "/sessions/s-1/runs"] {
         refused_get(&app, &format!("{path}?db_id=other"), 404, "other").await;
-        refused_get(&app, &format!("{path}?db_id=%00"), 404, "database").await;
         refused_get(&app, &format!("{path}?table=pg_user"), 404, "pg_user").await;
     }
     for (method, path, body) in [
