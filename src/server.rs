@@ -5,8 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context;
 use axum::{ServiceExt, extract::Request};
 use tokio::net::TcpListener;
-use tower::Layer;
-use tower_http::normalize_path::NormalizePathLayer;
+use tower::{Layer, util::MapRequestLayer};
 
 use crate::{app::App, config::Settings, database::Database, http::router};
 
@@ -35,7 +34,7 @@ pub async fn serve_on(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let grace = app.settings.server.shutdown_grace;
-    let service = NormalizePathLayer::trim_trailing_slash().layer(router::router(app));
+    let service = MapRequestLayer::new(trim_trailing_slash).layer(router::router(app));
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
     let stopped = tokio_util::sync::CancellationToken::new();
     let told = stopped.clone();
@@ -50,6 +49,27 @@ pub async fn serve_on(
         () = async { stopped.cancelled().await; tokio::time::sleep(grace).await } => {}
     }
     Ok(())
+}
+
+/// `/sessions/` means `/sessions`. The documentation keeps its slash: its page loads what stands beside it.
+fn trim_trailing_slash(mut request: Request) -> Request {
+    let path = request.uri().path();
+    if path.len() < 2 || !path.ends_with('/') || path == "/docs/" {
+        return request;
+    }
+    let trimmed = format!("/{}", path.trim_matches('/'));
+    let path_and_query = match request.uri().query() {
+        Some(query) => format!("{trimmed}?{query}"),
+        None => trimmed,
+    };
+    let mut parts = request.uri().clone().into_parts();
+    if let Ok(path_and_query) = path_and_query.parse() {
+        parts.path_and_query = Some(path_and_query);
+        if let Ok(uri) = axum::http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 /// Ctrl-C, or SIGTERM from a supervisor.

@@ -16,7 +16,7 @@ use crate::{
     path = "/agents",
     tag = "Agents",
     operation_id = "list_agents",
-    responses((status = 200, body = Vec<AgentResponse>))
+    responses((status = 200, description = "All of them, in the order of the settings", body = Vec<AgentResponse>))
 )]
 pub async fn list_agents(State(app): State<Arc<App>>) -> Json<Vec<AgentResponse>> {
     Json(app.agents.iter().map(|agent| AgentResponse::from(&**agent)).collect())

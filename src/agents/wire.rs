@@ -28,6 +28,7 @@ pub struct AgentResponse {
     pub sessions: AgentSessions,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<AgentMemory>,
+    pub reasoning: AgentReasoning,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_tools: Option<DefaultTools>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +80,11 @@ pub struct AgentMemory {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+pub struct AgentReasoning {
+    pub reasoning: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DefaultTools {
     pub read_chat_history: bool,
 }
@@ -122,6 +128,7 @@ impl From<&Agent> for AgentResponse {
             memory: settings
                 .update_memory_on_run
                 .then_some(AgentMemory { update_memory_on_run: true, memory_table: "memories" }),
+            reasoning: AgentReasoning { reasoning: false },
             default_tools: settings.read_chat_history.then_some(DefaultTools { read_chat_history: true }),
             system_message: says_something.then(|| SystemMessage {
                 description: settings.description.clone(),

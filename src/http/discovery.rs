@@ -43,7 +43,7 @@ pub struct Root {
     path = "/",
     tag = "Service",
     operation_id = "get_root",
-    responses((status = 200, body = Root))
+    responses((status = 200, description = "The way on", body = Root))
 )]
 pub async fn get_root(State(app): State<Arc<App>>) -> Json<Root> {
     Json(Root { name: app.settings.server.id.clone(), health: "/health", info: "/info", docs: "/docs" })
@@ -73,7 +73,7 @@ pub struct Info {
     path = "/info",
     tag = "Service",
     operation_id = "get_info",
-    responses((status = 200, body = Info))
+    responses((status = 200, description = "The installation in short", body = Info))
 )]
 pub async fn get_info(State(app): State<Arc<App>>) -> Json<Info> {
     Json(Info {
@@ -157,7 +157,7 @@ impl From<&Agent> for ConfigAgent {
     path = "/config",
     tag = "Service",
     operation_id = "get_config",
-    responses((status = 200, body = Config))
+    responses((status = 200, description = "The installation in full", body = Config))
 )]
 pub async fn get_config(State(app): State<Arc<App>>) -> Json<Config> {
     let none = || json!({ "dbs": [] });
@@ -194,7 +194,7 @@ pub async fn get_config(State(app): State<Arc<App>>) -> Json<Config> {
     path = "/models",
     tag = "Service",
     operation_id = "list_models",
-    responses((status = 200, body = Vec<ModelInfo>))
+    responses((status = 200, description = "The models that are configured", body = Vec<ModelInfo>))
 )]
 pub async fn list_models(State(app): State<Arc<App>>) -> Json<Vec<ModelInfo>> {
     Json(models(&app))

@@ -60,16 +60,24 @@ pub fn media_type(request: &Request) -> Option<String> {
 /// A body that could not be read, most often because it is larger than `server.max_body_bytes`.
 pub fn too_large(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "The body is larger than this server takes; send less, or raise server.max_body_bytes",
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => body_too_large(),
         _ => Problem::unreadable("The body ended before it was complete; send the request again"),
     }
 }
 
+pub fn body_too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "The body is larger than this server takes; send less, or raise server.max_body_bytes",
+    )
+}
+
 /// Parses a JSON body: 400 where it is no JSON, 422 with a pointer where a field is refused.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would fill an object's fields from a list, one after the other.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid("", "The body is a list; send a JSON object"));
+    }
     // The escape is the only way for a NUL into JSON text, so most bodies are not walked.
     if bytes.windows(6).any(|window| window == b"\\u0000")
         && let Ok(value) = serde_json::from_slice::<Value>(bytes)
@@ -124,6 +132,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        refuse_nul(parts.uri.query().unwrap_or_default())?;
         match axum_extra::extract::Query::from_request_parts(parts, state).await {
             Ok(axum_extra::extract::Query(query)) => Ok(Self(query)),
             Err(error) => {
@@ -135,6 +144,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                 })
             }
         }
+    }
+}
+
+fn refuse_nul(query: &str) -> Result<(), Problem> {
+    if !query.contains("%00") {
+        return Ok(());
+    }
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+    match pairs.into_iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        Some((name, _)) => Err(Problem::invalid(name.replace('\0', "\u{fffd}"), text::TextError::Nul)),
+        None => Ok(()),
     }
 }
 
@@ -162,7 +182,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(path)) => Ok(Self(path)),
             // An id that cannot be one names nothing.
-            Err(error) => Err(Problem::not_found(format!("There is nothing at this path: {}", error.body_text()))),
+            Err(_) => Err(Problem::not_found(format!(
+                "There is nothing at {}: an id in it has not the form of one",
+                parts.uri.path()
+            ))),
         }
     }
 }

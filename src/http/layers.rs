@@ -9,6 +9,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use futures::StreamExt;
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -30,7 +31,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 pub fn surround(router: Router, app: &Arc<App>) -> Router {
     let settings = &app.settings.server;
     let stack = ServiceBuilder::new()
-        .map_request(drop_long_request_id)
+        .map_request(drop_unfit_request_id)
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeUuidV7))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(
@@ -44,6 +45,7 @@ pub fn surround(router: Router, app: &Arc<App>) -> Router {
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(problem::render))
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn_with_state(app.clone(), refuse_large_body))
         .layer(DefaultBodyLimit::max(settings.max_body_bytes));
     router.layer(stack)
 }
@@ -82,11 +84,31 @@ impl MakeRequestId for MakeUuidV7 {
     }
 }
 
-fn drop_long_request_id<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
-    if request.headers().get(REQUEST_ID).is_some_and(|id| id.len() > MAX_REQUEST_ID_BYTES) {
+fn drop_unfit_request_id<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
+    if request.headers().get(REQUEST_ID).is_some_and(|id| !is_fit(id)) {
         request.headers_mut().remove(REQUEST_ID);
     }
     request
+}
+
+fn is_fit(id: &HeaderValue) -> bool {
+    (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.to_str().is_ok()
+}
+
+/// A body that is too large by its own account is refused before it is read, and then read to its end: a client that
+/// is still sending when the connection closes loses the answer. Those that wait for a `100 Continue` need not send.
+async fn refuse_large_body(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let Some(length) = length.filter(|length: &u64| *length > app.settings.server.max_body_bytes as u64) else {
+        return next.run(request).await;
+    };
+    if length <= MAX_DRAINED_BYTES && !request.headers().contains_key(header::EXPECT) {
+        let mut body = request.into_body().into_data_stream();
+        let drained = async { while let Some(Ok(_)) = body.next().await {} };
+        let _ = tokio::time::timeout(app.settings.server.request_timeout, drained).await;
+    }
+    super::extract::body_too_large().into_response()
 }
 
 /// Paths may hold a user's ids, so the span has them in a field, and the query, which may hold more, not at all.

@@ -13,7 +13,10 @@ use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::database;
+use crate::{database, text};
+
+/// What a caller sent is quoted, but not at any length.
+const MAX_DETAIL_CHARS: usize = 800;
 
 /// Why a request failed and what to do about it.
 ///
@@ -57,6 +60,9 @@ pub struct ProblemDocument {
     /// The kind of a failure behind us, as on the wire: `model_provider_error`, `database_error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_type: Option<&'static str>,
+    /// The same as `error_type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_id: Option<&'static str>,
     /// The run that failed; it is kept and can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<Uuid>,
@@ -86,7 +92,7 @@ impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             status,
-            detail: detail.into(),
+            detail: text::truncate(&detail.into(), MAX_DETAIL_CHARS),
             errors: Vec::new(),
             error_type: None,
             run_id: None,
@@ -185,6 +191,7 @@ impl Problem {
             instance,
             errors,
             error_type,
+            error_id: error_type,
             run_id,
         }
     }
@@ -223,8 +230,17 @@ impl IntoResponse for Problem {
 pub async fn render(request: Request, next: Next) -> Response {
     let instance =
         request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).map(str::to_owned);
+    let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let status = response.status();
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        // Refusals of routes that are not ours: the documentation's.
+        None if status.is_client_error() => {
+            Problem::new(status, format!("The request to {path} is refused; /docs lists what there is"))
+        }
+        None => return response,
+    };
     problem.log();
     let retry_after = problem.0.retry_after;
     let mut rendered = (problem.0.status, axum::Json(problem.document(instance))).into_response();

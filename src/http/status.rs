@@ -24,7 +24,7 @@ pub struct Health {
     path = "/health",
     tag = "Service",
     operation_id = "get_health",
-    responses((status = 200, body = Health))
+    responses((status = 200, description = "It is alive", body = Health))
 )]
 pub async fn get_health(State(app): State<Arc<App>>) -> Json<Health> {
     let instantiated_at = app.started_at.to_rfc3339_opts(SecondsFormat::Micros, true);
@@ -50,7 +50,7 @@ pub struct Readiness {
     path = "/ready",
     tag = "Service",
     operation_id = "get_ready",
-    responses((status = 200, body = Readiness), (status = 503, description = "Not now", body = Readiness))
+    responses((status = 200, description = "It can serve", body = Readiness), (status = 503, description = "Not now", body = Readiness))
 )]
 pub async fn get_ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
     let (database, migrations) = match database::is_migrated(&app.db).await {

@@ -13,7 +13,7 @@ with durability as (
         session_id, session_type, component_id, user_id, session_name, named_by, session_state,
         last_seq, created_at, updated_at
     )
-    select $1, $2, $3, $4, $5, 'message'::named_by, $6, 1, $7, $7
+    select $1, $2, $3, $4, $5, case when $5::text is null then null else 'message'::named_by end, $6, 1, $7, $7
     from durability
     on conflict (session_id) do update set
         last_seq = s.last_seq + 1,

@@ -127,6 +127,9 @@ fn check(run: &CreateRun) -> Result<(), Problem> {
 
 async fn urlencoded<S: Send + Sync>(request: Request, state: &S) -> Result<Vec<(String, String)>, Problem> {
     let bytes = Bytes::from_request(request, state).await.map_err(|error| extract::too_large(&error))?;
+    if !is_utf8_once_decoded(&bytes) {
+        return Err(not_utf8());
+    }
     serde_urlencoded::from_bytes(&bytes)
         .map_err(|error| Problem::unreadable(format!("The form cannot be read: {error}; send UTF-8 text")))
 }
@@ -147,8 +150,22 @@ async fn multipart<S: Send + Sync>(request: Request, state: &S) -> Result<Vec<(S
         if field.file_name().is_some_and(|file| !file.is_empty()) {
             return Err(unsupported(&name));
         }
-        fields.push((name, field.text().await.map_err(|error| multipart_problem(&error))?));
+        fields.push((name, text_of(field).await?));
     }
+}
+
+async fn text_of(field: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+    let bytes = field.bytes().await.map_err(|error| multipart_problem(&error))?;
+    String::from_utf8(bytes.into()).map_err(|_| not_utf8())
+}
+
+fn not_utf8() -> Problem {
+    Problem::unreadable("The form is not UTF-8; send UTF-8 text")
+}
+
+/// The decoder would replace what is no UTF-8, and the message would not be what was said.
+fn is_utf8_once_decoded(form: &[u8]) -> bool {
+    percent_encoding::percent_decode(form).decode_utf8().is_ok()
 }
 
 fn multipart_problem(error: &axum::extract::multipart::MultipartError) -> Problem {

@@ -83,7 +83,9 @@ async fn accept(
         session_type: SessionType::Agent,
         component_id: agent.settings.id.clone(),
         user_id: caller.user().cloned(),
-        session_name: text::truncate(run.message.trim(), NAME_CHARS),
+        session_name: Some(run.message.trim())
+            .filter(|name| !name.is_empty())
+            .map(|name| text::truncate(name, NAME_CHARS)),
         initial_state: agent.settings.session_state.clone(),
         input: run.message.clone(),
         metadata: run.metadata.clone().unwrap_or_default(),

@@ -44,7 +44,7 @@ pub struct NewRun {
     pub component_id: String,
     pub user_id: Option<UserId>,
     /// The name of a session that has none.
-    pub session_name: String,
+    pub session_name: Option<String>,
     /// The state of a session that is new.
     pub initial_state: Map<String, Value>,
     pub input: String,

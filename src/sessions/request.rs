@@ -55,9 +55,9 @@ pub struct ListQuery {
     pub(super) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub(super) limit: Option<u32>,
-    #[param(default = "created_at")]
+    #[param(inline, default = "created_at")]
     pub(super) sort_by: Option<SortBy>,
-    #[param(default = "desc")]
+    #[param(inline, default = "desc")]
     pub(super) sort_order: Option<SortOrder>,
     /// The database of `/config`; there is one.
     #[serde(default, deserialize_with = "absent_if_empty")]

@@ -224,7 +224,9 @@ pub async fn delete_sessions(
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     body.check()?;
     let scope = Caller::claiming(query.user_id).scope();
-    store::delete(&app.db, &scope, &body.session_ids, body.session_types.as_deref()).await?;
+    let of_one_type = query.session_type.map(|session_type| vec![session_type; body.session_ids.len()]);
+    let types = body.session_types.or(of_one_type);
+    store::delete(&app.db, &scope, &body.session_ids, types.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use axum::http::StatusCode;
 use chrono::Utc;
 use serde_json::{Map, Value};
 
@@ -49,11 +50,20 @@ pub async fn create(app: &App, caller: &Caller, create: CreateSession) -> Result
         metadata: create.metadata,
         at: Utc::now(),
     };
-    let id = &new.session_id;
-    store::insert(&app.db, &new).await.on_constraint("sessions_pkey", || {
-        Problem::conflict(format!("Session with id '{id}' already exists. Use PATCH /sessions/{id} to update it."))
-    })?;
-    get(app, &caller.scope(), id, None, MessagesPage::default()).await
+    let (scope, id) = (caller.scope(), &new.session_id);
+    let inserted = store::insert(&app.db, &new).await;
+    let taken = "This session id is in use; choose another, or leave it out";
+    match inserted.on_constraint("sessions_pkey", || Problem::conflict(taken)) {
+        Ok(()) => get(app, &scope, id, None, MessagesPage::default()).await,
+        // Whose it is must not show.
+        Err(problem)
+            if problem.status() == StatusCode::CONFLICT && store::find(&app.db, &scope, id).await?.is_some() =>
+        {
+            let detail = format!("Session with id '{id}' already exists. Use PATCH /sessions/{id} to update it.");
+            Err(Problem::conflict(detail))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 pub async fn list(
@@ -102,6 +112,7 @@ fn parse_cursor(cursor: &str) -> Result<(i64, i32), Problem> {
     cursor
         .split_once('.')
         .and_then(|(seq, index)| Some((seq.parse().ok()?, index.parse().ok()?)))
+        .filter(|(seq, index)| *seq > 0 && *index >= 0)
         .ok_or_else(|| Problem::invalid("messages_before", "is no cursor; give a messages_cursor of this session"))
 }
 

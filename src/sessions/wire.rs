@@ -125,6 +125,14 @@ pub struct SessionDetail {
     pub total_tokens: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_data: Option<AgentData>,
+    /// On sessions with a workflow; always empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub session_data: Option<Map<String, Value>>,
+    /// On sessions with a workflow; always empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub workflow_data: Option<Map<String, Value>>,
     #[schema(value_type = Object)]
     pub metrics: Metrics,
     #[schema(value_type = Object)]
@@ -175,7 +183,10 @@ impl SessionDetail {
                 },
             });
         let metrics = Metrics::new(session.usage);
+        let of_workflow = (session.session_type == SessionType::Workflow).then(Map::new);
         Self {
+            session_data: of_workflow.clone(),
+            workflow_data: of_workflow,
             component: Component::new(session.session_type, session.component_id.as_ref()),
             user_id: session.user_id,
             agent_session_id: is_agent.then(|| session.session_id.clone()),
@@ -201,13 +212,18 @@ impl SessionDetail {
 #[derive(Debug)]
 pub struct WithNulls<T>(pub T);
 
-const NULLABLE: [&str; 4] = ["session_summary", "total_tokens", "agent_data", "user_id"];
+const NULLABLE: [(&str, &[&str]); 3] = [
+    ("agent", &["user_id", "agent_id", "session_summary", "total_tokens", "agent_data"]),
+    ("team", &["user_id", "team_id", "session_summary", "total_tokens", "team_data"]),
+    ("workflow", &["user_id", "workflow_id", "workflow_name"]),
+];
 
 impl<T: Serialize> Serialize for WithNulls<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut value = serde_json::to_value(&self.0).map_err(serde::ser::Error::custom)?;
         if let Value::Object(fields) = &mut value {
-            for name in NULLABLE {
+            let of_type = NULLABLE.iter().find(|(name, _)| fields.get("session_type").is_some_and(|of| of == name));
+            for name in of_type.into_iter().flat_map(|(_, names)| names.iter().copied()) {
                 fields.entry(name).or_insert(Value::Null);
             }
         }

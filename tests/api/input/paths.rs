@@ -21,7 +21,7 @@ async fn a_wrong_method_is_refused_with_those_that_are_allowed() {
     for (method, path, allowed) in [
         (Method::PUT, "/sessions", "DELETE,GET,HEAD,POST"),
         (Method::PATCH, "/sessions", "DELETE,GET,HEAD,POST"),
-        (Method::POST, "/sessions/s-1", "DELETE,GET,HEAD"),
+        (Method::POST, "/sessions/s-1", "DELETE,GET,HEAD,PATCH"),
         (Method::GET, "/sessions/s-1/rename", "POST"),
         (Method::DELETE, "/agents/assistant", "GET,HEAD"),
         (Method::DELETE, "/agents/assistant/runs", "GET,HEAD,POST"),

@@ -150,7 +150,10 @@ async fn nobody_hears_completed_when_settling_fails() {
     assert!(events.iter().all(|event| event.name != "RunCompleted"));
     app.shut_down().await;
     let runs: Vec<(String, Option<String>)> =
-        sqlx::query_as("select status::text, error ->> 'type' from runs order by seq").fetch_all(app.db()).await.unwrap();
+        sqlx::query_as("select status::text, error ->> 'type' from runs order by seq")
+            .fetch_all(app.db())
+            .await
+            .unwrap();
     assert_eq!(runs, vec![("ERROR".to_owned(), Some("not_saved".to_owned())); 2]);
     let answers: i64 =
         sqlx::query_scalar("select count(*) from messages where role = 'assistant'").fetch_one(app.db()).await.unwrap();

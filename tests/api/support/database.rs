@@ -51,13 +51,10 @@ fn server() -> &'static EmbeddedPostgres {
 }
 
 /// The migrated template; made anew when the migrations have changed.
-async fn template(server: &EmbeddedPostgres) -> &'static str {
+async fn template(server: &'static EmbeddedPostgres) -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
         .get_or_init(|| async {
-            for old in databases_like(server, "test\\_%").await {
-                run(server, &format!("drop database if exists {old} with (force)")).await;
-            }
             let checksum = MIGRATIONS
                 .iter()
                 .flat_map(|migration| migration.checksum.iter())
@@ -72,9 +69,19 @@ async fn template(server: &EmbeddedPostgres) -> &'static str {
                 connection.close().await.unwrap();
                 run(server, &format!("alter database {unfinished} rename to {name}")).await;
             }
+            let old = databases_like(server, "test\\_%").await;
+            std::thread::spawn(move || drop_databases(server, old));
             name
         })
         .await
+}
+
+/// Removes what earlier processes left behind; not waited for, because each takes a checkpoint.
+#[tokio::main(flavor = "current_thread")]
+async fn drop_databases(server: &'static EmbeddedPostgres, names: Vec<String>) {
+    for name in names {
+        run(server, &format!("drop database if exists {name} with (force)")).await;
+    }
 }
 
 async fn databases_like(server: &EmbeddedPostgres, pattern: &str) -> Vec<String> {
