@@ -18,13 +18,13 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    context::{Context, ContextOptions},
+    context::{Context, ContextOptions, History},
     engine::{Engine, Execution},
     events::{Completion, EventKind, EventLog},
-    model::{ContextRecord, Message, Role, Run, RunError, RunErrorKind, RunId, RunStatus},
+    model::{ContextRecord, Message, Role, Run, RunError, RunErrorKind, RunId, RunMetrics, RunStatus},
     request::CreateRun,
     store::{self, Claim, NewRun, RunFilter, Settlement},
-    wire::{MessageView, RunOutput},
+    wire::{MessageView, RunOutput, ToolExecution},
 };
 use crate::{
     agents::Agent,
@@ -32,6 +32,7 @@ use crate::{
     auth::{Caller, Scope},
     database,
     http::Problem,
+    llm::ModelInfo,
     sessions::{self, SessionId, SessionType},
     text,
     tools::{self, Toolbox},
@@ -146,9 +147,10 @@ impl Work {
         stored_state: Map<String, Value>,
     ) -> Result<(Context, Execution, Vec<Map<String, Value>>), Problem> {
         let options = ContextOptions::new(&self.agent, &self.run);
-        let history = match options.history_runs {
-            0 => super::context::History::default(),
-            runs => store::history(&self.app.db, &self.claim, i64::from(runs)).await?,
+        let history = if options.history_runs == 0 || self.claim.seq == 1 {
+            History::default()
+        } else {
+            store::history(&self.app.db, &self.claim, i64::from(options.history_runs)).await?
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
@@ -275,9 +277,9 @@ struct End {
     content: Option<String>,
     error: Option<RunError>,
     messages: Vec<Message>,
-    tools: Vec<super::wire::ToolExecution>,
-    model: crate::llm::ModelInfo,
-    metrics: super::model::RunMetrics,
+    tools: Vec<ToolExecution>,
+    model: ModelInfo,
+    metrics: RunMetrics,
     context: ContextRecord,
     /// Changes of the session's state. A run that failed makes none.
     patches: Vec<Map<String, Value>>,
@@ -294,14 +296,14 @@ impl End {
         Self { content, error, messages, tools, model, metrics, context, patches }
     }
 
-    fn failed(error: RunError, model: crate::llm::ModelInfo) -> Self {
+    fn failed(error: RunError, model: ModelInfo) -> Self {
         Self {
             content: None,
             error: Some(error),
             messages: Vec::new(),
             tools: Vec::new(),
             model,
-            metrics: super::model::RunMetrics::default(),
+            metrics: RunMetrics::default(),
             context: ContextRecord::default(),
             patches: Vec::new(),
         }
