@@ -73,14 +73,14 @@ pub async fn create_run(
     let agent = app.agents.get(&agent_id)?;
     let caller = Caller::claiming(run.user_id.clone());
     let source = (agent.settings.id.clone(), agent.name.clone());
-    let handle = service::start(&app, &caller, agent, run, stream).await?;
+    let handle = service::start(&app, caller, agent, run, stream).await?;
     if stream {
         let (agent_id, agent_name) = source;
         let (run_id, session_id) = (handle.claim.run_id, handle.claim.session_id);
         let source = EventSource { agent_id, agent_name, run_id, session_id };
         return Ok(stream::respond(source, handle.events.read_from(0)));
     }
-    let output = handle.outcome.await.map_err(|_| anyhow::anyhow!("the run's task ended without an outcome"))??;
+    let output = handle.outcome.await.map_err(|_| anyhow::anyhow!("the run's task is gone"))??;
     service::answer(output, is_form).map(|output| Json(output).into_response())
 }
 

@@ -83,3 +83,22 @@ async fn a_failure_is_the_streams_last_word() {
     assert_eq!(error["error_type"], "model_provider_error");
     assert!(error["content"].as_str().unwrap().contains("503"), "{error}");
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_at_any_moment_leaves_no_run_unexecuted() {
+    let app = TestApp::start().await;
+    app.say("s", "hi").await;
+    for number in 0..100 {
+        let request = app.request(reqwest::Method::POST, "/agents/assistant/runs");
+        let run = request.json(&json!({"message": "hi", "session_id": "s"})).send();
+        let _ = tokio::time::timeout(Duration::from_micros(number * 100), run).await;
+    }
+    app.shut_down().await;
+    let (all, completed): (i64, i64) =
+        sqlx::query_as("select count(*), count(*) filter (where status = 'COMPLETED') from runs")
+            .fetch_one(app.db())
+            .await
+            .unwrap();
+    assert!(all > 1);
+    assert_eq!(completed, all);
+}
