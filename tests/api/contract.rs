@@ -138,3 +138,23 @@ async fn the_documentation_is_found_with_and_without_its_slash() {
         assert!(page.text.contains("swagger-ui"), "{}", page.text);
     }
 }
+
+#[test]
+fn the_architecture_names_tests_that_exist() {
+    let sources = concat_sources(std::path::Path::new("tests/api"));
+    let page = std::fs::read_to_string("ARCHITECTURE.md").unwrap();
+    let rules = page.split("## What always holds").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: Vec<_> = rules.split('`').filter(|word| word.contains("::")).collect();
+    assert!(named.len() > 10);
+    for name in named {
+        let function = name.rsplit("::").next().unwrap();
+        assert!(sources.contains(&format!("fn {function}()")), "ARCHITECTURE.md names {name}, which is not there");
+    }
+}
+
+fn concat_sources(dir: &std::path::Path) -> String {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| if path.is_dir() { concat_sources(&path) } else { std::fs::read_to_string(path).unwrap() })
+        .collect()
+}
