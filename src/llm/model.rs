@@ -64,17 +64,23 @@ pub struct ModelReply {
 }
 
 /// Tokens of one call or the sum of several, as the provider counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct Usage {
     pub input_tokens: i64,
     pub output_tokens: i64,
     pub total_tokens: i64,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_zero")]
     pub reasoning_tokens: i64,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_read_tokens: i64,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_write_tokens: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 impl std::ops::AddAssign for Usage {

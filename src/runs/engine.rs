@@ -138,7 +138,7 @@ impl Engine<'_> {
         let time_to_first_token = reply.time_to_first_token.as_secs_f64();
         progress.time_to_first_token.get_or_insert(before + time_to_first_token);
         progress.model = reply.model.clone();
-        progress.count(ModelUsage::new(reply.model.clone(), reply.usage));
+        progress.count(&reply);
         self.events.push(EventKind::ModelRequestCompleted {
             model: reply.model.clone(),
             usage: reply.usage,
@@ -178,11 +178,10 @@ impl Engine<'_> {
 }
 
 impl Progress {
-    fn count(&mut self, usage: ModelUsage) {
-        let same = self.usage.iter_mut().find(|known| known.id == usage.id && known.provider == usage.provider);
-        match same {
-            Some(known) => *known += &usage,
-            None => self.usage.push(usage),
+    fn count(&mut self, reply: &ModelReply) {
+        match self.usage.iter_mut().find(|known| known.model == reply.model) {
+            Some(known) => known.usage += reply.usage,
+            None => self.usage.push(ModelUsage { model: reply.model.clone(), usage: reply.usage }),
         }
     }
 
@@ -210,9 +209,7 @@ fn assistant_message(reply: ModelReply) -> Message {
     message.tool_calls = (!reply.tool_calls.is_empty()).then_some(reply.tool_calls);
     message.provider_data = reply.response_id.map(|id| json!({ "id": id }));
     message.metrics = Some(MessageMetrics {
-        input_tokens: reply.usage.input_tokens,
-        output_tokens: reply.usage.output_tokens,
-        total_tokens: reply.usage.total_tokens,
+        usage: reply.usage,
         duration: reply.duration.as_secs_f64(),
         time_to_first_token: reply.time_to_first_token.as_secs_f64(),
     });

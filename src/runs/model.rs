@@ -101,9 +101,8 @@ pub struct AnsweredCall {
 /// What one answer of a model took.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct MessageMetrics {
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub total_tokens: i64,
+    #[serde(flatten)]
+    pub usage: Usage,
     /// Seconds.
     pub duration: f64,
     /// Seconds from the request to the first piece of the answer.
@@ -114,15 +113,8 @@ pub struct MessageMetrics {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RunMetrics {
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub total_tokens: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reasoning_tokens: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub cache_read_tokens: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub cache_write_tokens: i64,
+    #[serde(flatten)]
+    pub usage: Usage,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_to_first_token: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,14 +123,26 @@ pub struct RunMetrics {
     pub details: UsageDetails,
 }
 
+impl RunMetrics {
+    /// Sums up what models were used for a purpose each.
+    pub fn of(details: UsageDetails) -> Self {
+        let mut usage = Usage::default();
+        for part in [&details.model, &details.session_summary_model, &details.memory_model].into_iter().flatten() {
+            usage += part.usage;
+        }
+        Self { usage, details, ..Self::default() }
+    }
+}
+
 /// Tokens by purpose and model.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct UsageDetails {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub model: Vec<ModelUsage>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub session_summary_model: Vec<ModelUsage>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub memory_model: Vec<ModelUsage>,
 }
 
@@ -150,54 +154,10 @@ impl UsageDetails {
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ModelUsage {
-    pub id: String,
-    pub provider: String,
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub total_tokens: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reasoning_tokens: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub cache_read_tokens: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub cache_write_tokens: i64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-fn is_zero(count: &i64) -> bool {
-    *count == 0
-}
-
-impl ModelUsage {
-    pub fn new(model: ModelInfo, usage: Usage) -> Self {
-        Self {
-            id: model.id,
-            provider: model.provider,
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            total_tokens: usage.total_tokens,
-            reasoning_tokens: usage.reasoning_tokens,
-            cache_read_tokens: usage.cache_read_tokens,
-            cache_write_tokens: usage.cache_write_tokens,
-        }
-    }
-}
-
-impl RunMetrics {
-    /// Sums up what models were used for a purpose each.
-    pub fn of(details: UsageDetails) -> Self {
-        let mut metrics = Self::default();
-        let parts = [&details.model, &details.session_summary_model, &details.memory_model];
-        for usage in parts.into_iter().flatten() {
-            metrics.input_tokens += usage.input_tokens;
-            metrics.output_tokens += usage.output_tokens;
-            metrics.total_tokens += usage.total_tokens;
-            metrics.reasoning_tokens += usage.reasoning_tokens;
-            metrics.cache_read_tokens += usage.cache_read_tokens;
-            metrics.cache_write_tokens += usage.cache_write_tokens;
-        }
-        Self { details, ..metrics }
-    }
+    #[serde(flatten)]
+    pub model: ModelInfo,
+    #[serde(flatten)]
+    pub usage: Usage,
 }
 
 /// Why a run has no answer.
@@ -265,16 +225,4 @@ pub struct Run {
     pub context: ContextRecord,
     pub tools: Vec<super::wire::ToolExecution>,
     pub created_at: DateTime<Utc>,
-}
-
-impl std::ops::AddAssign<&ModelUsage> for ModelUsage {
-    /// Adds the tokens of another use of the same model.
-    fn add_assign(&mut self, other: &Self) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.total_tokens += other.total_tokens;
-        self.reasoning_tokens += other.reasoning_tokens;
-        self.cache_read_tokens += other.cache_read_tokens;
-        self.cache_write_tokens += other.cache_write_tokens;
-    }
 }

@@ -81,7 +81,7 @@ impl Metrics {
     fn total_tokens(&self) -> Option<i64> {
         match self {
             Self::None {} => None,
-            Self::Some(usage) => Some(usage.total_tokens),
+            Self::Some(metrics) => Some(metrics.usage.total_tokens),
         }
     }
 }
