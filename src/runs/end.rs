@@ -75,20 +75,19 @@ pub(super) enum Settled {
     Gone,
 }
 
-/// One try at the settling transaction. Safe to repeat: a run that has ended already stays as it is.
+/// One try at settling. Safe to repeat: a run that has ended already stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Settled, sqlx::Error> {
     if end.patches.is_empty() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
-        let state = store::settle(&mut connection, claim, &end.settlement(None)).await?;
-        return Ok(state.map_or(Settled::Gone, Settled::Done));
+        if let Some(state) = store::settle(&mut connection, claim, &end.settlement(None)).await? {
+            return Ok(Settled::Done(state));
+        }
     }
     let mut tx = app.db.begin().await?;
     let Some(mut state) = store::lock_session_state(&mut tx, claim).await? else { return Ok(Settled::Gone) };
     tools::apply_patches(&mut state, &end.patches);
-    if store::settle(&mut tx, claim, &end.settlement(Some(&state))).await?.is_none() {
-        return Ok(Settled::Gone);
-    }
+    store::settle(&mut tx, claim, &end.settlement(Some(&state))).await?;
     tx.commit().await?;
     Ok(Settled::Done(state))
 }

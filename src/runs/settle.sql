@@ -1,13 +1,18 @@
 -- Ends a run, in one statement: its outcome, its messages, the session's state and what it cost.
 --
--- The session's row is locked first, as by every other change of a session, so that a delete that came before wins
--- (no row comes back) and one that comes later waits. A run that has ended already is left as it is.
+-- The session's row comes first, as in every other change of a session: a delete that came before wins, and one that
+-- comes later waits. No row comes back when the run has ended already, or is gone.
 with session as (
-    select session_id, session_state from sessions where session_id = $1 for update
-), ended as (
-    select session.session_state
-    from runs join session using (session_id)
-    where runs.seq = $2 and runs.run_id = $3
+    update sessions set
+        session_state = coalesce($10, session_state),
+        updated_at = greatest(updated_at, $13),
+        version = version + 1
+    where session_id = $1
+      and exists (
+          select from runs
+          where runs.session_id = $1 and seq = $2 and run_id = $3 and status in ('PENDING', 'RUNNING', 'PAUSED')
+      )
+    returning session_id, session_state
 ), run as (
     update runs set
         status = $4,
@@ -16,21 +21,13 @@ with session as (
         model = $7,
         model_provider = $8,
         metrics = $9,
-        session_state = nullif(coalesce($10, session.session_state), '{}'),
+        session_state = nullif(session.session_state, '{}'),
         context = $11,
         tools = $12,
         finished_at = $13
     from session
-    where runs.session_id = $1 and runs.seq = $2 and runs.run_id = $3
-      and runs.status in ('PENDING', 'RUNNING', 'PAUSED')
+    where runs.session_id = $1 and runs.seq = $2
     returning runs.session_id, runs.seq
-), touched as (
-    update sessions set
-        session_state = coalesce($10, sessions.session_state),
-        updated_at = greatest(sessions.updated_at, $13),
-        version = sessions.version + 1
-    from run
-    where sessions.session_id = run.session_id
 ), said as (
     insert into messages (
         session_id, seq, index, message_id, role, content, reasoning, tool_calls,
@@ -70,4 +67,4 @@ with session as (
         cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
 )
 select session_state as "session_state!: Json<Map<String, Value>>"
-from ended
+from session

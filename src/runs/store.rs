@@ -94,7 +94,7 @@ pub struct Settlement<'a> {
     pub at: DateTime<Utc>,
 }
 
-/// Ends the run. Answers the session's state before; `None`: the run, or its session, is gone.
+/// Ends the run. Answers the session's state; `None`: the run has ended already, or is gone.
 pub async fn settle(
     connection: &mut PgConnection,
     claim: &Claim,
@@ -123,7 +123,8 @@ pub async fn settle(
     Ok(row.map(|row| row.session_state.0))
 }
 
-/// The state that a run's changes are applied to; the row stays locked until the transaction ends.
+/// The state that a run's changes are applied to; the row stays locked until the transaction ends. `None`: the run, or
+/// its session, is gone.
 pub async fn lock_session_state(
     connection: &mut PgConnection,
     claim: &Claim,
