@@ -6,37 +6,49 @@
 //! The way of one run, `POST /agents/{id}/runs`:
 //!
 //! 1. [`http::router`] lists the route; [`runs::request`] reads JSON or a form; [`runs::routes::create_run`] calls
-//! 2. [`runs::service::start`], which **accepts**: session, number and message are stored in one statement, and a task
-//!    of the process takes over.
+//! 2. [`runs::service::start`]: a task of the process **accepts**, storing session, number and message in one statement,
+//!    and carries the run out.
 //! 3. [`runs::context`] builds the prompt from one query.
 //! 4. [`runs::engine`] calls the model ([`llm`]) and the [`tools`] and reports to [`runs::events`]; the response reads
 //!    from there.
 //! 5. The service **settles**: outcome, messages, state and costs in one transaction. Only then does anyone hear
 //!    `COMPLETED`.
 
-/// Who answers.
-pub mod agents;
-/// What every room shares.
-pub mod app;
-/// Who calls, and what they may see.
-pub mod auth;
-/// Settings, read and checked once.
+// Settings, read and checked once.
 pub mod config;
-/// The pool, the migrations, the embedded PostgreSQL.
-pub mod database;
-/// Every route, and what surrounds them.
+
+// What every room shares.
+pub mod app;
+
+// Every route, and what surrounds them.
 pub mod http;
-/// Calling models.
-pub mod llm;
-/// One message to an agent, until its answer is stored.
+
+// Who calls, and what they may see.
+pub mod auth;
+
+// One message to an agent, until its answer is stored.
 pub mod runs;
-/// Starting, serving, stopping.
-pub mod server;
-/// Conversations.
+
+// Conversations.
 pub mod sessions;
-/// Logs.
-pub mod telemetry;
-/// Rules for text from outside.
-pub mod text;
-/// What a model may call.
+
+// Who answers.
+pub mod agents;
+
+// What a model may call.
 pub mod tools;
+
+// Calling models.
+pub mod llm;
+
+// The pool, the migrations, the embedded PostgreSQL.
+pub mod database;
+
+// Starting, serving, stopping.
+pub mod server;
+
+// Logs.
+pub mod telemetry;
+
+// Rules for text from outside.
+pub mod text;

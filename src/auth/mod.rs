@@ -1,6 +1,6 @@
 //! Who calls, and what they may see.
 //!
-//! [`Caller`] is made once per request by `http::caller`; [`Scope`] is what every statement on owned rows filters by.
+//! [`Caller`] is made once per request, by its handler; [`Scope`] is what every statement on owned rows filters by.
 //! There are no credentials yet: a caller is who they say they are, as on the wire without authentication.
 //!
 //! *Architecture Invariant:* no function on owned rows goes without a [`Scope`] or a [`Caller`], so there is no

@@ -2,7 +2,7 @@
 //!
 //! [`Models`] is what the other rooms use; `model.rs` has the types they share. `provider.rs` and its folder are the
 //! only place that names the provider library, `offline.rs` is the built-in model that needs neither network nor key,
-//! and [`detect`] chooses a model when none is configured.
+//! and [`detect()`] chooses a model when none is configured.
 //!
 //! *Architecture Invariant:* a provider library's type never leaves this room, and nothing here knows of sessions,
 //! runs or SQL. No key, prompt or answer is ever logged.

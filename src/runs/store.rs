@@ -3,7 +3,7 @@
 //! Here are the statements of a run on its way; `reading` has those for clients, and `rows` what they have in common.
 //!
 //! Statements on a run that is being executed take a [`Claim`], which only [`accept`] gives out, after it has checked
-//! that the caller may write to the session. All others take a [`Scope`].
+//! that the caller may write to the session. All others take a `Scope`.
 
 mod reading;
 mod rows;
