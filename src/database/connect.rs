@@ -27,12 +27,15 @@ pub(super) fn parse_url(url: &str) -> anyhow::Result<PgConnectOptions> {
     })
 }
 
-pub(super) async fn start_embedded(settings: &DatabaseSettings) -> anyhow::Result<EmbeddedPostgres> {
-    let options = Options {
+pub(super) fn embedded_options(settings: &DatabaseSettings) -> Options {
+    Options {
         dir: settings.data_dir.clone(),
         durable: true,
         max_connections: settings.max_connections + SPARE_CONNECTIONS,
-    };
+    }
+}
+
+pub(super) async fn start_embedded(options: Options) -> anyhow::Result<EmbeddedPostgres> {
     let server = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await??;
     create_database(&server).await.context("the embedded PostgreSQL has started but does not answer")?;
     Ok(server)

@@ -5,12 +5,13 @@
 
 mod connect;
 pub mod embedded;
+mod supervisor;
 
 use anyhow::Context;
 use sqlx::{PgPool, migrate::Migrator};
 
 use crate::config::DatabaseSettings;
-use embedded::EmbeddedPostgres;
+use supervisor::Supervisor;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -18,7 +19,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 #[derive(Debug)]
 pub struct Database {
     pub pool: PgPool,
-    embedded: Option<EmbeddedPostgres>,
+    embedded: Option<Supervisor>,
 }
 
 impl Database {
@@ -27,8 +28,10 @@ impl Database {
         let (options, embedded) = if let Some(url) = &settings.url {
             (connect::parse_url(url)?, None)
         } else {
-            let server = connect::start_embedded(settings).await?;
-            (server.connect_options(connect::EMBEDDED_DATABASE), Some(server))
+            let options = connect::embedded_options(settings);
+            let server = connect::start_embedded(options.clone()).await?;
+            let connect_options = server.connect_options(connect::EMBEDDED_DATABASE);
+            (connect_options, Some(Supervisor::watch(server, options)?))
         };
         let pool = connect::open_pool(options, settings).await?;
         Ok(Self { pool, embedded })
@@ -42,18 +45,12 @@ impl Database {
         )
     }
 
-    /// A URL that other programs reach the embedded server by.
-    pub fn embedded_url(&self) -> Option<String> {
-        self.embedded.as_ref().map(|server| server.url(connect::EMBEDDED_DATABASE))
-    }
-
     /// Closes all connections, then stops the embedded server.
     pub async fn close(self) {
         self.pool.close().await;
-        if let Some(server) = self.embedded
-            && let Err(error) = tokio::task::spawn_blocking(move || server.stop()).await
-        {
-            tracing::warn!(%error, "The embedded PostgreSQL did not stop cleanly.");
+        if let Some(supervisor) = self.embedded {
+            // It logs for itself when something goes wrong.
+            drop(tokio::task::spawn_blocking(|| supervisor.stop()).await);
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn find_key(
              variable in models.{name}.api_key_env, or set models.{name}.base_url to a server that needs no key."
         );
     }
-    tracing::warn!(model.name = name, variable, "The variable of the model's key is not set: calling without a key");
+    tracing::warn!(model.name = name, variable, "The variable of the model's key is not set: calling without a key.");
     Ok(None)
 }
 

@@ -35,12 +35,12 @@ async fn detect_with(
         return (name, settings);
     }
     if let Some(id) = first_ollama_model(http, ollama).await {
-        tracing::info!(model.id = id, "No model is configured: using the first model of the local Ollama");
+        tracing::info!(model.id = id, "No model is configured: using the first model of the local Ollama.");
         return ("ollama".into(), ModelSettings::new(Provider::Ollama, id));
     }
     tracing::warn!(
         "No model is configured and no key is set: the built-in offline responder answers. Set OPENAI_API_KEY, \
-         ANTHROPIC_API_KEY or GEMINI_API_KEY, or start Ollama, to use a real model"
+         ANTHROPIC_API_KEY or GEMINI_API_KEY, or start Ollama, to use a real model."
     );
     ("offline".into(), ModelSettings::new(Provider::Offline, "offline"))
 }
@@ -49,7 +49,7 @@ fn hosted(lookup: impl Fn(&str) -> Option<String>) -> Option<(String, ModelSetti
     HOSTED.into_iter().find_map(|(name, provider, id)| {
         let variable = credentials::usual_variable(provider)?;
         lookup(variable)?;
-        tracing::info!(model.id = id, variable, "No model is configured: using the provider whose key is set");
+        tracing::info!(model.id = id, variable, "No model is configured: using the provider whose key is set.");
         Some((name.to_owned(), ModelSettings::new(provider, id)))
     })
 }

@@ -102,7 +102,7 @@ impl Models {
             if delivery.has_begun() {
                 break;
             }
-            tracing::warn!(model.name = name, fallback, error.kind = ?error.kind, "A model failed: trying its fallback");
+            tracing::warn!(model.name = name, fallback, error.kind = ?error.kind, "A model failed: trying its fallback.");
             match self.get(fallback)?.call_with_retries(request, delivery).await {
                 Ok(reply) => return Ok(reply),
                 Err(next) => error.message = format!("{} The fallback {fallback} failed too: {next}", error.message),
@@ -153,7 +153,7 @@ impl Model {
             }
             let Some(pause) = pauses.next() else { return Err(error) };
             let pause = retry::pause(pause, error.retry_after);
-            tracing::debug!(model.id = self.info.id, error.kind = ?error.kind, ?pause, "A model failed: calling again");
+            tracing::debug!(model.id = self.info.id, error.kind = ?error.kind, ?pause, "A model failed: calling again.");
             tokio::time::sleep(pause).await;
         }
     }

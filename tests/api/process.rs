@@ -91,6 +91,30 @@ async fn with_nothing_configured_it_serves_and_remembers_after_kill_9() {
 }
 
 #[tokio::test]
+async fn an_embedded_database_that_dies_is_started_again() {
+    let home = tempfile::tempdir().unwrap();
+    open_to_others(home.path());
+    let mut command = Server::command(&["serve", "--data-dir", "data"]);
+    command.current_dir(home.path());
+    let server = Server::start(command);
+    server.run(json!({"message": "Hi, my name is Alice", "session_id": "s"})).await;
+    let pid_file = std::fs::read_to_string(home.path().join("data/pg/postmaster.pid")).unwrap();
+    let postmaster = Pid::from_raw(pid_file.lines().next().unwrap().parse().unwrap()).unwrap();
+    kill_process(postmaster, Signal::KILL).unwrap();
+    let again = async {
+        loop {
+            let run = server.run(json!({"message": "What's my name?", "session_id": "s"})).await;
+            if run["status"] == "COMPLETED" {
+                return run;
+            }
+            assert_eq!(run["status"], 503, "{run}");
+        }
+    };
+    let run = tokio::time::timeout(Duration::from_mins(1), again).await.expect("the database comes back");
+    assert_eq!(run["content"], "Your name is Alice.");
+}
+
+#[tokio::test]
 async fn two_processes_may_start_on_one_empty_database() {
     let database = test_database().await;
     let pool = sqlx::PgPool::connect_with(database.options).await.unwrap();

@@ -100,7 +100,7 @@ fn inspect(dir: &Path) -> Option<Binaries> {
     let major = first_number(&String::from_utf8_lossy(&output.stdout));
     if major.is_none() {
         let said = String::from_utf8_lossy(&output.stderr);
-        tracing::warn!(directory = %dir.display(), said = said.trim(), "these PostgreSQL binaries do not run");
+        tracing::warn!(directory = %dir.display(), said = said.trim(), "These PostgreSQL binaries do not run.");
     }
     Some(Binaries { major: major?, dir })
 }

@@ -34,7 +34,7 @@ pub(super) fn create(
     durable: bool,
 ) -> Result<(), StartError> {
     let data = directory.data();
-    tracing::info!(directory = %data.display(), version = binaries.major, "creating the database");
+    tracing::info!(directory = %data.display(), version = binaries.major, "Creating the database.");
 
     let unfinished = data.with_extension("init");
     directory::remove(&unfinished)?;

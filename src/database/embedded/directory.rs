@@ -59,7 +59,7 @@ impl Drop for Directory {
         // Closing the file is not enough: a child that another thread has forked and that has not come to its exec
         // yet shares the lock.
         if let Err(error) = self.lock.unlock() {
-            tracing::warn!(directory = %self.path.display(), %error, "cannot unlock the database directory");
+            tracing::warn!(directory = %self.path.display(), %error, "The database directory cannot be unlocked.");
         }
     }
 }

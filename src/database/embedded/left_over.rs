@@ -42,9 +42,9 @@ pub(super) fn end_server(directory: &Directory) -> Result<Option<Pid>, StartErro
         }
         if !asked {
             asked = true;
-            tracing::warn!(pid = pid.as_raw_nonzero(), "ending a database server that outlived its owner");
+            tracing::warn!(pid = pid.as_raw_nonzero(), "Ending a database server that outlived its owner.");
             if let Err(error) = kill_process(pid, Signal::INT) {
-                tracing::warn!(pid = pid.as_raw_nonzero(), %error, "cannot signal the server");
+                tracing::warn!(pid = pid.as_raw_nonzero(), %error, "The database server cannot be signalled.");
             }
         }
         thread::sleep(POLL_INTERVAL);

@@ -54,7 +54,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     // Dropped in this order: the directory is free once the server is gone.
-    _process: Process,
+    process: Process,
     sockets: SocketDirectory,
     _directory: Directory,
     major_version: u32,
@@ -87,9 +87,9 @@ impl EmbeddedPostgres {
             directory = %directory.path().display(),
             binaries = %binaries.dir.display(),
             version = binaries.major,
-            "the embedded PostgreSQL is ready"
+            "The embedded PostgreSQL is ready."
         );
-        Ok(Self { _process: process, sockets, _directory: directory, major_version: binaries.major })
+        Ok(Self { process, sockets, _directory: directory, major_version: binaries.major })
     }
 
     /// How this process connects to `database`, which has to exist.
@@ -110,6 +110,11 @@ impl EmbeddedPostgres {
     /// The server's major version: 15 for PostgreSQL 15.18.
     pub fn major_version(&self) -> u32 {
         self.major_version
+    }
+
+    /// Whether the server has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.process.has_ended()
     }
 
     /// Ends the server in an orderly way: sessions are cut off, everything committed is on disk. Dropping does the same.

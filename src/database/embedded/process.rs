@@ -93,6 +93,12 @@ impl Process {
     }
 }
 
+impl Process {
+    pub(super) fn has_ended(&self) -> bool {
+        self.life.wait_for_end(Duration::ZERO).is_some()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.life.enter(Phase::Stopping);
@@ -102,12 +108,12 @@ impl Drop for Process {
                 return;
             }
             if let Err(error) = kill_process(self.pid, signal) {
-                tracing::warn!(pid = self.pid.as_raw_nonzero(), %error, "cannot signal the database server");
+                tracing::warn!(pid = self.pid.as_raw_nonzero(), %error, "The database server cannot be signalled.");
             }
             if self.life.wait_for_end(patience).is_some() {
                 return;
             }
-            tracing::warn!(pid = self.pid.as_raw_nonzero(), ?signal, ?patience, "the database server has not ended");
+            tracing::warn!(pid = self.pid.as_raw_nonzero(), ?signal, ?patience, "The database server has not ended.");
         }
     }
 }
@@ -124,7 +130,7 @@ impl Life {
     fn end(&self, status: String) {
         let mut phase = self.phase.lock().expect("no holder panics");
         if matches!(*phase, Phase::Serving) {
-            tracing::error!(%status, "the embedded PostgreSQL ended unexpectedly; restart to recover");
+            tracing::error!(%status, "The embedded PostgreSQL ended unexpectedly.");
         }
         *phase = Phase::Ended(status);
         self.changed.notify_all();

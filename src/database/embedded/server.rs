@@ -50,7 +50,7 @@ pub(super) fn start(plan: &Plan) -> Result<Process, StartError> {
         match start_once(plan) {
             Err(StartError::Ended { log, .. }) if log.contains(SESSIONS_REMAIN) && Instant::now() < deadline => {
                 if !mem::replace(&mut announced, true) {
-                    tracing::info!("waiting for the last statements of a database server that was killed");
+                    tracing::info!("Waiting for the last statements of a database server that was killed.");
                 }
                 thread::sleep(SESSIONS_POLL_INTERVAL);
             }

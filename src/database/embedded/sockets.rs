@@ -49,7 +49,7 @@ impl SocketDirectory {
 impl Drop for SocketDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(directory = %self.0.display(), %error, "cannot remove the socket's directory");
+            tracing::warn!(directory = %self.0.display(), %error, "The socket's directory cannot be removed.");
         }
     }
 }
