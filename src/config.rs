@@ -56,7 +56,7 @@ impl Default for ServerSettings {
             id: "colloquy".into(),
             max_body_bytes: 4 * 1024 * 1024,
             request_timeout: Duration::from_secs(30),
-            shutdown_grace: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(20),
             cors_origins: vec!["*".into()],
         }
     }

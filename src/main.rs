@@ -1,6 +1,12 @@
 //! The `colloquy` command.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use colloquy::{
@@ -51,6 +57,8 @@ struct Options {
     data_dir: Option<PathBuf>,
 }
 
+const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -79,12 +87,13 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             database.close().await;
             migrated
         }
-        Command::Openapi => {
-            println!("{}", router::contract().to_pretty_json()?);
-            Ok(())
-        }
+        Command::Openapi => match writeln!(std::io::stdout(), "{}", router::contract().to_pretty_json()?) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        },
         Command::Health { url } => {
-            let response = reqwest::get(format!("{}/health", url.trim_end_matches('/'))).await?;
+            let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_PATIENCE).build()?;
+            let response = client.get(format!("{}/health", url.trim_end_matches('/'))).send().await?;
             response.error_for_status()?;
             Ok(())
         }

@@ -1,54 +1,70 @@
 //! Starting, serving, stopping.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{ServiceExt, extract::Request};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, util::MapRequestLayer};
 
-use crate::{app::App, config::Settings, database::Database, http::router};
+use crate::{app::App, config::Settings, database::Database, http::router, runs};
+
+/// How long clients may take to read what is left for them when all runs have ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves until the process is told to stop; then lets running runs settle.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let database = Database::open(&settings.database).await?;
-    database.migrate().await?;
-    let app = App::build(settings, database.pool.clone()).await?;
-    let bind = app.settings.server.bind;
+    let bind = settings.server.bind;
     let listener = TcpListener::bind(bind).await.with_context(|| {
         format!("cannot listen on {bind}; choose another address with --bind, COLLOQUY_SERVER__BIND or server.bind")
     })?;
+    let database = Database::open(&settings.database).await?;
+    database.migrate().await?;
+    if database.is_private() {
+        runs::service::end_interrupted(&database.pool).await?;
+    }
+    let app = App::build(settings, database.pool.clone()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "Colloquy serves on http://{address}, its documentation on http://{address}/docs.");
-    serve_on(listener, app.clone(), stop_signal()).await?;
-    app.tasks.shut_down(app.settings.server.shutdown_grace).await;
+    serve_on(listener, app, stop_signal()).await?;
     database.close().await;
     tracing::info!("Colloquy has stopped.");
     Ok(())
 }
 
-/// Serves on `listener` until `stop` resolves and the open requests have been answered.
+/// Serves on `listener` until `stop` resolves; then takes no new requests, and returns when running runs have settled,
+/// at most `server.shutdown_grace` and a few seconds later.
 pub async fn serve_on(
     listener: TcpListener,
     app: Arc<App>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let grace = app.settings.server.shutdown_grace;
-    let service = MapRequestLayer::new(trim_trailing_slash).layer(router::router(app));
+    let service = MapRequestLayer::new(trim_trailing_slash).layer(router::router(app.clone()));
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
-    let stopped = tokio_util::sync::CancellationToken::new();
-    let told = stopped.clone();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+    let (stopping, settled) = (CancellationToken::new(), CancellationToken::new());
+    let told = stopping.clone();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         tracing::info!("Stopping: no new requests; running runs may settle.");
         told.cancel();
     });
-    tokio::select! {
-        served = serving => served?,
-        // A client that keeps its stream open must not keep the process.
-        () = async { stopped.cancelled().await; tokio::time::sleep(grace).await } => {}
-    }
-    Ok(())
+    let serving = async {
+        let served = tokio::select! {
+            served = server => served,
+            // A client that keeps its connection open must not keep the process.
+            () = async { settled.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => Ok(()),
+        };
+        stopping.cancel();
+        served
+    };
+    let settling = async {
+        stopping.cancelled().await;
+        app.tasks.shut_down(app.settings.server.shutdown_grace).await;
+        settled.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, settling);
+    Ok(served?)
 }
 
 /// `/sessions/` means `/sessions`. The documentation keeps its slash: its page loads what stands beside it.

@@ -48,6 +48,37 @@ pub fn find_nul(value: &Value) -> Option<String> {
     }
 }
 
+/// How deep JSON may nest: far below what the parser takes, because stored values stand inside of others.
+pub const MAX_DEPTH: usize = 64;
+
+/// How many levels of lists and objects `value` has.
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// How many levels of lists and objects JSON text has; for text that is no JSON, a guess.
+pub fn nesting(json: &[u8]) -> usize {
+    let (mut deepest, mut level, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b']' | b'}' if !in_string => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// Replaces NUL characters, which PostgreSQL cannot store, by the replacement character.
 pub fn replace_nul(value: &mut Value) {
     match value {
@@ -99,6 +130,14 @@ mod tests {
         assert_eq!(find_nul(&json!({"a": ["x", {"b/c": "y\0"}]})).as_deref(), Some("/a/1/b~1c"));
         assert_eq!(find_nul(&json!({"a\0": 1})).as_deref(), Some(""));
         assert_eq!(find_nul(&json!({"a": "\\u0000"})), None);
+    }
+
+    #[test]
+    fn depth_is_the_same_in_text_and_value() {
+        for (json, levels) in [("1", 0), (r#"{"a": [1, {"b": "]}[{\\\"["}]}"#, 3), ("[[], [[]]]", 3)] {
+            assert_eq!(nesting(json.as_bytes()), levels, "{json}");
+            assert_eq!(depth(&serde_json::from_str(json).unwrap()), levels, "{json}");
+        }
     }
 
     #[test]

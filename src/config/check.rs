@@ -35,6 +35,15 @@ impl Settings {
                  postgres://user:password@host:5432/database, or leave it out to use the embedded PostgreSQL"
             );
         }
+        for origin in &self.server.cors_origins {
+            let is_origin = origin == "*"
+                || reqwest::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+            ensure!(
+                is_origin,
+                "server.cors_origins has \"{origin}\", which is no origin; give scheme, host and port alone, such as \
+                 http://localhost:3000, or *"
+            );
+        }
         for (name, model) in &self.models {
             self.check_model(name, model)?;
         }
@@ -146,6 +155,13 @@ mod tests {
             refusal(&settings(vec![agent("a", Some("fast")), agent("a", Some("fast"))])).contains("declared twice")
         );
         assert!(refusal(&settings(vec![agent("a/b", Some("fast"))])).contains("cannot stand in a URL"));
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        let mut settings = settings(vec![agent("a", Some("fast"))]);
+        settings.server.cors_origins = vec!["http://localhost:3000".into(), "http://b.example/".into()];
+        assert!(refusal(&settings).contains("http://b.example/"));
     }
 
     #[test]

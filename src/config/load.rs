@@ -21,7 +21,9 @@ pub struct Overrides {
 impl Settings {
     /// Reads and checks the settings of this process.
     pub fn load(overrides: Overrides) -> anyhow::Result<Self> {
-        Self::load_from(overrides, std::env::vars().collect())
+        let readable =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::load_from(overrides, readable.collect())
     }
 
     /// The same with the environment as a parameter.
@@ -43,13 +45,13 @@ impl Settings {
 }
 
 fn read(file: Option<PathBuf>, environment: &HashMap<String, String>) -> anyhow::Result<Settings> {
+    let name = file.as_ref().map_or_else(|| DEFAULT_FILE.to_owned(), |path| path.display().to_string());
     let source = match file {
         Some(path) => {
             if !path.is_file() {
                 bail!(
-                    "the settings file {} does not exist; give --config the path of a TOML file \
-                     (colloquy.example.toml shows every setting)",
-                    path.display()
+                    "there is no settings file {name}; give --config the path of a TOML file \
+                     (colloquy.example.toml shows every setting)"
                 );
             }
             File::from(path).format(FileFormat::Toml)
@@ -60,14 +62,18 @@ fn read(file: Option<PathBuf>, environment: &HashMap<String, String>) -> anyhow:
         .add_source(source)
         .add_source(variables(environment))
         .build()
-        .context("the settings cannot be read")?;
+        .with_context(|| format!("{name} cannot be read; it has to be TOML, as in colloquy.example.toml"))?;
     serde_path_to_error::deserialize(merged).map_err(|error| {
         let key = error.path().to_string();
+        let variable = format!("COLLOQUY_{}", key.to_uppercase().replace('.', "__"));
+        let is_scalar = key.contains('.') && !key.contains('[');
+        let places = if is_scalar { format!("{name} or as {variable}") } else { name };
+        let mut reason = error.into_inner().to_string();
+        if reason.contains("duration") {
+            reason.push_str("; write it as \"250ms\", \"30s\" or \"5m\"");
+        }
         anyhow::anyhow!(
-            "the setting `{key}` is refused: {}; set it in {DEFAULT_FILE} or as COLLOQUY_{} \
-             (colloquy.example.toml shows every setting)",
-            error.into_inner(),
-            key.to_uppercase().replace('.', "__")
+            "the setting `{key}` is refused: {reason}; set it in {places} (colloquy.example.toml shows every setting)"
         )
     })
 }

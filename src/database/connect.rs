@@ -36,7 +36,9 @@ pub(super) fn embedded_options(settings: &DatabaseSettings) -> Options {
 }
 
 pub(super) async fn start_embedded(options: Options) -> anyhow::Result<EmbeddedPostgres> {
-    let server = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await??;
+    let server = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await?.context(
+        "the embedded PostgreSQL did not start (--data-dir chooses another directory, DATABASE_URL a server)",
+    )?;
     create_database(&server).await.context("the embedded PostgreSQL has started but does not answer")?;
     Ok(server)
 }
@@ -106,5 +108,6 @@ fn explain(error: &sqlx::Error, options: &PgConnectOptions) -> anyhow::Error {
               out to use the embedded PostgreSQL"
             .into(),
     };
-    anyhow!("no connection to the database at {place}: {error}; {remedy}")
+    let reason = error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+    anyhow!("no connection to the database at {place}: {reason}; {remedy}")
 }

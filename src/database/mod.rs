@@ -45,6 +45,11 @@ impl Database {
         )
     }
 
+    /// Whether no other process can serve on this database.
+    pub fn is_private(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// Closes all connections, then stops the embedded server.
     pub async fn close(self) {
         self.pool.close().await;

@@ -43,7 +43,8 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
         if is_absent {
             return Ok(None);
         }
-        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+        let Body(body) = <Body<Option<T>> as FromRequest<S>>::from_request(request, state).await?;
+        Ok(body.map(Self))
     }
 }
 
@@ -85,6 +86,10 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     {
         return Err(Problem::invalid(pointer, text::TextError::Nul));
     }
+    if text::nesting(bytes) > text::MAX_DEPTH {
+        let detail = format!("The body nests deeper than {} levels; flatten it", text::MAX_DEPTH);
+        return Err(Problem::invalid("", detail));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer_of(error.path());
@@ -100,10 +105,34 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// serde's sentence about a field, with the field as its subject.
 fn refused(pointer: String, reason: &str) -> Problem {
-    match reason.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+    match missing_field(reason) {
         Some(name) => Problem::invalid(format!("{pointer}/{name}"), "is missing; give it"),
-        None if pointer.is_empty() => Problem::invalid("", format!("The body is refused: {reason}")),
-        None => Problem::invalid(pointer, format!("is refused: {reason}")),
+        None if pointer.is_empty() => Problem::invalid("", format!("The body is refused: {}", in_plain_words(reason))),
+        None => Problem::invalid(pointer, format!("is refused: {}", in_plain_words(reason))),
+    }
+}
+
+fn missing_field(reason: &str) -> Option<&str> {
+    reason.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
+/// serde speaks of Rust's types.
+fn in_plain_words(reason: &str) -> String {
+    const WORDS: [(&str, &str); 9] = [
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected i64", "expected a whole number"),
+        ("expected u64", "expected a whole number from 0"),
+        ("expected a map", "expected an object"),
+        ("expected a sequence", "expected a list"),
+        ("expected a boolean", "expected true or false"),
+        ("invalid digit found in string", "it is no whole number"),
+        ("number too large to fit in target type", "the number is too large"),
+        ("unsupported value", "it was given more than once"),
+    ];
+    let reason = WORDS.iter().fold(reason.to_owned(), |reason, (rust, plain)| reason.replace(rust, plain));
+    match reason.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected an object"),
+        None => reason,
     }
 }
 
@@ -139,8 +168,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                 let text = error.to_string();
                 let reason = text.rsplit("query string: ").next().unwrap_or(&text);
                 Err(match reason.split_once(": ") {
-                    Some((parameter, reason)) => Problem::invalid(parameter, format!("is refused: {reason}")),
-                    None => refused(String::new(), reason),
+                    Some((parameter, reason)) => refused(parameter.to_owned(), reason),
+                    None => match missing_field(reason) {
+                        Some(name) => Problem::invalid(name, "is missing; give it"),
+                        None => Problem::invalid("query", format!("is refused: {}", in_plain_words(reason))),
+                    },
                 })
             }
         }

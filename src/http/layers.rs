@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{Any as AnyOrigin, CorsLayer},
+    cors::{AllowHeaders, Any as AnyOrigin, CorsLayer},
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
@@ -128,7 +128,7 @@ fn log_response<B>(response: &axum::http::Response<B>, latency: Duration, _: &Sp
 fn cors(settings: &ServerSettings) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
-        .allow_headers(AnyOrigin)
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([REQUEST_ID, header::ETAG, header::RETRY_AFTER]);
     if settings.cors_origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(AnyOrigin);

@@ -17,6 +17,7 @@ use crate::{database, text};
 
 /// What a caller sent is quoted, but not at any length.
 const MAX_DETAIL_CHARS: usize = 800;
+const MAX_FIELD_CHARS: usize = 400;
 
 /// Why a request failed and what to do about it.
 ///
@@ -79,7 +80,8 @@ pub struct FieldError {
 
 impl FieldError {
     pub fn new(pointer: impl Into<String>, detail: impl ToString) -> Self {
-        Self { pointer: pointer.into(), detail: detail.to_string() }
+        let shorten = |text: &str| text::truncate(text, MAX_FIELD_CHARS);
+        Self { pointer: shorten(&pointer.into()), detail: shorten(&detail.to_string()) }
     }
 
     fn sentence(&self) -> String {
@@ -170,11 +172,12 @@ impl Problem {
         self
     }
 
-    /// A 4xx is the caller's to read; a 5xx is the operator's.
+    /// A 4xx is the caller's to read; a 5xx is the operator's. A run that ended with an error has logged it already, and
+    /// what a provider said of it may quote the prompt.
     fn log(&self) {
-        let Parts { status, detail, cause, run_id, .. } = &*self.0;
-        if status.is_server_error() {
-            let cause = cause.as_deref().unwrap_or_default();
+        let Parts { status, detail, cause, run_id, error_type, .. } = &*self.0;
+        let is_logged = cause.is_none() && error_type.is_some();
+        if status.is_server_error() && !is_logged {
             let run_id = run_id.map(tracing::field::display);
             tracing::error!(status = status.as_u16(), cause, run.id = run_id, "{detail}");
         }

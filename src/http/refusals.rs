@@ -56,4 +56,10 @@ pub enum Unavailable {
         content_type = "application/problem+json"
     )]
     Unavailable(#[to_schema] ProblemDocument),
+    #[response(
+        status = 504,
+        description = "It took longer than the server allows; try again",
+        content_type = "application/problem+json"
+    )]
+    TookTooLong(#[to_schema] ProblemDocument),
 }

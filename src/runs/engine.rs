@@ -134,7 +134,7 @@ impl Engine<'_> {
             self.models.complete(name, request).await
         };
         let mut reply = reply.map_err(RunError::from)?;
-        replace_nul(&mut reply);
+        make_storable(&mut reply);
         let time_to_first_token = reply.time_to_first_token.as_secs_f64();
         progress.time_to_first_token.get_or_insert(before + time_to_first_token);
         progress.model = reply.model.clone();
@@ -217,7 +217,7 @@ fn assistant_message(reply: ModelReply) -> Message {
 }
 
 /// A model may say what PostgreSQL cannot store.
-fn replace_nul(reply: &mut ModelReply) {
+fn make_storable(reply: &mut ModelReply) {
     for text in [&mut reply.content, &mut reply.reasoning].into_iter().flatten() {
         if text.contains('\0') {
             *text = text.replace('\0', "\u{fffd}");
@@ -225,6 +225,10 @@ fn replace_nul(reply: &mut ModelReply) {
     }
     for call in &mut reply.tool_calls {
         text::replace_nul(&mut call.arguments);
+        if text::depth(&call.arguments) > text::MAX_DEPTH {
+            // As text they can be stored, and the tool will refuse them.
+            call.arguments = call.arguments.to_string().into();
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The body of `POST /agents/{id}/runs`: JSON, or the forms that the existing clients send.
 
+use std::sync::Arc;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, Multipart, Request},
@@ -10,6 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
+    app::App,
     auth::UserId,
     http::{Problem, extract},
     sessions::SessionId,
@@ -90,10 +93,20 @@ pub struct RunRequest {
     pub is_form: bool,
 }
 
-impl<S: Send + Sync> FromRequest<S> for RunRequest {
+impl FromRequest<Arc<App>> for RunRequest {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let limit = app.settings.server.request_timeout;
+        tokio::time::timeout(limit, Self::read(request, app)).await.unwrap_or_else(|_| {
+            let detail = format!("The body did not arrive within {} s; send it again", limit.as_secs_f64());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+        })
+    }
+}
+
+impl RunRequest {
+    async fn read(request: Request, state: &Arc<App>) -> Result<Self, Problem> {
         let media_type = extract::media_type(&request);
         let (run, is_form) = match media_type.as_deref() {
             Some("application/x-www-form-urlencoded") => (from_fields(urlencoded(request, state).await?)?, true),
@@ -125,7 +138,7 @@ fn check(run: &CreateRun) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn urlencoded<S: Send + Sync>(request: Request, state: &S) -> Result<Vec<(String, String)>, Problem> {
+async fn urlencoded(request: Request, state: &Arc<App>) -> Result<Vec<(String, String)>, Problem> {
     let bytes = Bytes::from_request(request, state).await.map_err(|error| extract::too_large(&error))?;
     if !is_utf8_once_decoded(&bytes) {
         return Err(not_utf8());
@@ -134,7 +147,7 @@ async fn urlencoded<S: Send + Sync>(request: Request, state: &S) -> Result<Vec<(
         .map_err(|error| Problem::unreadable(format!("The form cannot be read: {error}; send UTF-8 text")))
 }
 
-async fn multipart<S: Send + Sync>(request: Request, state: &S) -> Result<Vec<(String, String)>, Problem> {
+async fn multipart(request: Request, state: &Arc<App>) -> Result<Vec<(String, String)>, Problem> {
     let unreadable = |error: &dyn std::fmt::Display| {
         Problem::unreadable(format!("The multipart form cannot be read: {error}; send it as multipart/form-data"))
     };

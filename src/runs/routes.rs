@@ -57,6 +57,7 @@ const MAX_RUNS: i64 = 1_000;
             (RunOutput = "application/json"),
             (String = "text/event-stream"),
         )),
+        (status = 408, description = "The body did not arrive in time", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The session is one of a team or a workflow", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 502, description = "The model provider failed; the run is kept with its reason. In forms: 200 with status ERROR", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 504, description = "The model did not answer in time", body = ProblemDocument, content_type = "application/problem+json"),

@@ -14,12 +14,13 @@ use anyhow::anyhow;
 use axum::http::StatusCode;
 use chrono::Utc;
 use serde_json::{Map, Value};
+use sqlx::PgPool;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     events::EventLog,
-    model::{Message, Run, RunErrorKind, RunId},
+    model::{Message, Run, RunError, RunErrorKind, RunId},
     request::CreateRun,
     store::{self, Claim, NewRun, RunFilter},
     wire::RunOutput,
@@ -109,6 +110,19 @@ async fn refusal(app: &App, caller: &Caller, run: &NewRun) -> Result<Problem, sq
         )),
         _ => Problem::not_found("Session not found"),
     })
+}
+
+/// Ends the runs that a process left behind when it was killed. Only for a database that nobody else serves on.
+pub async fn end_interrupted(db: &PgPool) -> Result<(), sqlx::Error> {
+    let error = RunError {
+        kind: RunErrorKind::Interrupted,
+        message: "The server was stopped during the run. Send the message again.".into(),
+    };
+    let ended = store::end_unfinished(db, &error, Utc::now()).await?;
+    if ended > 0 {
+        tracing::warn!(runs = ended, "Ended the runs that were interrupted when the server was last stopped.");
+    }
+    Ok(())
 }
 
 /// A run with its own messages.

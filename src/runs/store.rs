@@ -145,6 +145,18 @@ pub async fn lock_session_state(
     Ok(state.map(|state| state.0))
 }
 
+/// Ends every run that has not ended, whosever it is.
+pub async fn end_unfinished(db: &PgPool, error: &RunError, at: DateTime<Utc>) -> Result<u64, sqlx::Error> {
+    let ended = sqlx::query!(
+        "update runs set status = 'ERROR', error = $1, finished_at = $2 where status in ('PENDING', 'RUNNING')",
+        Json(error) as _,
+        at,
+    )
+    .execute(db)
+    .await?;
+    Ok(ended.rows_affected())
+}
+
 /// The newest completed runs before the claimed one, at most `runs` of them, oldest first.
 pub async fn history(db: &PgPool, claim: &Claim, runs: i64) -> Result<History, sqlx::Error> {
     let rows = select_messages!(

@@ -106,7 +106,10 @@ impl Work {
             }
         };
         match &end.error {
-            Some(error) => self.events.push(EventKind::RunError(error.clone())),
+            Some(error) => {
+                self.log(error);
+                self.events.push(EventKind::RunError(error.clone()));
+            }
             None => self.events.push(EventKind::RunCompleted(Box::new(self.completion(&end, &state)))),
         }
         let status = end.status();
@@ -141,6 +144,18 @@ impl Work {
                 tracing::error!(run.id = %claim.run_id, %error, "The failure of a run could not be written down.");
             }
         });
+    }
+
+    /// Without the message: a provider's may quote the prompt.
+    fn log(&self, error: &RunError) {
+        tracing::warn!(
+            run.id = %self.claim.run_id,
+            session.id = %self.claim.session_id,
+            agent = self.agent.settings.id,
+            model = self.agent.model_info.id,
+            error = error.kind.as_str(),
+            "A run ended with an error; it is kept with its reason."
+        );
     }
 
     fn completion(&self, end: &End, state: &Map<String, Value>) -> Completion {

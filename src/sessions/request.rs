@@ -55,9 +55,11 @@ pub struct ListQuery {
     pub(super) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub(super) limit: Option<u32>,
-    #[param(inline, default = "created_at")]
+    /// `created_at` if left out.
+    #[param(inline)]
     pub(super) sort_by: Option<SortBy>,
-    #[param(inline, default = "desc")]
+    /// `desc` if left out.
+    #[param(inline)]
     pub(super) sort_order: Option<SortOrder>,
     /// The database of `/config`; there is one.
     #[serde(default, deserialize_with = "absent_if_empty")]
@@ -81,6 +83,7 @@ pub struct CreateQuery {
 /// A session to create; every field may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"session_name": "Holidays", "user_id": "alice@example.com", "agent_id": "assistant"}))]
 pub struct CreateSessionBody {
     /// Absent: made here.
     #[serde(default)]
@@ -162,6 +165,7 @@ pub struct RenameBody {
 /// What to replace; what is left out, or null, stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"session_name": "Product discussion"}))]
 pub struct UpdateSessionBody {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 500)]

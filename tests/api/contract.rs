@@ -158,3 +158,16 @@ fn concat_sources(dir: &std::path::Path) -> String {
         .map(|path| if path.is_dir() { concat_sources(&path) } else { std::fs::read_to_string(path).unwrap() })
         .collect()
 }
+
+/// Swagger UI and generated clients cannot send a parameter that has to be of two types at once.
+#[tokio::test]
+async fn every_parameter_has_one_type() {
+    let contract = serde_json::to_value(colloquy::http::router::contract()).unwrap();
+    for (path, operations) in contract["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(parameter["schema"].get("allOf").is_none(), "{path}: {parameter}");
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{
-    scripted_model::{ScriptedModel, slow_pieces},
+    scripted_model::{ScriptedModel, hang, slow_pieces},
     test_database,
 };
 
@@ -88,6 +88,36 @@ async fn with_nothing_configured_it_serves_and_remembers_after_kill_9() {
     let run = start().run(json!({"message": "What's my name?", "session_id": "s"})).await;
     assert_eq!(run["content"], "Your name is Alice.", "{run}");
     assert_eq!(run["seq"], 2);
+}
+
+#[tokio::test]
+async fn a_run_that_was_killed_with_its_embedded_server_is_an_error_after_the_restart() {
+    let home = tempfile::tempdir().unwrap();
+    open_to_others(home.path());
+    let model = ScriptedModel::start().await;
+    model.then(hang());
+    let settings = format!("[models.m]\nprovider = \"openai\"\nid = \"m\"\nbase_url = \"{}\"\n", model.base_url());
+    std::fs::write(home.path().join("colloquy.toml"), settings).unwrap();
+    let start = || {
+        let mut command = Server::command(&["serve"]);
+        command.current_dir(home.path());
+        Server::start(command)
+    };
+    let server = start();
+    let url = format!("{}/agents/assistant/runs", server.url);
+    let hanging = Client::new().post(url).json(&json!({"message": "hi", "session_id": "s"})).send();
+    let killing = async {
+        while model.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.signal(Signal::KILL);
+    };
+    let (answer, ()) = tokio::join!(hanging, killing);
+    assert!(answer.is_err());
+    drop(server);
+    let again = start();
+    let runs: Value = reqwest::get(format!("{}/sessions/s/runs", again.url)).await.unwrap().json().await.unwrap();
+    assert_eq!((&runs[0]["status"], &runs[0]["error"]["type"]), (&json!("ERROR"), &json!("interrupted")));
 }
 
 #[tokio::test]

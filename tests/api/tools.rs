@@ -123,3 +123,16 @@ async fn a_tools_progress_is_streamed() {
     let completed = &events[position("ToolCallCompleted")].data;
     assert!(completed["content"].as_str().unwrap().starts_with("get_chat_history() completed in "), "{completed}");
 }
+
+#[tokio::test]
+async fn arguments_that_nest_too_deep_fail_the_tool_and_not_the_session() {
+    let app = app_with_tools().await;
+    for levels in [60, 64, 65, 100, 120, 125, 126] {
+        let deep = format!("{}1{}", r#"{"session_state_updates":"#.repeat(levels), "}".repeat(levels));
+        app.model.then(reply_with_tool_call("update_session_state", &deep)).then(reply("done"));
+        app.say("s", "go").await;
+        app.get("/sessions/s").await.expect(200);
+        app.get("/sessions/s/runs").await.expect(200);
+    }
+    app.say("s", "still there").await;
+}

@@ -72,3 +72,17 @@ async fn the_automatic_name_is_cut_between_characters() {
     let name = app.get("/sessions/s-1").await.expect(200)["session_name"].as_str().unwrap().to_owned();
     assert_eq!(name, format!("{}…", "🦀".repeat(99)));
 }
+
+#[tokio::test]
+async fn numbers_survive_a_round_trip() {
+    let app = TestApp::start().await;
+    let numbers =
+        json!([f64::MAX, f64::MIN, f64::MIN_POSITIVE, -943.305_046_955_987_3, 0.1, i64::MAX, u64::MAX, -0.5e-300]);
+    let body = json!({"message": "hi", "session_id": "s", "session_state": {"n": numbers}, "metadata": {"n": numbers}});
+    let run = app.run(body).await.expect(200);
+    assert_eq!(run["session_state"]["n"], numbers);
+    app.say("s", "again").await;
+    assert_eq!(app.get("/sessions/s").await.expect(200)["session_state"]["n"], numbers);
+    assert_eq!(app.get("/sessions/s/runs").await.expect(200)[0]["metadata"]["n"], numbers);
+    app.get("/sessions").await.expect(200);
+}
