@@ -24,7 +24,7 @@ pub(super) fn answer(conversation: &Conversation) -> String {
     if !noted.is_empty() {
         return noted.join(" ");
     }
-    admit(&conversation.current, conversation.known.name())
+    admit(conversation)
 }
 
 /// Whether the message asks for something said earlier that the conversation does not hold.
@@ -174,17 +174,22 @@ fn acknowledgements(conversation: &Conversation) -> Vec<String> {
 }
 
 /// The reply to everything else: what was said, why there is no better answer, and the remedy.
-fn admit(message: &str, name: Option<&str>) -> String {
+fn admit(conversation: &Conversation) -> String {
     const WHY: &str = "no model is configured, and this offline responder answers from the conversation alone. \
                        Set OPENAI_API_KEY (or another provider's key) to get real answers.";
-    let message = text::plain(message);
+    let message = text::plain(&conversation.current);
     let words = text::fold(text::trim(&message));
     if words.is_empty() {
         return format!("Your message is empty. By the way, {WHY}");
     }
     if ["hi", "hello", "hey", "hi there", "hello there", "good morning", "good evening"].contains(&words.as_str()) {
-        let whom = name.map(|name| format!(", {name}")).unwrap_or_default();
+        let whom = conversation.known.name().map(|name| format!(", {name}")).unwrap_or_default();
         return format!("Hello{whom}! By the way, {WHY}");
+    }
+    if ["tell me more", "more", "go on", "continue", "please continue", "and then"].contains(&words.as_str())
+        && let Some(before) = conversation.earlier.last()
+    {
+        return format!("Before that you said {}. I cannot say more: {WHY}", text::quote(before, LONGEST_ECHO));
     }
     let echo = text::quote(&message, LONGEST_ECHO);
     let asks = text::sentences(&message).iter().any(|sentence| sentence.is_question);

@@ -126,6 +126,12 @@ fn it_quotes_what_was_said_before() {
 }
 
 #[test]
+fn asked_for_more_it_shows_that_it_knows_of_what() {
+    let reply = say(&["Tell me about space", "Tell me more"]);
+    assert!(reply.contains("Tell me about space") && reply.contains("OPENAI_API_KEY"), "{reply}");
+}
+
+#[test]
 fn what_it_cannot_answer_it_says_with_the_remedy() {
     insta::assert_snapshot!(
         say(&["What is the capital of France?"]),
