@@ -20,6 +20,9 @@ use serde::Deserialize;
 
 pub use load::Overrides;
 
+/// In `server.cors_origins`: pages that are served from this machine, at any port.
+pub const LOCALHOST: &str = "localhost";
+
 /// Everything that can be set, after defaults, file, environment and command line have been laid over each other.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,7 +48,7 @@ pub struct ServerSettings {
     /// How long a stopping server waits for running runs to settle.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
-    /// Browser origins that may call the API; `*` allows all.
+    /// Browser origins that may call the API; `localhost` stands for every port of this machine, `*` for all.
     pub cors_origins: Vec<String>,
 }
 
@@ -57,7 +60,7 @@ impl Default for ServerSettings {
             max_body_bytes: 4 * 1024 * 1024,
             request_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(20),
-            cors_origins: vec!["*".into()],
+            cors_origins: vec![LOCALHOST.into()],
         }
     }
 }
@@ -92,7 +95,7 @@ impl Default for DatabaseSettings {
 
 /// Which API a model is called with.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Provider {
     /// OpenAI, and with `base_url` anything that speaks its chat completions API.
     OpenAi,
@@ -103,11 +106,27 @@ pub enum Provider {
     Offline,
 }
 
+impl TryFrom<String> for Provider {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "openai" => Ok(Self::OpenAi),
+            "anthropic" => Ok(Self::Anthropic),
+            "gemini" => Ok(Self::Gemini),
+            "ollama" => Ok(Self::Ollama),
+            "offline" => Ok(Self::Offline),
+            _ => Err(format!("\"{name}\" is none of openai, anthropic, gemini, ollama and offline")),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSettings {
     pub provider: Provider,
-    /// The provider's name for the model, for example `gpt-4o-mini`.
+    /// The provider's name for the model, for example `gpt-4o-mini`. The offline responder needs none.
+    #[serde(default)]
     pub id: String,
     /// Another endpoint than the provider's own, for example `http://127.0.0.1:9099/v1`.
     #[serde(default)]

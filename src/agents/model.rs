@@ -47,10 +47,8 @@ impl Agents {
     }
 
     pub fn get(&self, id: &str) -> Result<Arc<Agent>, Problem> {
-        self.0
-            .iter()
-            .find(|agent| agent.settings.id == id)
-            .cloned()
-            .ok_or_else(|| Problem::not_found("Agent not found"))
+        self.0.iter().find(|agent| agent.settings.id == id).cloned().ok_or_else(|| {
+            Problem::not_found(format!("Agent not found: there is no '{id}'; GET /agents lists those that there are"))
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{bail, ensure};
 
-use super::{AgentSettings, ModelSettings, Settings};
+use super::{AgentSettings, LOCALHOST, ModelSettings, Provider, Settings};
 
 /// The agent that exists when none is declared.
 const DEFAULT_AGENT: &str = "assistant";
@@ -36,12 +36,12 @@ impl Settings {
             );
         }
         for origin in &self.server.cors_origins {
-            let is_origin = origin == "*"
+            let is_origin = ["*", LOCALHOST].contains(&origin.as_str())
                 || reqwest::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
             ensure!(
                 is_origin,
                 "server.cors_origins has \"{origin}\", which is no origin; give scheme, host and port alone, such as \
-                 http://localhost:3000, or *"
+                 https://app.example.com, or localhost, or *"
             );
         }
         for (name, model) in &self.models {
@@ -61,7 +61,7 @@ impl Settings {
 
     fn check_model(&self, name: &str, model: &ModelSettings) -> anyhow::Result<()> {
         ensure!(
-            !model.id.trim().is_empty(),
+            !model.id.trim().is_empty() || model.provider == Provider::Offline,
             "models.{name}.id is empty; give the provider's name of the model, for example \"gpt-4o-mini\""
         );
         if let Some(url) = &model.base_url {
@@ -122,7 +122,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Provider;
 
     fn settings(agents: Vec<AgentSettings>) -> Settings {
         let models = [("fast", "gpt-4o-mini"), ("good", "gpt-4o")]

@@ -72,6 +72,9 @@ fn read(file: Option<PathBuf>, environment: &HashMap<String, String>) -> anyhow:
         if reason.contains("duration") {
             reason.push_str("; write it as \"250ms\", \"30s\" or \"5m\"");
         }
+        if reason.contains("socket address") {
+            reason.push_str("; write host and port, such as \"127.0.0.1:7777\"");
+        }
         anyhow::anyhow!(
             "the setting `{key}` is refused: {reason}; set it in {places} (colloquy.example.toml shows every setting)"
         )

@@ -108,6 +108,8 @@ fn refused(pointer: String, reason: &str) -> Problem {
     match missing_field(reason) {
         Some(name) => Problem::invalid(format!("{pointer}/{name}"), "is missing; give it"),
         None if pointer.is_empty() => Problem::invalid("", format!("The body is refused: {}", in_plain_words(reason))),
+        // Our own types speak of the field already.
+        None if reason.starts_with("is ") || reason.starts_with("holds ") => Problem::invalid(pointer, reason),
         None => Problem::invalid(pointer, format!("is refused: {}", in_plain_words(reason))),
     }
 }
@@ -190,7 +192,18 @@ fn refuse_nul(query: &str) -> Result<(), Problem> {
     }
 }
 
-/// A query parameter without a value counts as left out: the existing clients send `user_id=`.
+/// A query parameter that narrows what is seen: without a value it is refused, because an empty variable in a caller's
+/// code must not widen it to everything.
+pub fn never_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let text = String::deserialize(deserializer)?;
+    T::deserialize(text.into_deserializer()).map(Some)
+}
+
+/// A query parameter without a value counts as left out: the existing clients send `db_id=`.
 pub fn absent_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{AllowHeaders, Any as AnyOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer},
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
@@ -22,7 +22,10 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::{Problem, problem};
-use crate::{app::App, config::ServerSettings};
+use crate::{
+    app::App,
+    config::{LOCALHOST, ServerSettings},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -133,8 +136,16 @@ fn cors(settings: &ServerSettings) -> CorsLayer {
     if settings.cors_origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(AnyOrigin);
     }
-    let origins: Vec<HeaderValue> = settings.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
-    layer.allow_origin(origins)
+    let allowed = settings.cors_origins.clone();
+    layer.allow_origin(AllowOrigin::predicate(move |origin, _| {
+        let Ok(origin) = origin.to_str() else { return false };
+        allowed.iter().any(|allowed| if allowed == LOCALHOST { is_local(origin) } else { allowed == origin })
+    }))
+}
+
+/// Whether a page comes from a server on this machine.
+fn is_local(origin: &str) -> bool {
+    reqwest::Url::parse(origin).is_ok_and(|url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")))
 }
 
 fn answer_panic(panic: Box<dyn Any + Send>) -> Response {

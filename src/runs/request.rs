@@ -140,6 +140,12 @@ fn check(run: &CreateRun) -> Result<(), Problem> {
 
 async fn urlencoded(request: Request, state: &Arc<App>) -> Result<Vec<(String, String)>, Problem> {
     let bytes = Bytes::from_request(request, state).await.map_err(|error| extract::too_large(&error))?;
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body looks like JSON and is declared as a form; send it with Content-Type: application/json",
+        ));
+    }
     if !is_utf8_once_decoded(&bytes) {
         return Err(not_utf8());
     }

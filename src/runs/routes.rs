@@ -23,7 +23,7 @@ use crate::{
     auth::{Caller, UserId},
     http::{
         Path, Problem, Query,
-        extract::absent_if_empty,
+        extract::{absent_if_empty, never_empty},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
     },
@@ -38,9 +38,25 @@ const MAX_RUNS: i64 = 1_000;
 /// that goes away can read it later. JSON requests are answered with JSON unless `stream` is true; forms, as sent by
 /// AgentOS clients, with Server-Sent Events unless `stream` is false.
 ///
-/// Events in order: `RunStarted`, then for each call of the model `ModelRequestStarted`, `RunContent` for every piece
-/// of the answer, `ModelRequestCompleted`, and for each tool `ToolCallStarted` and `ToolCallCompleted` or
-/// `ToolCallError`; at last `RunContentCompleted` and `RunCompleted`, or `RunError`.
+/// Without a `session_id` a new conversation begins. A conversation belongs to the `user_id` that began it: to others it
+/// does not exist. One that began without a `user_id` belongs to nobody, and anybody may continue it.
+///
+/// An event is `id:` its index, `event:` its name and `data:` one line of JSON, with `created_at` (Unix seconds),
+/// `event`, `agent_id`, `agent_name`, `run_id`, `session_id`, `nested_depth` and, in this order:
+///
+/// | event | its own fields |
+/// |---|---|
+/// | `RunStarted` | `model`, `model_provider` |
+/// | `ModelRequestStarted` | `model`, `model_provider`; once for each call of the model |
+/// | `RunContent` | `content`: the next piece of the answer; `content_type`, `reasoning_content` |
+/// | `ModelRequestCompleted` | `model`, `model_provider`, `time_to_first_token` and the tokens |
+/// | `ToolCallStarted` | `tool`: the call |
+/// | `ToolCallCompleted` | `tool` with its `result`, `content`: a sentence about it |
+/// | `ToolCallError` | `tool`, `error` |
+/// | `RunContentCompleted` | none |
+/// | `RunCompleted` | `content`: the whole answer, `content_type`, `session_state`, `metrics`, `metadata` |
+/// | `RunError` instead | `content`: why, `error_type` as in `RunErrorKind` |
+/// | `RunCancelled` instead | `reason`: the session was deleted meanwhile |
 #[utoipa::path(
     post,
     path = "/agents/{agent_id}/runs",
@@ -94,7 +110,7 @@ pub struct ListRunsQuery {
     #[serde(default, deserialize_with = "absent_if_empty")]
     status: Option<String>,
     /// Another user's session is not found.
-    #[serde(default, deserialize_with = "absent_if_empty")]
+    #[serde(default, deserialize_with = "never_empty")]
     user_id: Option<UserId>,
 }
 
@@ -139,7 +155,7 @@ pub struct GetRunQuery {
     #[serde(default, deserialize_with = "absent_if_empty")]
     session_id: Option<SessionId>,
     /// Another user's run is not found.
-    #[serde(default, deserialize_with = "absent_if_empty")]
+    #[serde(default, deserialize_with = "never_empty")]
     user_id: Option<UserId>,
 }
 

@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     auth::UserId,
-    http::{Problem, extract::absent_if_empty, paging::SortOrder},
+    http::{
+        Problem,
+        extract::{absent_if_empty, never_empty},
+        paging::SortOrder,
+    },
     runs::{RunStatus, store::RunFilter},
 };
 
@@ -27,7 +31,7 @@ pub struct SessionQuery {
     #[param(rename = "type")]
     pub(super) session_type: Option<SessionType>,
     /// Another user's session is not found.
-    #[serde(default, deserialize_with = "absent_if_empty")]
+    #[serde(default, deserialize_with = "never_empty")]
     pub(super) user_id: Option<UserId>,
     /// The database of `/config`; there is one.
     #[serde(default, deserialize_with = "absent_if_empty")]
@@ -46,7 +50,7 @@ pub struct ListQuery {
     /// Sessions with this agent, team or workflow.
     #[serde(default, deserialize_with = "absent_if_empty")]
     pub(super) component_id: Option<String>,
-    #[serde(default, deserialize_with = "absent_if_empty")]
+    #[serde(default, deserialize_with = "never_empty")]
     pub(super) user_id: Option<UserId>,
     /// A part of the name, in any case.
     #[serde(default, deserialize_with = "absent_if_empty")]
@@ -140,7 +144,7 @@ pub struct GetQuery {
     #[param(rename = "type")]
     pub(super) session_type: Option<SessionType>,
     /// Another user's session is not found.
-    #[serde(default, deserialize_with = "absent_if_empty")]
+    #[serde(default, deserialize_with = "never_empty")]
     pub(super) user_id: Option<UserId>,
     /// How many of the newest messages to answer with.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -219,7 +223,7 @@ pub struct RunsQuery {
     #[param(rename = "type")]
     pub(super) session_type: Option<SessionType>,
     /// Another user's session is not found.
-    #[serde(default, deserialize_with = "absent_if_empty")]
+    #[serde(default, deserialize_with = "never_empty")]
     pub(super) user_id: Option<UserId>,
     /// Unix seconds, inclusive.
     pub(super) created_after: Option<i64>,

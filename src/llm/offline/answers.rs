@@ -67,7 +67,7 @@ fn answer_question(question: &str, conversation: &Conversation) -> Option<String
     if questions::asks_for_name(question) {
         return Some(match known.name() {
             Some(name) => format!("Your name is {name}."),
-            None => "I don't know your name: nothing in this conversation says it.".into(),
+            None => "I don't know your name: nothing that I was shown of this conversation says it.".into(),
         });
     }
     if questions::asks_for_all(question) {
@@ -87,7 +87,7 @@ fn answer_question(question: &str, conversation: &Conversation) -> Option<String
 
 fn tell_attribute(known: &Facts, asked: &str) -> String {
     let Some((said, predicate)) = known.attribute(asked) else {
-        return format!("I don't know your {asked}: nothing in this conversation says it.");
+        return format!("I don't know your {asked}: nothing that I was shown of this conversation says it.");
     };
     // In the words of the question, unless its verb would not fit: one color "is", two colors "are".
     let thing = if said.ends_with('s') == asked.ends_with('s') { asked } else { said };
@@ -124,7 +124,7 @@ fn name_objects(known: &Facts, verb: Verb, subject: Option<&str>) -> String {
     }
     if objects.is_empty() {
         let (what, word) = (verb.question_word(), verb.word());
-        return format!("I don't know {what} you {word}: nothing in this conversation says it.");
+        return format!("I don't know {what} you {word}: nothing that I was shown of this conversation says it.");
     }
     format!("You {} {}.", verb.word(), text::enumerate(&objects))
 }
@@ -137,7 +137,7 @@ fn whether_liked(known: &Facts, thing: &str) -> String {
     if let Some(disliked) = known.dislikes().iter().find(is_about) {
         return format!("No, you said that you don't like {disliked}.");
     }
-    format!("I don't know whether you like {thing}: nothing in this conversation says it.")
+    format!("I don't know whether you like {thing}: nothing that I was shown of this conversation says it.")
 }
 
 fn suggest(known: &Facts, when: &str) -> String {
@@ -156,7 +156,7 @@ fn all_that_is_known(known: &Facts) -> String {
     let dislikes = known.dislikes().iter().map(|object| format!("you don't like {object}"));
     let all: Vec<String> = name.into_iter().chain(attributes).chain(activities).chain(dislikes).collect();
     if all.is_empty() {
-        return "I know nothing of you yet: nothing in this conversation says it.".into();
+        return "I know nothing of you yet: nothing that I was shown of this conversation says it.".into();
     }
     format!("This is what I know: {}.", text::enumerate(&all))
 }
@@ -175,8 +175,8 @@ fn acknowledgements(conversation: &Conversation) -> Vec<String> {
 
 /// The reply to everything else: what was said, why there is no better answer, and the remedy.
 fn admit(conversation: &Conversation) -> String {
-    const WHY: &str = "no model is configured, and this offline responder answers from the conversation alone. \
-                       Set OPENAI_API_KEY (or another provider's key) to get real answers.";
+    const WHY: &str = "I am the built-in offline responder and answer from the conversation alone. \
+                       Configure a model, for example by OPENAI_API_KEY, to get real answers.";
     let message = text::plain(&conversation.current);
     let words = text::fold(text::trim(&message));
     if words.is_empty() {

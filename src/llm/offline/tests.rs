@@ -72,11 +72,11 @@ fn several_sentences_are_all_heard() {
 fn a_question_is_no_statement() {
     assert_eq!(
         say(&["Do I like pizza?", "What do I like?"]),
-        "I don't know what you like: nothing in this conversation says it."
+        "I don't know what you like: nothing that I was shown of this conversation says it."
     );
     assert_eq!(
         say(&["Is my name Alice?", "Who am I?"]),
-        "I don't know your name: nothing in this conversation says it."
+        "I don't know your name: nothing that I was shown of this conversation says it."
     );
 }
 
@@ -93,7 +93,7 @@ fn its_own_replies_are_no_facts() {
         ..ModelRequest::default()
     };
     let reply = complete(&request).content.unwrap();
-    assert_eq!(reply, "I don't know your name: nothing in this conversation says it.");
+    assert_eq!(reply, "I don't know your name: nothing that I was shown of this conversation says it.");
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn asked_for_more_it_shows_that_it_knows_of_what() {
 fn what_it_cannot_answer_it_says_with_the_remedy() {
     insta::assert_snapshot!(
         say(&["What is the capital of France?"]),
-        @"I cannot answer “What is the capital of France?”: no model is configured, and this offline responder answers from the conversation alone. Set OPENAI_API_KEY (or another provider's key) to get real answers."
+        @"I cannot answer “What is the capital of France?”: I am the built-in offline responder and answer from the conversation alone. Configure a model, for example by OPENAI_API_KEY, to get real answers."
     );
     insta::assert_snapshot!(
         say(&["I'm Ann", "hello"]),
-        @"Hello, Ann! By the way, no model is configured, and this offline responder answers from the conversation alone. Set OPENAI_API_KEY (or another provider's key) to get real answers."
+        @"Hello, Ann! By the way, I am the built-in offline responder and answer from the conversation alone. Configure a model, for example by OPENAI_API_KEY, to get real answers."
     );
 }
 
@@ -215,9 +215,12 @@ fn what_others_are_or_say_is_no_fact_about_the_user() {
     {
         assert_eq!(
             say(&[said, "What do I like?"]),
-            "I don't know what you like: nothing in this conversation says it."
+            "I don't know what you like: nothing that I was shown of this conversation says it."
         );
-        assert_eq!(say(&[said, "Who am I?"]), "I don't know your name: nothing in this conversation says it.");
+        assert_eq!(
+            say(&[said, "Who am I?"]),
+            "I don't know your name: nothing that I was shown of this conversation says it."
+        );
     }
 }
 
@@ -227,7 +230,10 @@ fn it_answers_in_fitting_words() {
     assert_eq!(say(&[colors, "What's my favorite color?"]), "Your favourite colors are red and green.");
     assert_eq!(say(&["My cat is called Tom", "What is my cat called?"]), "Your cat is called Tom.");
     assert_eq!(say(&["I'm 30 years old", "How old am I?"]), "Your age is 30.");
-    assert_eq!(say(&["Where do I live?"]), "I don't know where you live: nothing in this conversation says it.");
+    assert_eq!(
+        say(&["Where do I live?"]),
+        "I don't know where you live: nothing that I was shown of this conversation says it."
+    );
 }
 
 #[test]

@@ -57,3 +57,25 @@ async fn a_request_id_that_cannot_be_one_is_replaced_and_any_other_comes_back() 
         assert!(uuid::Uuid::parse_str(&id).is_ok(), "{id:?} for {unfit:.20?}");
     }
 }
+
+#[tokio::test]
+async fn browsers_may_call_from_this_machine_and_from_where_the_settings_say() {
+    let app = TestApp::with(|settings| settings.server.cors_origins.push("https://app.example.com".into())).await;
+    for (origin, allowed) in [
+        ("http://localhost:3000", true),
+        ("http://127.0.0.1:5173", true),
+        ("https://app.example.com", true),
+        ("https://evil.example", false),
+        ("http://localhost.evil.example", false),
+        ("null", false),
+    ] {
+        let preflight = app
+            .request(Method::OPTIONS, "/agents/assistant/runs")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type");
+        let answer = app.send(preflight).await;
+        assert_eq!(answer.headers.contains_key("access-control-allow-origin"), allowed, "{origin}");
+        assert_eq!(answer.headers["access-control-allow-headers"], "authorization,content-type");
+    }
+}

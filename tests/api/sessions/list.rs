@@ -79,8 +79,20 @@ async fn parameters_without_a_value_count_as_left_out() {
     let app = TestApp::start().await;
     create(&app, json!({"session_id": "a", "user_id": "alice"})).await;
     create(&app, json!({"session_id": "b"})).await;
-    let empty = "type=&component_id=&user_id=&session_name=&db_id=&table=";
+    let empty = "type=&component_id=&session_name=&db_id=&table=";
     assert_eq!(found(&app, empty).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn an_empty_user_is_refused_rather_than_everybody() {
+    let app = TestApp::start().await;
+    create(&app, json!({"session_id": "a", "user_id": "alice"})).await;
+    for path in ["/sessions?user_id=", "/sessions/a?user_id=", "/sessions/a/runs?user_id="] {
+        let problem = app.get(path).await.expect_problem(422);
+        assert!(problem["detail"].as_str().unwrap().starts_with("user_id is empty"), "{problem}");
+    }
+    app.delete("/sessions/a?user_id=").await.expect_problem(422);
+    app.get("/sessions/a").await.expect(200);
 }
 
 #[tokio::test]
@@ -175,7 +187,7 @@ async fn a_list_never_reads_a_transcript() {
     app.execute("alter table messages rename to messages_away; alter table runs rename to runs_away").await;
     for sort_by in ["created_at", "updated_at", "session_name"] {
         for order in ["asc", "desc"] {
-            let filters = "user_id=&type=agent&component_id=assistant&session_name=hel";
+            let filters = "type=agent&component_id=assistant&session_name=hel";
             let page = list(&app, &format!("{filters}&sort_by={sort_by}&sort_order={order}")).await;
             assert_eq!(ids(&page), ["s-1"]);
             assert_eq!(column(&page["data"], "session_name"), ["Hello"]);
