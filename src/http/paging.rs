@@ -1,7 +1,7 @@
 //! Pages of a list, as the wire has them.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::Problem;
 
@@ -24,8 +24,8 @@ pub struct PageMeta {
     pub search_time_ms: f64,
 }
 
-/// Which page. To be flattened into a list's parameters by hand: serde cannot read numbers through a flattened query.
-#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+/// Which page, once it has been checked.
+#[derive(Clone, Copy, Debug)]
 pub struct PageRequest {
     page: u32,
     limit: u32,
