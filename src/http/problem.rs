@@ -203,7 +203,7 @@ impl Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         if database::is_unavailable(&error) {
-            let detail = "The database is not available right now. Nothing was lost; try again in a moment.";
+            let detail = "The database is not available right now; try again in a moment.";
             return Self::unavailable(detail).because(error.to_string()).of_type("database_error");
         }
         let source = error.source().map(ToString::to_string).unwrap_or_default();
