@@ -20,6 +20,9 @@ use serde::Deserialize;
 
 pub use load::Overrides;
 
+/// How many runs of history a prompt may hold at most, whether an agent's settings or a run asks for them.
+pub const MAX_HISTORY_RUNS: u32 = 1_000;
+
 /// In `server.cors_origins`: pages that are served from this machine, at any port.
 pub const LOCALHOST: &str = "localhost";
 

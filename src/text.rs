@@ -82,18 +82,27 @@ pub fn nesting(json: &[u8]) -> usize {
 /// Replaces NUL characters, which PostgreSQL cannot store, by the replacement character.
 pub fn replace_nul(value: &mut Value) {
     match value {
-        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
+        Value::String(text) => replace_nul_in(text),
         Value::Array(items) => items.iter_mut().for_each(replace_nul),
         Value::Object(fields) => {
             if fields.keys().any(|key| key.contains('\0')) {
                 *fields = std::mem::take(fields)
                     .into_iter()
-                    .map(|(key, item)| (key.replace('\0', "\u{fffd}"), item))
+                    .map(|(mut key, item)| {
+                        replace_nul_in(&mut key);
+                        (key, item)
+                    })
                     .collect();
             }
             fields.values_mut().for_each(replace_nul);
         }
         _ => {}
+    }
+}
+
+pub fn replace_nul_in(text: &mut String) {
+    if text.contains('\0') {
+        *text = text.replace('\0', "\u{fffd}");
     }
 }
 

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use anyhow::{bail, ensure};
 
-use super::{AgentSettings, LOCALHOST, ModelSettings, Provider, Settings};
+use super::{AgentSettings, LOCALHOST, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
 
 /// The agent that exists when none is declared.
 const DEFAULT_AGENT: &str = "assistant";
-const MAX_HISTORY_RUNS: u32 = 1_000;
 
 impl Settings {
     pub(super) fn fill_defaults(&mut self) {

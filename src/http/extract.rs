@@ -187,7 +187,10 @@ fn refuse_nul(query: &str) -> Result<(), Problem> {
     }
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
     match pairs.into_iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
-        Some((name, _)) => Err(Problem::invalid(name.replace('\0', "\u{fffd}"), text::TextError::Nul)),
+        Some((mut name, _)) => {
+            text::replace_nul_in(&mut name);
+            Err(Problem::invalid(name, text::TextError::Nul))
+        }
         None => Ok(()),
     }
 }

@@ -231,19 +231,18 @@ impl IntoResponse for Problem {
 
 /// Writes the document of a [`Problem`] and logs a 5xx with its cause, once.
 pub async fn render(request: Request, next: Next) -> Response {
-    let instance =
-        request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).map(str::to_owned);
-    let path = request.uri().path().to_owned();
+    let (id, uri) = (request.extensions().get::<RequestId>().cloned(), request.uri().clone());
     let mut response = next.run(request).await;
     let status = response.status();
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
         // Refusals of routes that are not ours: the documentation's.
         None if status.is_client_error() => {
-            Problem::new(status, format!("The request to {path} is refused; /docs lists what there is"))
+            Problem::new(status, format!("The request to {} is refused; /docs lists what there is", uri.path()))
         }
         None => return response,
     };
+    let instance = id.and_then(|id| id.header_value().to_str().ok().map(str::to_owned));
     problem.log();
     let retry_after = problem.0.retry_after;
     let mut rendered = (problem.0.status, axum::Json(problem.document(instance))).into_response();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    context::Context,
+    context::{self, Context},
     events::{EventKind, EventLog},
     model::{
         AnsweredCall, Message, MessageMetrics, ModelUsage, Role, RunError, RunErrorKind, RunMetrics, UsageDetails,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     agents::Agent,
-    llm::{ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, Models, PromptMessage, ToolCall},
+    llm::{ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, Models, ToolCall},
     text,
     tools::Toolbox,
 };
@@ -48,7 +48,6 @@ pub struct Engine<'a> {
 }
 
 struct Progress {
-    prompt: Vec<PromptMessage>,
     messages: Vec<Message>,
     tools: Vec<ToolExecution>,
     usage: Vec<ModelUsage>,
@@ -61,7 +60,6 @@ impl Engine<'_> {
     /// Runs to the end. Never fails: a failure is an outcome.
     pub async fn run(&self, context: &Context, toolbox: &mut Toolbox<'_>) -> Execution {
         let mut progress = Progress {
-            prompt: context.prompt(),
             messages: Vec::new(),
             tools: Vec::new(),
             usage: Vec::new(),
@@ -86,13 +84,13 @@ impl Engine<'_> {
         progress: &mut Progress,
     ) -> Result<String, RunError> {
         let limit = self.agent.settings.tool_call_limit as usize;
+        let mut request =
+            ModelRequest { system: context.system.clone(), messages: context.prompt(), tools: toolbox.specs() };
         loop {
             let may_call_tools = progress.tools.len() < limit;
-            let request = ModelRequest {
-                system: context.system.clone(),
-                messages: progress.prompt.clone(),
-                tools: if may_call_tools { toolbox.specs() } else { Vec::new() },
-            };
+            if !may_call_tools {
+                request.tools.clear();
+            }
             let reply = self.ask(&request, progress).await?;
             if reply.tool_calls.is_empty() {
                 let content = reply.content.clone().unwrap_or_default();
@@ -117,7 +115,7 @@ impl Engine<'_> {
             }
             // All of the round or nothing: a run that is stopped between two tools must not leave a call unanswered.
             for message in std::iter::once(asked).chain(answered) {
-                progress.prompt.extend(super::context::replay(&message));
+                request.messages.extend(context::replay(&message));
                 progress.messages.push(message);
             }
         }
@@ -219,9 +217,7 @@ fn assistant_message(reply: ModelReply) -> Message {
 /// A model may say what PostgreSQL cannot store.
 fn make_storable(reply: &mut ModelReply) {
     for text in [&mut reply.content, &mut reply.reasoning].into_iter().flatten() {
-        if text.contains('\0') {
-            *text = text.replace('\0', "\u{fffd}");
-        }
+        text::replace_nul_in(text);
     }
     for call in &mut reply.tool_calls {
         text::replace_nul(&mut call.arguments);

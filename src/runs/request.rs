@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::UserId,
-    http::{Problem, extract},
+    config::MAX_HISTORY_RUNS,
+    http::{Body, Problem, extract},
     sessions::SessionId,
 };
 
@@ -56,7 +57,6 @@ pub struct CreateRun {
     pub add_session_state_to_context: Option<bool>,
 }
 
-const MAX_HISTORY_RUNS: u32 = 1_000;
 const FIELDS: [&str; 9] = [
     "message",
     "session_id",
@@ -112,8 +112,8 @@ impl RunRequest {
             Some("application/x-www-form-urlencoded") => (from_fields(urlencoded(request, state).await?)?, true),
             Some("multipart/form-data") => (from_fields(multipart(request, state).await?)?, true),
             _ if extract::is_json(&request) => {
-                let bytes = Bytes::from_request(request, state).await.map_err(|error| extract::too_large(&error))?;
-                (extract::parse_json::<CreateRun>(&bytes)?, false)
+                let Body(run) = <Body<CreateRun> as FromRequest<_>>::from_request(request, state).await?;
+                (run, false)
             }
             _ => {
                 return Err(Problem::new(

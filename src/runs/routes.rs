@@ -14,7 +14,7 @@ use super::{
     model::RunId,
     request::{CreateRun, RunRequest},
     service,
-    store::RunFilter,
+    store::{MAX_RUNS, RunFilter},
     stream::{self, EventSource},
     wire::{MessageView, RunOutput, RunSchema},
 };
@@ -29,8 +29,6 @@ use crate::{
     },
     sessions::{self, SessionId, request::parse_statuses},
 };
-
-const MAX_RUNS: i64 = 1_000;
 
 /// Runs an agent on a message.
 ///
@@ -138,7 +136,7 @@ pub async fn list_runs(
     let filter = RunFilter {
         component_id: Some(agent.settings.id.clone()),
         statuses: parse_statuses(query.status.as_slice())?,
-        limit: MAX_RUNS,
+        limit: i64::from(MAX_RUNS),
         ..RunFilter::default()
     };
     let scope = Caller::claiming(query.user_id).scope();

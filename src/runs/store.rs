@@ -24,7 +24,7 @@ use crate::{
     sessions::{SessionId, SessionType},
 };
 
-pub use reading::{RunFilter, conversation, find, list, messages_of};
+pub use reading::{MAX_RUNS, RunFilter, conversation, find, list, messages_of};
 use rows::select_messages;
 
 /// The right to execute and settle one run.

@@ -143,6 +143,11 @@ fn function_call(call: &ToolCall) -> Value {
     })
 }
 
+/// What a run shows as its content: the answer, or why there is none.
+fn answer_or_reason(content: Option<String>, error: Option<&RunError>) -> Option<String> {
+    content.or_else(|| error.map(|error| error.message.clone()))
+}
+
 /// One execution of a tool, with every key that AgentOS has; those of features that are not here are null.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ToolExecution {
@@ -221,7 +226,7 @@ impl RunOutput {
             agent_name: Some(agent.name.clone()),
             session_id: run.session_id,
             user_id: run.user_id,
-            content: run.content.or_else(|| run.error.as_ref().map(|error| error.message.clone())),
+            content: answer_or_reason(run.content, run.error.as_ref()),
             content_type: "str",
             model_provider_data: provider_data,
             model,
@@ -314,7 +319,7 @@ const PREVIEW_CHARS: usize = 280;
 
 impl From<Run> for RunPreview {
     fn from(run: Run) -> Self {
-        let content = run.content.or(run.error.map(|error| error.message));
+        let content = answer_or_reason(run.content, run.error.as_ref());
         Self {
             run_id: run.run_id,
             seq: run.seq,
@@ -352,7 +357,7 @@ impl RunSchema {
             user_id: run.user_id,
             status: run.status,
             run_input: run.input,
-            content: run.content.or_else(|| run.error.as_ref().map(|error| error.message.clone())),
+            content: answer_or_reason(run.content, run.error.as_ref()),
             run_response_format: "text",
             reasoning_content: "",
             reasoning_steps: [],

@@ -16,10 +16,11 @@ use crate::{
         extract::{absent_if_empty, never_empty},
         paging::SortOrder,
     },
-    runs::{RunStatus, store::RunFilter},
+    runs::{
+        RunStatus,
+        store::{MAX_RUNS, RunFilter},
+    },
 };
-
-const MAX_RUNS: u32 = 1_000;
 
 /// Which session, for endpoints on one.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -21,6 +21,9 @@ pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Ru
     Ok(row.map(RunRow::into_run))
 }
 
+/// How many runs of a session are listed at most.
+pub const MAX_RUNS: u32 = 1_000;
+
 /// Which runs of a session to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
