@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{discovery, layers, status};
-use crate::{agents, app::App, runs, sessions};
+use crate::{agents, app::App, jobs, runs, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,6 +55,8 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(discovery::get_info))
         .routes(routes!(discovery::get_config))
         .routes(routes!(discovery::list_models))
+        .routes(routes!(jobs::routes::list_jobs))
+        .routes(routes!(jobs::routes::retry_job))
         .routes(routes!(status::get_health))
         .routes(routes!(status::get_ready))
 }
