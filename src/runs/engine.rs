@@ -151,7 +151,7 @@ impl Engine<'_> {
         };
         let mut reply = reply?;
         if let Some(content) = reply.content.as_deref().filter(|content| content.len() > self.max_answer_bytes) {
-            progress.partial = content[..content.floor_char_boundary(self.max_answer_bytes)].to_owned();
+            progress.partial.push_str(&content[..content.floor_char_boundary(self.max_answer_bytes)]);
             return Err(self.answer_too_long());
         }
         progress.partial.clear();

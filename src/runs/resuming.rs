@@ -29,6 +29,7 @@ use crate::{
     sessions::SessionId,
 };
 
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

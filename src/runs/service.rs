@@ -226,13 +226,11 @@ async fn accept(
         at: Utc::now(),
     };
     let mut connection = app.db.acquire().await?;
-    match store::accept(&mut connection, &new).await? {
-        Some(accepted) => Ok((new, accepted)),
-        None => {
-            drop(connection);
-            Err(refusal(app, caller, run, &new).await?)
-        }
+    if let Some(accepted) = store::accept(&mut connection, &new).await? {
+        return Ok((new, accepted));
     }
+    drop(connection);
+    Err(refusal(app, caller, run, &new).await?)
 }
 
 /// Why the session does not take the run: it is of another type, there is none that this caller may write to, or it is

@@ -29,7 +29,7 @@ use crate::{
     sessions::{SessionId, SessionType},
 };
 
-pub use cancelling::{Wanted, active_run, look_after, request_cancel};
+pub use cancelling::{Fate, Wanted, active_run, look_after, request_cancel};
 pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
 pub use processes::{DeadProcess, Orphan, bury, enter, expire_all, leave, lock_dead, orphans, put_back, renew};
 pub use reading::{MAX_RUNS, RunFilter, conversation, find, list, messages_of};

@@ -180,7 +180,7 @@ impl Work {
     async fn explain_missing(&self, end: &mut End) -> Result<Map<String, Value>, Problem> {
         let found = store::find(&self.app.db, &Scope::All, self.claim.run_id).await?;
         let (error, state) = match found {
-            Some(run) if run.status == end.status() && run.content == end.content => {
+            Some(run) if (run.status, &run.content, &run.error) == (end.status(), &end.content, &end.error) => {
                 return Ok(run.session_state.unwrap_or_default());
             }
             Some(run) => (run.error.unwrap_or_else(RunError::interrupted), run.session_state.unwrap_or_default()),
