@@ -7,6 +7,7 @@
 
 pub mod discovery;
 pub mod extract;
+pub mod idempotency;
 pub mod layers;
 pub mod paging;
 pub mod problem;
