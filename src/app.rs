@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agents::Agents,
     config::Settings,
+    database,
     llm::{self, Models},
 };
 
@@ -26,6 +27,7 @@ pub struct App {
 impl App {
     /// Joins settings, models and a migrated database. Finds a model when none is configured.
     pub async fn build(settings: Settings, db: PgPool) -> anyhow::Result<Arc<Self>> {
+        database::check_text_config(&db, &settings.search.text_config).await?;
         let http = llm::http_client()?;
         let declared = if settings.models.is_empty() {
             BTreeMap::from([llm::detect(&http).await])

@@ -32,6 +32,7 @@ pub const LOCALHOST: &str = "localhost";
 pub struct Settings {
     pub server: ServerSettings,
     pub database: DatabaseSettings,
+    pub search: SearchSettings,
     /// Models by the name that agents call them by.
     pub models: BTreeMap<String, ModelSettings>,
     pub agents: Vec<AgentSettings>,
@@ -93,6 +94,21 @@ impl Default for DatabaseSettings {
             connect_timeout: Duration::from_secs(30),
             acquire_timeout: Duration::from_secs(5),
         }
+    }
+}
+
+/// How what was said is found again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchSettings {
+    /// The text search configuration of PostgreSQL by which words are told apart: `simple` knows no language and so
+    /// fits all; `english` and its like also match other forms of a word.
+    pub text_config: String,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self { text_config: "simple".into() }
     }
 }
 

@@ -7,7 +7,7 @@ mod connect;
 pub mod embedded;
 mod supervisor;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sqlx::{PgPool, migrate::Migrator};
 
 use crate::config::DatabaseSettings;
@@ -67,6 +67,22 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let applied: Option<i64> =
         sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(pool).await?;
     Ok(applied >= newest)
+}
+
+/// Refuses a text search configuration that this database does not have.
+pub async fn check_text_config(pool: &PgPool, name: &str) -> anyhow::Result<()> {
+    let is_known = sqlx::query_scalar!(
+        r#"select exists (select from pg_ts_config where cfgname = $1 and pg_ts_config_is_visible(oid)) as "known!""#,
+        name,
+    )
+    .fetch_one(pool)
+    .await?;
+    ensure!(
+        is_known,
+        "search.text_config \"{name}\" is no text search configuration of this PostgreSQL; use simple, which fits every \
+         language, or one that `select cfgname from pg_ts_config` shows, such as english"
+    );
+    Ok(())
 }
 
 /// Whether the same statement may succeed later: the database is away, starting, stopping, or out of connections.

@@ -2,19 +2,25 @@
 //!
 //! [`Models`] is what the other rooms use; `model.rs` has the types they share. `provider.rs` and its folder are the
 //! only place that names the provider library, `offline.rs` is the built-in model that needs neither network nor key,
-//! and [`detect()`] chooses a model when none is configured.
+//! and [`detect()`] chooses a model when none is configured. `json` reads what models say when JSON was asked for.
 //!
 //! *Architecture Invariant:* a provider library's type never leaves this room, and nothing here knows of sessions,
 //! runs or SQL. No key, prompt or answer is ever logged.
 
 mod credentials;
 mod detect;
+pub mod json;
 mod model;
 mod models;
 mod offline;
 mod provider;
 mod retry;
+mod tokens;
 
 pub use detect::detect;
-pub use model::{ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, PromptMessage, ToolCall, ToolSpec, Usage};
+pub use model::{
+    ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, PromptMessage, ResponseSchema, ToolCall, ToolSpec,
+    Usage,
+};
 pub use models::{Models, http_client};
+pub use tokens::count_tokens;

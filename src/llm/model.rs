@@ -22,6 +22,19 @@ pub struct ModelRequest {
     pub system: Option<String>,
     pub messages: Vec<PromptMessage>,
     pub tools: Vec<ToolSpec>,
+    /// The form of the answer, for models that can be held to one. Others have to be told in words, and what they
+    /// answer is checked either way.
+    pub response: Option<ResponseSchema>,
+}
+
+/// JSON that an answer has to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponseSchema {
+    /// Letters, digits, `_` and `-`.
+    pub name: &'static str,
+    /// JSON Schema; every object in it with `additionalProperties: false` and all its properties required, as OpenAI's
+    /// strict mode wants it.
+    pub schema: Value,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -10,6 +10,7 @@ mod convert;
 mod failure;
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -20,7 +21,7 @@ use futures::StreamExt;
 use genai::{
     Client, Headers, ModelIden, ServiceTarget,
     adapter::AdapterKind,
-    chat::{ChatOptions, ChatStream, ChatStreamEvent, ReasoningEffort},
+    chat::{ChatOptions, ChatStream, ChatStreamEvent, JsonSpec, ReasoningEffort},
     resolver::{AuthData, Endpoint},
 };
 use reqwest::Url;
@@ -72,7 +73,8 @@ impl RemoteModel {
     pub(super) async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
         let started = Instant::now();
         let prompt = convert::to_chat_request(request, self.adapter());
-        let call = self.client.exec_chat(self.target.clone(), prompt, Some(&self.options));
+        let options = with_response_schema(Cow::Borrowed(&self.options), request);
+        let call = self.client.exec_chat(self.target.clone(), prompt, Some(&options));
         let answer = match tokio::time::timeout(self.timeout, call).await {
             Err(_) => return Err(self.failures.timed_out(self.timeout)),
             Ok(Ok(response)) => Answer::from_response(response),
@@ -95,7 +97,8 @@ impl RemoteModel {
         on_delta: &mut (dyn FnMut(&str) + Send),
     ) -> Result<ModelReply, ModelError> {
         let started = Instant::now();
-        let (options, response_id) = with_response_id(self.options.clone());
+        let options = with_response_schema(Cow::Borrowed(&self.options), request);
+        let (options, response_id) = with_response_id(options.into_owned());
         let prompt = convert::to_chat_request(request, self.adapter());
         let call = self.client.exec_chat_stream(self.target.clone(), prompt, Some(&options));
         let mut events = call.await.map_err(|error| self.failures.explain(&error))?.stream;
@@ -210,6 +213,16 @@ fn options(adapter: AdapterKind, settings: &ModelSettings, key: Option<&SecretSt
 /// These adapters report an end also when the connection was cut; only a stop reason tells a whole answer.
 fn ends_without_a_marker(adapter: AdapterKind) -> bool {
     matches!(adapter, AdapterKind::Ollama | AdapterKind::Gemini)
+}
+
+fn with_response_schema<'a>(options: Cow<'a, ChatOptions>, request: &ModelRequest) -> Cow<'a, ChatOptions> {
+    match &request.response {
+        None => options,
+        Some(response) => {
+            let spec = JsonSpec::new(response.name, response.schema.clone());
+            Cow::Owned(options.into_owned().with_response_format(spec))
+        }
+    }
 }
 
 /// The library drops the provider's id of a streamed answer, so it is read from the first raw frame that has one.

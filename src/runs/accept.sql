@@ -29,8 +29,8 @@ with durability as (
     select $1, last_seq, $8, $3, $4, 'RUNNING', $9, $10, $7
     from session
 ), message as (
-    insert into messages (session_id, seq, index, message_id, role, content, created_at)
-    select $1, last_seq, 0, $11, 'user', $9, $7
+    insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
+    select $1, last_seq, 0, $11, 'user', $9, search_words($12::text::regconfig, $9), $7
     from session
 )
 select last_seq as "seq!", session_state as "session_state!: Json<Map<String, Value>>"

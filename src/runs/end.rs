@@ -52,7 +52,7 @@ impl End {
         if self.error.is_some() { RunStatus::Error } else { RunStatus::Completed }
     }
 
-    fn settlement<'a>(&'a self, session_state: Option<&'a Map<String, Value>>) -> Settlement<'a> {
+    fn settlement<'a>(&'a self, app: &'a App, session_state: Option<&'a Map<String, Value>>) -> Settlement<'a> {
         Settlement {
             status: self.status(),
             content: self.content.as_deref(),
@@ -63,6 +63,7 @@ impl End {
             context: &self.context,
             tools: &self.tools,
             messages: &self.messages,
+            text_config: &app.settings.search.text_config,
             at: Utc::now(),
         }
     }
@@ -80,14 +81,14 @@ pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<S
     if end.patches.is_empty() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
-        if let Some(state) = store::settle(&mut connection, claim, &end.settlement(None)).await? {
+        if let Some(state) = store::settle(&mut connection, claim, &end.settlement(app, None)).await? {
             return Ok(Settled::Done(state));
         }
     }
     let mut tx = app.db.begin().await?;
     let Some(mut state) = store::lock_session_state(&mut tx, claim).await? else { return Ok(Settled::Gone) };
     tools::apply_patches(&mut state, &end.patches);
-    store::settle(&mut tx, claim, &end.settlement(Some(&state))).await?;
+    store::settle(&mut tx, claim, &end.settlement(app, Some(&state))).await?;
     tx.commit().await?;
     Ok(Settled::Done(state))
 }

@@ -84,8 +84,12 @@ impl Engine<'_> {
         progress: &mut Progress,
     ) -> Result<String, RunError> {
         let limit = self.agent.settings.tool_call_limit as usize;
-        let mut request =
-            ModelRequest { system: context.system.clone(), messages: context.prompt(), tools: toolbox.specs() };
+        let mut request = ModelRequest {
+            system: context.system.clone(),
+            messages: context.prompt(),
+            tools: toolbox.specs(),
+            response: None,
+        };
         loop {
             let may_call_tools = progress.tools.len() < limit;
             if !may_call_tools {

@@ -92,6 +92,7 @@ async fn accept(
         input: run.message.clone(),
         metadata: run.metadata.clone().unwrap_or_default(),
         message_id: Uuid::now_v7(),
+        text_config: app.settings.search.text_config.clone(),
         at: Utc::now(),
     };
     match store::accept(&app.db, &new).await? {

@@ -30,11 +30,12 @@ with session as (
     returning runs.session_id, runs.seq
 ), said as (
     insert into messages (
-        session_id, seq, index, message_id, role, content, reasoning, tool_calls,
+        session_id, seq, index, message_id, role, content, words, reasoning, tool_calls,
         tool_call_id, tool_name, tool_args, tool_call_error, metrics, provider_data, created_at
     )
     select
-        run.session_id, run.seq, m.index::integer, m.message_id, m.role::message_role, m.content, m.reasoning, m.tool_calls,
+        run.session_id, run.seq, m.index::integer, m.message_id, m.role::message_role, m.content,
+        case m.role when 'assistant' then search_words($16::text::regconfig, m.content) end, m.reasoning, m.tool_calls,
         m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at
     from run, rows from (
         jsonb_to_recordset($14) as (

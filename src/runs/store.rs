@@ -50,6 +50,8 @@ pub struct NewRun {
     pub input: String,
     pub metadata: Map<String, Value>,
     pub message_id: Uuid,
+    /// By which the message's words are told apart.
+    pub text_config: String,
     pub at: DateTime<Utc>,
 }
 
@@ -68,6 +70,7 @@ pub async fn accept(db: &PgPool, run: &NewRun) -> Result<Option<(Claim, Map<Stri
         run.input,
         Json(&run.metadata) as _,
         run.message_id,
+        run.text_config,
     )
     .fetch_optional(db)
     .await?;
@@ -91,6 +94,7 @@ pub struct Settlement<'a> {
     pub tools: &'a [ToolExecution],
     /// What was said after the user's message.
     pub messages: &'a [Message],
+    pub text_config: &'a str,
     pub at: DateTime<Utc>,
 }
 
@@ -117,6 +121,7 @@ pub async fn settle(
         end.at,
         Json(end.messages) as _,
         Json(&end.metrics.details.model) as _,
+        end.text_config,
     )
     .fetch_optional(connection)
     .await?;
