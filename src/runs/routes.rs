@@ -248,8 +248,8 @@ pub async fn get_run(
 
 /// Ends a run early, wherever it is executed. What was said so far is kept, with status `CANCELLED`.
 ///
-/// A run that was cancelled before is as it should be. In forms, as AgentOS clients send them, an unknown run is passed
-/// over.
+/// Send `Content-Type: application/json` to hear what is wrong: without it, as AgentOS clients send it, a run that is not
+/// there or has ended is passed over. A run that was cancelled before is as it should be.
 #[utoipa::path(
     post,
     path = "/agents/{agent_id}/runs/{run_id}/cancel",
@@ -275,17 +275,20 @@ pub async fn cancel_run(
     headers: HeaderMap,
 ) -> Result<Json<Done>, Problem> {
     let scope = Caller::claiming(query.user_id).scope();
-    let found = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await;
-    let run = match found {
-        Err(problem) if problem.status() == StatusCode::NOT_FOUND && is_form(&headers) => return Ok(Json(Done {})),
-        found => found?,
+    let cancelled = async {
+        let run = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await?;
+        cancelling::cancel(&app, &scope, &run).await
     };
-    cancelling::cancel(&app, &scope, &run).await?;
+    match cancelled.await {
+        Err(problem) if problem.status().is_client_error() && !is_json(&headers) => {
+            tracing::info!(run.id = %run_id, "A run was to be cancelled that is not there or has ended.");
+        }
+        cancelled => cancelled?,
+    }
     Ok(Json(Done {}))
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).is_some_and(|media| {
-        media.starts_with("application/x-www-form-urlencoded") || media.starts_with("multipart/form-data")
-    })
+fn is_json(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+    media.is_some_and(|media| media.starts_with("application/json"))
 }

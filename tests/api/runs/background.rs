@@ -124,6 +124,7 @@ async fn what_is_not_there_or_not_yours_cannot_be_cancelled() {
     let unknown = "/agents/assistant/runs/01a206c1-4b42-72a9-b242-a016793c2551/cancel";
     app.post(unknown, json!({})).await.expect_problem(404);
     assert_eq!(app.post_form(unknown, &[]).await.expect(200), json!({}));
+    assert_eq!(app.send(app.request(reqwest::Method::POST, unknown)).await.expect(200), json!({}));
 }
 
 #[tokio::test]
