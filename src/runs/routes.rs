@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{Caller, UserId},
+    auth::{Caller, Scope, UserId},
     http::{
         Path, Problem, Query,
         extract::{absent_if_empty, never_empty},
@@ -114,7 +114,8 @@ pub async fn create_run(
     begin(&app, start, is_form, &format!("/agents/{agent_id}/runs"), &headers, &fingerprint).await
 }
 
-/// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for.
+/// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for. Who may start a run may
+/// hear of it, also where the session is nobody's.
 pub(super) async fn begin(
     app: &Arc<App>,
     start: Start,
@@ -124,12 +125,12 @@ pub(super) async fn begin(
     fingerprint: &[u8],
 ) -> Result<Response, Problem> {
     let attempt = Attempt::new(path, headers, fingerprint)?;
-    let (agent, scope) = (start.agent.clone(), start.caller.scope());
+    let agent = start.agent.clone();
     let (stream, background) = (start.stream, start.run.is_background());
     match service::start(app, start, attempt).await? {
         Started::New(handle) if stream => {
             let source = EventSource::new(&agent, handle.run_id, &handle.session_id, background);
-            Ok(stream::respond(Follower::new(app, scope, handle.seq, source, Some(handle.events), 0)))
+            Ok(stream::respond(Follower::new(app, Scope::All, handle.seq, source, Some(handle.events), 0)))
         }
         Started::New(handle) if background => Ok(accepted(handle.run_id, handle.session_id, handle.seq)),
         Started::New(handle) => {
@@ -140,7 +141,7 @@ pub(super) async fn begin(
             let run = reading::find_repeated(app, &session_id, seq).await?;
             let mut response = if stream {
                 let source = EventSource::new(&agent, run.run_id, &session_id, background);
-                stream::respond(Follower::new(app, scope, seq, source, None, 0))
+                stream::respond(Follower::new(app, Scope::All, seq, source, None, 0))
             } else if background {
                 accepted(run.run_id, session_id, seq)
             } else {
