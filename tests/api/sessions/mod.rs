@@ -2,6 +2,8 @@
 
 mod create;
 mod delete;
+mod edit;
+mod filters;
 mod get;
 mod idempotency;
 mod list;
