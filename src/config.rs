@@ -4,7 +4,7 @@
 //! its value and what to do. `colloquy.example.toml` shows every setting with its default.
 //!
 //! *Architecture Invariant:* no other file reads the environment, except `llm::credentials` for the keys that
-//! `api_key_env` names: a secret never passes through [`Settings`].
+//! `api_key_env` names. The one secret in [`Settings`] that is no URL is of a type that does not print itself.
 
 mod check;
 mod load;
@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use load::Overrides;
@@ -32,6 +33,9 @@ pub const LOCALHOST: &str = "localhost";
 pub struct Settings {
     pub server: ServerSettings,
     pub database: DatabaseSettings,
+    pub runs: RunSettings,
+    pub jobs: JobSettings,
+    pub webhooks: WebhookSettings,
     pub search: SearchSettings,
     pub sessions: SessionSettings,
     pub retention: RetentionSettings,
@@ -97,6 +101,84 @@ impl Default for DatabaseSettings {
             acquire_timeout: Duration::from_secs(5),
         }
     }
+}
+
+/// How runs are queued, bounded and recovered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// After this long without a sign of life a process counts as dead, and its runs are ended or taken up by others.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long a run may take from its start to its end.
+    #[serde(with = "humantime_serde")]
+    pub deadline: Duration,
+    /// How long a request waits for its session's turn; then 503, and its run is cancelled.
+    #[serde(with = "humantime_serde")]
+    pub queue_timeout: Duration,
+    /// Runs of one session that may wait for their turn; the next is answered with 429.
+    pub max_waiting_per_session: u32,
+    /// Runs with a waiting client, in this process, running or waiting; the next is answered with 503.
+    pub max_in_process: usize,
+    /// The same of one user; the next is answered with 429.
+    pub max_per_user: usize,
+    /// Background runs that this process executes at a time; 0: it leaves them to others.
+    pub background_concurrency: usize,
+    /// Background runs that may wait, on all processes together; the next is answered with 429.
+    pub max_background_waiting: u32,
+    /// How often a background run is begun, when processes die under it.
+    pub max_attempts: u16,
+    /// A longer answer ends its run with an error; what was said so far is kept.
+    pub max_answer_bytes: usize,
+    /// How long the events of a stream can be picked up again.
+    #[serde(with = "humantime_serde")]
+    pub keep_events: Duration,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            deadline: Duration::from_mins(10),
+            queue_timeout: Duration::from_mins(1),
+            max_waiting_per_session: 100,
+            max_in_process: 2_000,
+            max_per_user: 200,
+            background_concurrency: 16,
+            max_background_waiting: 10_000,
+            max_attempts: 3,
+            max_answer_bytes: 2 * 1024 * 1024,
+            keep_events: Duration::from_hours(24),
+        }
+    }
+}
+
+/// Who does the background work.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobSettings {
+    /// Jobs that this process does at a time; 0: it leaves them to others.
+    pub workers: u32,
+    /// How often an idle worker looks for work that it was not told of.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+}
+
+impl Default for JobSettings {
+    fn default() -> Self {
+        Self { workers: 4, poll_interval: Duration::from_secs(2) }
+    }
+}
+
+/// How the end of a run is told to whoever asked for it with `webhook_url`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// The key of the signatures, as Standard Webhooks has it: `whsec_` and 24 to 64 bytes in base64. Absent:
+    /// `webhook_url` is refused.
+    pub secret: Option<SecretString>,
+    /// Whether a webhook may go to this machine or a private network.
+    pub allow_private: bool,
 }
 
 /// How what was said is found again.

@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{discovery, idempotency, layers, status};
-use crate::{agents, app::App, runs, sessions};
+use crate::{agents, app::App, jobs, runs, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,6 +35,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(agents::routes::list_agents))
         .routes(routes!(agents::routes::get_agent))
         .routes(routes!(runs::routes::get_run))
+        .routes(routes!(runs::routes::cancel_run))
         // /sessions
         .routes(routes!(sessions::routes::list_sessions, sessions::routes::delete_sessions))
         .routes(routes!(
@@ -51,6 +52,8 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(discovery::get_info))
         .routes(routes!(discovery::get_config))
         .routes(routes!(discovery::list_models))
+        .routes(routes!(jobs::routes::list_jobs))
+        .routes(routes!(jobs::routes::retry_job))
         .routes(routes!(status::get_health))
         .routes(routes!(status::get_ready))
 }
@@ -62,11 +65,13 @@ fn creating_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::routes::create_session))
 }
 
-/// Routes that wait for a model; its own timeouts apply.
+/// Routes that wait for a run; its own timeouts apply.
 fn run_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         // /agents/{agent_id}/runs
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
+        .routes(routes!(runs::resuming::stream_run_events))
+        .routes(routes!(runs::resuming::resume_run))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use colloquy::{
     app::App,
     config::{AgentSettings, ModelSettings, Provider, Settings},
-    server,
+    runs, server,
 };
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -53,6 +53,7 @@ impl TestApp {
             models: BTreeMap::from([("fast".to_owned(), scripted(&model))]),
             ..Settings::default()
         };
+        settings.jobs.workers = 0;
         settings.database.max_connections = 8;
         settings.database.acquire_timeout = Duration::from_secs(2);
         change(&mut settings);
@@ -63,6 +64,7 @@ impl TestApp {
             .await
             .expect("the test database answers");
         let app = App::build(settings, db).await.expect("the application builds");
+        runs::supervision::start(&app, false).await.expect("runs are looked after");
         Self::serve(app, model).await
     }
 
@@ -122,6 +124,11 @@ impl TestApp {
         let run = answer.expect(200);
         assert_eq!(run["status"], "COMPLETED", "{run}");
         run
+    }
+
+    /// Does the background work that is due.
+    pub(crate) async fn do_jobs(&self) {
+        colloquy::jobs::run_due(&self.app).await.expect("the jobs run");
     }
 
     /// Runs a statement that the test itself has written.
