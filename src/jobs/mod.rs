@@ -20,7 +20,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::App,
+    http::idempotency,
     runs::{self, RunId, webhook},
+    sessions::retention,
 };
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
@@ -39,7 +41,11 @@ impl Job {
     /// Does it. An error means another attempt.
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
-            Self::CleanUp => runs::clean_up(app).await,
+            Self::CleanUp => {
+                runs::clean_up(app).await?;
+                idempotency::sweep(app).await?;
+                retention::sweep(app).await.map(drop)
+            }
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
         }
     }

@@ -6,8 +6,10 @@
 //! *Architecture Invariant:* a list never reads a transcript, and every statement filters by the caller's scope.
 
 pub mod filter;
+pub mod import;
 pub mod model;
 pub mod request;
+pub mod retention;
 pub mod routes;
 pub mod service;
 pub mod store;

@@ -1,8 +1,10 @@
 //! What clients send to `/sessions`.
 //!
-//! `listing` has the filters, which lists and deletions share, `editing` and `deleting` what their names say, `moment`
+//! `listing` has the filters, which lists and deletions share, `editing`, `deleting` and `copying` what
+//! their names say, `moment`
 //! how a time is given.
 
+mod copying;
 mod deleting;
 mod editing;
 mod listing;
@@ -27,6 +29,7 @@ use crate::{
 };
 
 pub use self::{
+    copying::{AgentForkQuery, ForkBody, ImportQuery, MessagesQuery},
     deleting::{DeleteSessionsBody, Deletion},
     editing::{MergePatchBody, RenameBody, UpdateRequest, UpdateSessionBody},
     listing::{ListQuery, Listing},

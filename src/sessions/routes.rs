@@ -1,6 +1,8 @@
-//! `/sessions`: making, listing and reading sessions here; `editing`, `deleting` and `conversation` have the rest.
+//! `/sessions`: making, listing and reading sessions here; `conversation`, `editing`, `deleting` and
+//! `copying` have the rest.
 
 mod conversation;
+mod copying;
 mod deleting;
 mod editing;
 
@@ -28,7 +30,7 @@ use crate::{
     },
 };
 
-pub use self::{conversation::*, deleting::*, editing::*};
+pub use self::{conversation::*, copying::*, deleting::*, editing::*};
 
 /// Lists sessions, newest first, without their conversations.
 ///

@@ -3,6 +3,10 @@
 
 mod deleting;
 mod editing;
+mod exporting;
+mod forking;
+mod importing;
+mod parts;
 
 use std::time::Instant;
 
@@ -14,7 +18,7 @@ use super::{
     filter::{SessionFilter, Sort},
     model::{Session, SessionId, SessionType},
     store::{self, Found, NewSession, Part},
-    wire::{SessionDetail, SessionItem},
+    wire::{SessionDetail, SessionItem, SessionMessage},
 };
 use crate::{
     app::App,
@@ -22,7 +26,7 @@ use crate::{
     http::{
         Problem,
         conditional::Tagged,
-        paging::{Cursor, Page, PageMeta, PageRequest},
+        paging::{Cursor, Page, PageMeta, PageRequest, SortOrder},
         problem::OnConstraint,
     },
     runs::{self, wire::MessageView},
@@ -31,6 +35,10 @@ use crate::{
 pub use self::{
     deleting::{delete, delete_matching},
     editing::{Edit, Write, check_name, check_state, edit},
+    exporting::export,
+    forking::{Fork, fork},
+    importing::{Imported, import},
+    parts::{delete_message, delete_run},
 };
 
 /// A session that a caller asks for.
@@ -177,6 +185,30 @@ pub async fn get(
     let cursor = messages.first().filter(|_| has_more).map(|((seq, index), _)| format!("{seq}.{index}"));
     let views = messages.into_iter().map(|(_, message)| MessageView::new(message, false)).collect();
     Ok(Tagged(tag, SessionDetail::new(session, &app.agents, views, cursor)))
+}
+
+/// A page of all messages, those of tools too.
+pub async fn messages(
+    app: &App,
+    scope: &Scope,
+    session_id: &SessionId,
+    order: SortOrder,
+    limit: u32,
+    cursor: Option<&str>,
+) -> Result<Page<SessionMessage>, Problem> {
+    let started = Instant::now();
+    find(app, scope, session_id, None).await?;
+    let cursors = Cursor::of(&("messages", scope.user(), session_id, order));
+    let after = cursor.map(|cursor| cursors.read("cursor", cursor)).transpose()?;
+    let mut found = runs::store::messages_after(&app.db, scope, session_id, order, after, i64::from(limit) + 1).await?;
+    let has_more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| has_more).map(|(place, ..)| cursors.write(place));
+    let data = found.into_iter().map(|((seq, _), run_id, message)| {
+        let message = MessageView::new(message, false);
+        SessionMessage { run_id, seq, message }
+    });
+    Ok(Page { data: data.collect(), meta: PageMeta::after_cursor(limit, next, started.elapsed()) })
 }
 
 /// The session, if it is there, the caller's, and of the type that was asked for.

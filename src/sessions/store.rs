@@ -3,7 +3,10 @@
 //! Here are the statements on one session or on named ones. `filtered` has those on all sessions that fit a filter,
 //! `parts` those on runs and messages, `copies` those that copy whole conversations, `aging` those that remove old ones.
 
+mod aging;
+mod copies;
 mod filtered;
+mod parts;
 mod rows;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +16,13 @@ use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, types::Json};
 use super::model::{NamedBy, Session, SessionId, SessionType};
 use crate::auth::{Scope, UserId};
 
+pub use aging::{delete_expired, delete_inactive};
+pub use copies::{
+    CopyOrigin, ExportedRuns, export_head, export_runs, fork, import_messages, import_runs, import_session,
+    import_usage, runs_elsewhere,
+};
 pub use filtered::{Found, HIT_END, HIT_START, Part, count, count_all, delete_matching, list, write_list};
+pub use parts::{MessagePart, RunPart, delete_message, delete_run, find_message, find_run, touch};
 use rows::{SESSION_COLUMNS, SessionRow};
 
 /// A session to be created.

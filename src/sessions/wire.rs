@@ -6,12 +6,14 @@ use utoipa::ToSchema;
 
 use super::{
     model::{Session, SessionId, SessionType},
+    service::Imported,
     store,
 };
 use crate::{
     agents::Agents,
     auth::UserId,
     runs::{
+        RunId,
         model::RunMetrics,
         wire::{MessageView, rfc3339},
     },
@@ -233,6 +235,39 @@ impl SessionDetail {
             created_at: rfc3339(session.created_at),
             updated_at: rfc3339(session.updated_at),
         }
+    }
+}
+
+/// A message of a session, and the run that it belongs to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionMessage {
+    pub run_id: RunId,
+    /// The run's number in its session.
+    pub seq: i64,
+    #[serde(flatten)]
+    pub message: MessageView,
+}
+
+/// As AgentOS answers a fork.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ForkedSession {
+    pub session_id: SessionId,
+    pub forked_from_session_id: SessionId,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImportedSession {
+    pub session_id: SessionId,
+    pub run_count: usize,
+    pub message_count: usize,
+    /// `false`: it was there already, and is the same.
+    pub created: bool,
+}
+
+impl From<Imported> for ImportedSession {
+    fn from(imported: Imported) -> Self {
+        let Imported { session_id, runs, messages, is_new } = imported;
+        Self { session_id, run_count: runs, message_count: messages, created: is_new }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     http::{
         Path, Problem, Query,
         discovery::check_database,
+        paging::{Page, SortOrder, check_limit},
         problem::ProblemDocument,
         refusals::{NotThere, ParametersRefused, Unavailable},
     },
@@ -19,8 +20,9 @@ use crate::{
     },
     sessions::{
         SessionId,
-        request::{RunsQuery, SessionQuery},
+        request::{MessagesQuery, RunsQuery, SessionQuery},
         service,
+        wire::SessionMessage,
     },
 };
 
@@ -105,4 +107,29 @@ pub async fn get_session_run(
         .filter(|(run, _)| run.session_id == session_id)
         .ok_or_else(|| Problem::not_found(format!("Run with ID {run_id} not found in session {session_id}")))?;
     Ok(Json(RunSchema::new(run, messages)))
+}
+
+/// Lists a session's messages with those of its tools, oldest first, by cursor.
+#[utoipa::path(
+    get,
+    path = "/sessions/{session_id}/messages",
+    tag = "Sessions",
+    operation_id = "list_session_messages",
+    params(("session_id" = String, Path), MessagesQuery),
+    responses(
+        (status = 200, body = Page<SessionMessage>),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn list_session_messages(
+    State(app): State<Arc<App>>,
+    Path(session_id): Path<SessionId>,
+    Query(query): Query<MessagesQuery>,
+) -> Result<Json<Page<SessionMessage>>, Problem> {
+    let limit = check_limit(query.limit)?;
+    let order = query.sort_order.unwrap_or(SortOrder::Asc);
+    let scope = Caller::claiming(query.user_id).scope();
+    service::messages(&app, &scope, &session_id, order, limit, query.cursor.as_deref()).await.map(Json)
 }

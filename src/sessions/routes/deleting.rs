@@ -1,4 +1,4 @@
-//! Removing sessions.
+//! Removing sessions, and parts of them.
 
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use uuid::Uuid;
+
 use crate::{
     app::App,
     auth::Caller,
@@ -16,8 +18,10 @@ use crate::{
         Body, Path, Problem, Query,
         conditional::IfMatch,
         discovery::check_database,
+        problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable, VersionMismatch},
     },
+    runs::RunId,
     sessions::{
         SessionId,
         request::{DeleteSessionsBody, Deletion, SessionQuery},
@@ -97,4 +101,56 @@ pub async fn delete_sessions(
             Ok(Json(DeletedSessions { session_count, dry_run }).into_response())
         }
     }
+}
+
+/// Deletes a run that has ended, with its messages. The numbers of the others stay.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{session_id}/runs/{run_id}",
+    tag = "Sessions",
+    operation_id = "delete_session_run",
+    params(("session_id" = String, Path), ("run_id" = RunId, Path), SessionQuery),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "The run has not ended", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn delete_session_run(
+    State(app): State<Arc<App>>,
+    Path((session_id, run_id)): Path<(SessionId, RunId)>,
+    Query(query): Query<SessionQuery>,
+) -> Result<StatusCode, Problem> {
+    check_database(query.db_id.as_deref(), query.table.as_deref())?;
+    let scope = Caller::claiming(query.user_id).scope();
+    service::delete_run(&app, &scope, &session_id, query.session_type, run_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a message. One that calls tools goes with their results; a result does not go alone.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{session_id}/messages/{message_id}",
+    tag = "Sessions",
+    operation_id = "delete_session_message",
+    params(("session_id" = String, Path), ("message_id" = Uuid, Path), SessionQuery),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "The run has not ended, or the message is the result of a tool call", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn delete_session_message(
+    State(app): State<Arc<App>>,
+    Path((session_id, message_id)): Path<(SessionId, Uuid)>,
+    Query(query): Query<SessionQuery>,
+) -> Result<StatusCode, Problem> {
+    check_database(query.db_id.as_deref(), query.table.as_deref())?;
+    let scope = Caller::claiming(query.user_id).scope();
+    service::delete_message(&app, &scope, &session_id, query.session_type, message_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
