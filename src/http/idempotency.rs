@@ -5,6 +5,9 @@
 //! process, so that a client which goes away finds its answer when it asks again. What was answered is kept for a day;
 //! a request that was refused created nothing, and gives its key back.
 //!
+//! A run may be asked for while it is still going on, and streamed: its key names the run ([`claim_for_run`]), which is
+//! then answered or followed once more.
+//!
 //! Keys are told apart by the path. The query and the body, and with them the user, are in the fingerprint: whoever is
 //! shown an answer again has sent exactly what was answered.
 
@@ -20,15 +23,15 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use chrono::{SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 use utoipa::IntoParams;
 
-use self::store::Attempt;
 use super::{Problem, extract::too_large};
-use crate::app::App;
+use crate::{app::App, sessions::SessionId};
 
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -49,6 +52,51 @@ pub struct IdempotencyKey {
     idempotency_key: Option<String>,
 }
 
+/// One try at a request. Its time tells it from later tries under the same key.
+#[derive(Debug)]
+pub struct Attempt {
+    scope: String,
+    key: String,
+    fingerprint: Vec<u8>,
+    /// To the microsecond, as PostgreSQL keeps it.
+    at: DateTime<Utc>,
+}
+
+impl Attempt {
+    /// A POST to `path` that means `content`; `None` without the header.
+    pub fn new(path: &str, headers: &HeaderMap, content: &[u8]) -> Result<Option<Self>, Problem> {
+        let attempt = key_of(headers)?.map(|key| Self {
+            scope: format!("POST {path}"),
+            key,
+            fingerprint: fingerprint("", headers, content),
+            at: Utc::now().trunc_subsecs(6),
+        });
+        Ok(attempt)
+    }
+}
+
+/// Takes the key for a run that is accepted in the same transaction. `false`: it is taken by another.
+pub async fn claim_for_run(connection: &mut PgConnection, attempt: &Attempt) -> Result<bool, sqlx::Error> {
+    store::claim(connection, attempt).await
+}
+
+/// Attaches the accepted run to the key that was claimed for it.
+pub async fn attach_run(
+    connection: &mut PgConnection,
+    attempt: &Attempt,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<(), sqlx::Error> {
+    store::attach(connection, attempt, session_id, seq).await
+}
+
+/// The run that the first request with this key began, if this request is the same.
+pub async fn first_run(app: &App, attempt: &Attempt) -> Result<(SessionId, i64), Problem> {
+    let first = find_first(app, attempt).await?;
+    let run = first.session_id.zip(first.run_seq).ok_or_else(in_flight)?;
+    Ok((SessionId::stored(run.0), run.1))
+}
+
 /// Carries out a POST with an `Idempotency-Key` once. Requests without the header, and other methods, pass.
 pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
     let key = if request.method() == Method::POST { key_of(request.headers())? } else { None };
@@ -66,7 +114,8 @@ pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> 
         fingerprint: fingerprint(&query, &parts.headers, &body),
         at: Utc::now().trunc_subsecs(6),
     };
-    if !store::claim(&app.db, &attempt).await? {
+    let is_first = store::claim(&mut *app.db.acquire().await?, &attempt).await?;
+    if !is_first {
         return repeat(&app, &attempt).await;
     }
     let request = Request::from_parts(parts, Body::from(body));
@@ -121,17 +170,23 @@ fn fingerprint(query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
-/// The answer of the first request, if it is the same and has been answered.
-async fn repeat(app: &App, attempt: &Attempt) -> Result<Response, Problem> {
-    let in_flight = || {
-        Problem::conflict("The first request with this Idempotency-Key is still being carried out; ask again")
-            .retry_after(Duration::from_secs(1))
-    };
+async fn find_first(app: &App, attempt: &Attempt) -> Result<store::First, Problem> {
     let first = store::find(&app.db, attempt).await?.ok_or_else(in_flight)?;
     if first.fingerprint != attempt.fingerprint {
         let detail = "was used for another request within the last day; give a new key, or send the same request";
         return Err(Problem::invalid("Idempotency-Key", detail));
     }
+    Ok(first)
+}
+
+fn in_flight() -> Problem {
+    Problem::conflict("The first request with this Idempotency-Key is still being carried out; ask again")
+        .retry_after(Duration::from_secs(1))
+}
+
+/// The answer of the first request, if it is the same and has been answered.
+async fn repeat(app: &App, attempt: &Attempt) -> Result<Response, Problem> {
+    let first = find_first(app, attempt).await?;
     let (status, body) = first.status.zip(first.body).ok_or_else(in_flight)?;
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = (status.unwrap_or(StatusCode::OK), body).into_response();

@@ -84,6 +84,7 @@ fn run_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
         .routes(routes!(runs::resuming::stream_run_events))
         .routes(routes!(runs::resuming::resume_run))
+        .routes(routes!(runs::continuing::continue_run))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.

@@ -33,6 +33,8 @@ pub use queue::{enqueue, migrate, run_due, spawn_workers};
 pub enum Job {
     /// Remove what has expired.
     CleanUp,
+    /// Forget the lines of jobs that are done.
+    TidyQueue,
     /// Tell the end of a run to whoever asked for it.
     DeliverWebhook { run_id: RunId, url: String },
 }
@@ -46,6 +48,7 @@ impl Job {
                 idempotency::sweep(app).await?;
                 retention::sweep(app).await.map(drop)
             }
+            Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
         }
     }
@@ -53,7 +56,7 @@ impl Job {
     /// Which session, run or user it is about, for operators.
     fn about(&self) -> String {
         match self {
-            Self::CleanUp => String::new(),
+            Self::CleanUp | Self::TidyQueue => String::new(),
             Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
         }
     }
@@ -62,6 +65,7 @@ impl Job {
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
+            Self::TidyQueue => "tidy_queue".into(),
             Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
         }
     }
@@ -69,14 +73,14 @@ impl Job {
     /// Jobs of the same line are done one after the other.
     fn line(&self) -> Option<String> {
         match self {
-            Self::CleanUp | Self::DeliverWebhook { .. } => None,
+            Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
         }
     }
 
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp => 3,
+            Self::CleanUp | Self::TidyQueue => 3,
             // For about an hour and a half.
             Self::DeliverWebhook { .. } => 8,
         }
@@ -84,7 +88,7 @@ impl Job {
 }
 
 /// What is done by the clock, and every how many minutes.
-const SCHEDULE: [(Job, u32); 1] = [(Job::CleanUp, 1)];
+const SCHEDULE: [(Job, u32); 2] = [(Job::CleanUp, 1), (Job::TidyQueue, 30)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
 #[expect(dead_code, reason = "the jobs of sessions and users are named by it")]

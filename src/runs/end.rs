@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     engine::Execution,
-    model::{ContextRecord, Message, RunError, RunMetrics, RunStatus},
+    model::{ContextRecord, Message, RunError, RunId, RunMetrics, RunStatus},
     store::{self, AfterRun, Claim, EventBatch, Settlement},
     turns,
     wire::ToolExecution,
@@ -31,6 +31,8 @@ pub(super) struct End {
     pub(super) context: ContextRecord,
     /// Changes of the session's state. A run without a whole answer makes none.
     pub(super) patches: Vec<Map<String, Value>>,
+    /// The run whose place this one takes in the history.
+    pub(super) replaces: Option<RunId>,
     /// What is to be done now that the run has ended.
     pub(super) jobs: Vec<Job>,
     /// The events that are not stored yet.
@@ -85,6 +87,9 @@ impl End {
         }
         let settlement = self.settlement(app, changed_state.as_ref());
         let Some(after) = store::settle(connection, claim, &settlement).await? else { return Ok(None) };
+        if let Some(replaced) = self.replaces {
+            store::leave_history(connection, claim, replaced).await?;
+        }
         for job in &self.jobs {
             jobs::enqueue(connection, job).await?;
         }
@@ -94,7 +99,7 @@ impl End {
 
 /// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<AfterRun>, sqlx::Error> {
-    let after = if end.patches.is_empty() && end.jobs.is_empty() {
+    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.replaces.is_none() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
         end.store(app, &mut connection, claim).await?

@@ -101,6 +101,24 @@ impl Fields for CreateRun {
 }
 
 impl CreateRun {
+    /// A run on `message` that asks for nothing else.
+    pub fn of(message: String) -> Self {
+        Self {
+            message,
+            session_id: None,
+            user_id: None,
+            stream: None,
+            background: None,
+            on_busy: None,
+            webhook_url: None,
+            session_state: None,
+            metadata: None,
+            add_history_to_context: None,
+            num_history_runs: None,
+            add_session_state_to_context: None,
+        }
+    }
+
     pub fn is_background(&self) -> bool {
         self.background.unwrap_or(false)
     }

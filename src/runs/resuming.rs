@@ -126,7 +126,7 @@ impl Fields for ResumeRun {
 pub async fn resume_run(
     State(app): State<Arc<App>>,
     Path((agent_id, run_id)): Path<(String, RunId)>,
-    FormOrJson { value: resume, is_form }: FormOrJson<ResumeRun>,
+    FormOrJson { value: resume, is_form, .. }: FormOrJson<ResumeRun>,
 ) -> Result<Response, Problem> {
     let scope = Caller::claiming(resume.user_id).scope();
     let run = match reading::find(&app, &scope, &agent_id, run_id, resume.session_id.as_ref()).await {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     context::{Context, ContextOptions, History},
+    continuing::{self, Continuation},
     end::{End, settle_once},
     engine::{Engine, Execution},
     events::{Completion, EventKind},
@@ -55,6 +56,7 @@ pub(super) struct Work {
     pub(super) app: Arc<App>,
     pub(super) agent: Arc<Agent>,
     pub(super) run: CreateRun,
+    pub(super) continuation: Option<Continuation>,
     pub(super) origin: Origin,
     pub(super) claim: Claim,
     pub(super) entry: Entry,
@@ -120,7 +122,8 @@ impl Work {
         let history = if options.history_runs == 0 || self.claim.seq == 1 {
             History::default()
         } else {
-            store::history(&self.app.db, &self.claim, i64::from(options.history_runs)).await?
+            let without = self.continuation.as_ref().filter(|it| it.replaces).map(|it| it.of);
+            store::history(&self.app.db, &self.claim, without, i64::from(options.history_runs)).await?
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
@@ -139,7 +142,11 @@ impl Work {
             deadline,
             max_answer_bytes: self.app.settings.runs.max_answer_bytes,
         };
-        let execution = engine.run(&context, &mut toolbox).await;
+        let begun = match &self.continuation {
+            Some(continuation) => continuing::begun(&self.app, continuation).await?,
+            None => Vec::new(),
+        };
+        let execution = engine.run(&context, begun, &mut toolbox).await;
         Ok((context, execution, toolbox.into_patches()))
     }
 
@@ -148,6 +155,7 @@ impl Work {
         let events = &self.entry.run.events;
         end.events = events.unstored();
         end.jobs.extend(self.run.webhook(self.claim.run_id));
+        end.replaces = self.continuation.as_ref().filter(|it| it.replaces && end.error.is_none()).map(|it| it.of);
         let state = match self.settle_patiently(&end).await? {
             Some(after) => after.session_state,
             None => self.explain_missing(&mut end).await?,

@@ -1,23 +1,14 @@
 //! Idempotency keys in PostgreSQL.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
-use super::{ABANDONED_AFTER, KEPT_FOR};
-
-/// One try at a request. Its time tells it from later tries under the same key.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) scope: String,
-    pub(super) key: String,
-    pub(super) fingerprint: Vec<u8>,
-    /// To the microsecond, as PostgreSQL keeps it.
-    pub(super) at: DateTime<Utc>,
-}
+use super::{ABANDONED_AFTER, Attempt, KEPT_FOR};
+use crate::sessions::SessionId;
 
 /// Takes the key, if it is new, expired, or left behind by a request that died. A key that a run is attached to is never
 /// left behind: the run ends by itself.
-pub(super) async fn claim(db: &PgPool, attempt: &Attempt) -> Result<bool, sqlx::Error> {
+pub(super) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query!(
         "
         insert into idempotency_keys as k (scope, key, fingerprint, created_at)
@@ -39,14 +30,35 @@ pub(super) async fn claim(db: &PgPool, attempt: &Attempt) -> Result<bool, sqlx::
         attempt.at - KEPT_FOR,
         attempt.at - ABANDONED_AFTER,
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(claimed.rows_affected() > 0)
+}
+
+/// Attaches the run that the request began.
+pub(super) async fn attach(
+    connection: &mut PgConnection,
+    attempt: &Attempt,
+    session_id: &SessionId,
+    run_seq: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update idempotency_keys set session_id = $3, run_seq = $4 where scope = $1 and key = $2",
+        attempt.scope,
+        attempt.key,
+        session_id.as_str(),
+        run_seq,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What is known of the first request with a key.
 pub(super) struct First {
     pub(super) fingerprint: Vec<u8>,
+    pub(super) session_id: Option<String>,
+    pub(super) run_seq: Option<i64>,
     pub(super) status: Option<i16>,
     pub(super) body: Option<String>,
     pub(super) etag: Option<String>,
@@ -55,7 +67,7 @@ pub(super) struct First {
 pub(super) async fn find(db: &PgPool, attempt: &Attempt) -> Result<Option<First>, sqlx::Error> {
     sqlx::query_as!(
         First,
-        "select fingerprint, status, body, etag from idempotency_keys where scope = $1 and key = $2",
+        "select fingerprint, session_id, run_seq, status, body, etag from idempotency_keys where scope = $1 and key = $2",
         attempt.scope,
         attempt.key,
     )

@@ -1,7 +1,9 @@
 //! Runs: what is answered, what is stored, what the model sees.
 
 mod background;
+mod continuing;
 mod conversation;
+mod idempotency;
 mod outcome;
 mod owner;
 mod resuming;

@@ -143,7 +143,9 @@ async fn too_many_runs_are_refused_with_a_time_to_come_back() {
         assert!(!*release.borrow());
     };
     let (answers, ()) = tokio::join!(busy, refused);
-    answers.iter().for_each(|answer| assert_eq!(answer.expect(200)["status"], "COMPLETED"));
+    for answer in answers {
+        assert_eq!(answer.expect(200)["status"], "COMPLETED");
+    }
 
     let of_session = async {
         asked(&app, 5).await;
