@@ -1,5 +1,6 @@
 //! Conversations: made, found, read, named, deleted.
 
+mod copies;
 mod create;
 mod delete;
 mod edit;
@@ -8,7 +9,10 @@ mod get;
 mod idempotency;
 mod list;
 mod paging;
+mod parts;
+mod plans;
 mod rename;
+mod retention;
 mod runs;
 
 use std::{future::Future, sync::mpsc};
