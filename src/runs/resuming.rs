@@ -36,6 +36,7 @@ use crate::{
 pub struct EventsQuery {
     /// Not needed; where given, the run has to be of this session.
     #[serde(default, deserialize_with = "absent_if_empty")]
+    #[param(value_type = Option<String>, max_length = 255)]
     session_id: Option<SessionId>,
     /// Another user's run is not found.
     #[serde(default, deserialize_with = "never_empty")]
@@ -59,7 +60,7 @@ pub struct EventsQuery {
         ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = 0),
     ),
     responses(
-        (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = String),
+        (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = super::wire::ServerEvent),
         NotThere,
         ParametersRefused,
         Unavailable,
@@ -117,7 +118,7 @@ impl Fields for ResumeRun {
         (ResumeRun = "multipart/form-data"),
     )),
     responses(
-        (status = 200, description = "The events that follow", content_type = "text/event-stream", body = String),
+        (status = 200, description = "The events that follow", content_type = "text/event-stream", body = super::wire::ServerEvent),
         BodyRefused,
         NotThere,
         Unavailable,
