@@ -72,6 +72,8 @@ pub async fn stream_run_events(
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // Checked also where the header makes it unneeded.
+    first_unknown(query.last_event_id)?;
     let last = match headers.get("last-event-id") {
         Some(id) => Some(read_index(id.to_str().unwrap_or_default())?),
         None => query.last_event_id,

@@ -65,6 +65,7 @@ pub struct ListQuery {
     #[param(max_length = 500)]
     q: Option<String>,
     /// `false` if left out: archived sessions are not shown.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     archived: Option<Archived>,
     pinned: Option<bool>,
@@ -80,9 +81,11 @@ pub struct ListQuery {
     #[param(default = true)]
     pub(in crate::sessions) include_total: Option<bool>,
     /// `created_at` if left out.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     sort_by: Option<SortBy>,
     /// `desc` if left out.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     sort_order: Option<SortOrder>,
     /// The database of `/config`; there is one.
