@@ -42,7 +42,7 @@ pub struct EventsQuery {
     #[serde(default, deserialize_with = "never_empty")]
     user_id: Option<UserId>,
     /// The index of the last event that is known, for clients that cannot send `Last-Event-ID`.
-    #[param(minimum = 0)]
+    #[param(minimum = -1)]
     last_event_id: Option<i32>,
 }
 
@@ -57,7 +57,7 @@ pub struct EventsQuery {
         ("agent_id" = String, Path, description = "The agent's id", example = "assistant"),
         ("run_id" = RunId, Path),
         EventsQuery,
-        ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = 0),
+        ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = -1),
     ),
     responses(
         (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = super::wire::ServerEvent),
@@ -91,7 +91,7 @@ pub async fn stream_run_events(
 pub struct ResumeRun {
     /// The index of the last event that is known; absent: from the beginning.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = -1)]
     last_event_index: Option<i32>,
     #[serde(default)]
     session_id: Option<SessionId>,
