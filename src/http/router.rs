@@ -50,6 +50,8 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::routes::list_session_runs))
         .routes(routes!(sessions::routes::list_session_run_previews))
         .routes(routes!(sessions::routes::get_session_run))
+        .routes(routes!(sessions::summary::routes::list_session_summaries))
+        .routes(routes!(sessions::summary::routes::get_session_context))
         // the service itself
         .routes(routes!(discovery::get_root))
         .routes(routes!(discovery::get_info))
@@ -66,6 +68,8 @@ fn run_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         // /agents/{agent_id}/runs
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
+        // /sessions
+        .routes(routes!(sessions::summary::routes::summarize_session))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.

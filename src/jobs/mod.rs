@@ -18,7 +18,11 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{app::App, runs};
+use crate::{
+    app::App,
+    runs,
+    sessions::{self, SessionId},
+};
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
 
@@ -28,6 +32,10 @@ pub use queue::{enqueue, migrate, run_due, spawn_workers};
 pub enum Job {
     /// Remove what has expired.
     CleanUp,
+    /// Take the oldest runs of a session into its summary, by the summary manager of this agent.
+    FoldSession { session_id: SessionId, agent_id: String },
+    /// Find a better name for a session.
+    TitleSession { session_id: SessionId, agent_id: String },
 }
 
 impl Job {
@@ -35,6 +43,12 @@ impl Job {
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
             Self::CleanUp => runs::clean_up(app).await,
+            Self::FoldSession { session_id, agent_id } => {
+                sessions::summary::fold_session(app, &session_id, &agent_id).await
+            }
+            Self::TitleSession { session_id, agent_id } => {
+                sessions::title::title_session(app, &session_id, &agent_id).await
+            }
         }
     }
 
@@ -42,6 +56,7 @@ impl Job {
     fn about(&self) -> String {
         match self {
             Self::CleanUp => String::new(),
+            Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
         }
     }
 
@@ -49,6 +64,8 @@ impl Job {
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
+            Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
+            Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
         }
     }
 
@@ -56,13 +73,15 @@ impl Job {
     fn line(&self) -> Option<String> {
         match self {
             Self::CleanUp => None,
+            Self::FoldSession { .. } | Self::TitleSession { .. } => Some(self.key()),
         }
     }
 
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp => 3,
+            Self::CleanUp | Self::TitleSession { .. } => 3,
+            Self::FoldSession { .. } => 5,
         }
     }
 }
@@ -71,7 +90,6 @@ impl Job {
 const SCHEDULE: [(Job, u32); 1] = [(Job::CleanUp, 1)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
-#[expect(dead_code, reason = "the jobs of sessions and users are named by it")]
 fn digest(id: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
 }

@@ -5,11 +5,12 @@ use serde_json::{Map, Value};
 
 use super::{
     engine::Execution,
+    follow_up::FollowUp,
     model::{ContextRecord, Message, RunError, RunMetrics, RunStatus},
     store::{self, Claim, Settlement},
     wire::ToolExecution,
 };
-use crate::{app::App, llm::ModelInfo, tools};
+use crate::{app::App, jobs, llm::ModelInfo, tools};
 
 /// How a run ended, ready to be stored as often as it takes.
 pub(super) struct End {
@@ -22,6 +23,7 @@ pub(super) struct End {
     pub(super) context: ContextRecord,
     /// Changes of the session's state. A run that failed makes none.
     pub(super) patches: Vec<Map<String, Value>>,
+    pub(super) follow_up: FollowUp,
 }
 
 impl End {
@@ -32,7 +34,7 @@ impl End {
             Ok(answer) => (Some(answer), None),
             Err(error) => (None, Some(error)),
         };
-        Self { content, error, messages, tools, model, metrics, context, patches }
+        Self { content, error, messages, tools, model, metrics, context, patches, follow_up: FollowUp::default() }
     }
 
     pub(super) fn failed(error: RunError, model: ModelInfo) -> Self {
@@ -45,6 +47,7 @@ impl End {
             metrics: RunMetrics::default(),
             context: ContextRecord::default(),
             patches: Vec::new(),
+            follow_up: FollowUp::default(),
         }
     }
 
@@ -64,6 +67,7 @@ impl End {
             tools: &self.tools,
             messages: &self.messages,
             text_config: &app.settings.search.text_config,
+            follow_up: &self.follow_up,
             at: Utc::now(),
         }
     }
@@ -78,17 +82,22 @@ pub(super) enum Settled {
 
 /// One try at settling. Safe to repeat: a run that has ended already stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Settled, sqlx::Error> {
-    if end.patches.is_empty() {
+    if end.patches.is_empty() && !end.follow_up.may_enqueue() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
-        if let Some(state) = store::settle(&mut connection, claim, &end.settlement(app, None)).await? {
-            return Ok(Settled::Done(state));
+        if let Some(after) = store::settle(&mut connection, claim, &end.settlement(app, None)).await? {
+            return Ok(Settled::Done(after.session_state));
         }
     }
     let mut tx = app.db.begin().await?;
     let Some(mut state) = store::lock_session_state(&mut tx, claim).await? else { return Ok(Settled::Gone) };
     tools::apply_patches(&mut state, &end.patches);
-    store::settle(&mut tx, claim, &end.settlement(app, Some(&state))).await?;
+    let new_state = (!end.patches.is_empty()).then_some(&state);
+    if let Some(after) = store::settle(&mut tx, claim, &end.settlement(app, new_state)).await? {
+        for job in end.follow_up.jobs(claim, after.folds) {
+            jobs::enqueue(&mut tx, &job).await?;
+        }
+    }
     tx.commit().await?;
     Ok(Settled::Done(state))
 }

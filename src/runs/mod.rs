@@ -1,8 +1,8 @@
 //! Runs: one message to an agent on a session, and everything until its answer is stored.
 //!
 //! The way of one run, in the order of the files: `request` (the three forms of a body) → `service` (accept) → `work`
-//! (a task of the process) → `context` (what the model sees) → `engine` (model, tools, events) → `end` (settle) →
-//! `store` (SQL) → `wire` (what clients get). `events` and `stream` connect the run with whoever listens.
+//! (a task of the process) → `context` (what the model sees) → `engine` (model, tools, events) → `end` (settle, and `follow_up`: what it leaves
+//! to be done) → `store` (SQL) → `wire` (what clients get). `events` and `stream` connect the run with whoever listens.
 //!
 //! *Architecture Invariant:* the response is a reader of the run's events, not its owner: a client that goes away ends
 //! nothing. Nobody hears `COMPLETED` before the settling transaction has been committed.
@@ -11,6 +11,7 @@ pub mod context;
 mod end;
 pub mod engine;
 pub mod events;
+mod follow_up;
 pub mod model;
 pub mod request;
 pub mod routes;

@@ -55,9 +55,39 @@ pub struct CreateRun {
     /// Instead of the agent's own setting.
     #[serde(default)]
     pub add_session_state_to_context: Option<bool>,
+    /// Instead of the agent's own setting: whether the session's summary goes into the prompt. Also `include_summary`.
+    #[serde(default, alias = "include_summary")]
+    pub add_session_summary_to_context: Option<bool>,
+    /// Instead of the agent's own setting: whether the session is summarized when it has grown.
+    #[serde(default)]
+    pub enable_session_summaries: Option<bool>,
+    /// Whether to answer only when the background work that this run made necessary is done: the summary. In a stream
+    /// its events come before `RunCompleted`.
+    #[serde(default)]
+    pub wait_for_background: Option<bool>,
 }
 
-const FIELDS: [&str; 9] = [
+impl CreateRun {
+    /// With nothing but a message.
+    pub fn saying(message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            session_id: None,
+            user_id: None,
+            stream: None,
+            session_state: None,
+            metadata: None,
+            add_history_to_context: None,
+            num_history_runs: None,
+            add_session_state_to_context: None,
+            add_session_summary_to_context: None,
+            enable_session_summaries: None,
+            wait_for_background: None,
+        }
+    }
+}
+
+const FIELDS: [&str; 13] = [
     "message",
     "session_id",
     "user_id",
@@ -67,6 +97,10 @@ const FIELDS: [&str; 9] = [
     "add_history_to_context",
     "num_history_runs",
     "add_session_state_to_context",
+    "add_session_summary_to_context",
+    "include_summary",
+    "enable_session_summaries",
+    "wait_for_background",
 ];
 /// Fields whose value is text even where it looks like JSON.
 const TEXT_FIELDS: [&str; 3] = ["message", "session_id", "user_id"];

@@ -5,6 +5,12 @@
 with session as (
     update sessions set
         session_state = coalesce($10, session_state),
+        unfolded_tokens = unfolded_tokens + coalesce($17, 0),
+        -- One fold at a time is queued; one that was queued long ago and has not been done is queued again.
+        fold_queued_by = case
+            when unfolded_tokens + coalesce($17, 0) > $18 and (fold_queued_by is null or fold_queued_by <= $2 - 10) then $2
+            else fold_queued_by
+        end,
         updated_at = greatest(updated_at, $13),
         version = version + 1
     where session_id = $1
@@ -12,7 +18,7 @@ with session as (
           select from runs
           where runs.session_id = $1 and seq = $2 and run_id = $3 and status in ('PENDING', 'RUNNING', 'PAUSED')
       )
-    returning session_id, session_state
+    returning session_id, session_state, fold_queued_by
 ), run as (
     update runs set
         status = $4,
@@ -23,6 +29,7 @@ with session as (
         metrics = $9,
         session_state = nullif(session.session_state, '{}'),
         context = $11,
+        tokens = $17,
         tools = $12,
         finished_at = $13
     from session
@@ -67,5 +74,5 @@ with session as (
         cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
         cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
 )
-select session_state as "session_state!: Json<Map<String, Value>>"
+select session_state as "session_state!: Json<Map<String, Value>>", coalesce(fold_queued_by = $2, false) as "folds!"
 from session

@@ -6,6 +6,7 @@
 //! that the caller may write to the session. All others take a `Scope`.
 
 mod events;
+mod past;
 mod reading;
 mod rows;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     context::History,
+    follow_up::FollowUp,
     model::{ContextRecord, Message, RunError, RunId, RunMetrics, RunStatus},
     wire::ToolExecution,
 };
@@ -26,6 +28,7 @@ use crate::{
 };
 
 pub use events::delete_events;
+pub use past::{past, past_of_next};
 pub use reading::{MAX_RUNS, RunFilter, conversation, find, list, messages_of};
 use rows::select_messages;
 
@@ -97,15 +100,24 @@ pub struct Settlement<'a> {
     /// What was said after the user's message.
     pub messages: &'a [Message],
     pub text_config: &'a str,
+    pub follow_up: &'a FollowUp,
     pub at: DateTime<Utc>,
 }
 
-/// Ends the run. Answers the session's state; `None`: the run has ended already, or is gone.
+/// A session after a run of it has ended.
+#[derive(Debug)]
+pub struct AfterRun {
+    pub session_state: Map<String, Value>,
+    /// Whether this run is the one that queues a fold.
+    pub folds: bool,
+}
+
+/// Ends the run. `None`: the run has ended already, or is gone.
 pub async fn settle(
     connection: &mut PgConnection,
     claim: &Claim,
     end: &Settlement<'_>,
-) -> Result<Option<Map<String, Value>>, sqlx::Error> {
+) -> Result<Option<AfterRun>, sqlx::Error> {
     let row = sqlx::query_file!(
         "src/runs/settle.sql",
         claim.session_id.as_str(),
@@ -124,10 +136,12 @@ pub async fn settle(
         Json(end.messages) as _,
         Json(&end.metrics.details.model) as _,
         end.text_config,
+        end.follow_up.tokens,
+        end.follow_up.fold_above,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| row.session_state.0))
+    Ok(row.map(|row| AfterRun { session_state: row.session_state.0, folds: row.folds }))
 }
 
 /// The state that a run's changes are applied to; the row stays locked until the transaction ends. `None`: the run, or

@@ -8,10 +8,11 @@ use futures::FutureExt;
 use serde_json::{Map, Value};
 
 use super::{
-    context::{Context, ContextOptions, History},
+    context::{Context, ContextOptions, Past},
     end::{End, Settled, settle_once},
     engine::{Engine, Execution},
     events::{Completion, EventKind, EventLog},
+    follow_up::FollowUp,
     model::{Message, Role, Run, RunError, RunErrorKind, RunStatus},
     request::CreateRun,
     store::{self, Claim, NewRun},
@@ -67,10 +68,10 @@ impl Work {
         stored_state: Map<String, Value>,
     ) -> Result<(Context, Execution, Vec<Map<String, Value>>), Problem> {
         let options = ContextOptions::new(&self.agent, &self.run);
-        let history = if options.history_runs == 0 || self.claim.seq == 1 {
-            History::default()
+        let past = if options.looks_back() && self.claim.seq > 1 {
+            store::past(&self.app.db, &self.claim, &options).await?
         } else {
-            store::history(&self.app.db, &self.claim, i64::from(options.history_runs)).await?
+            Past::default()
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
@@ -78,7 +79,7 @@ impl Work {
         if let Some(patch) = &self.run.session_state {
             toolbox.patch_state(patch.clone());
         }
-        let context = Context::new(&self.agent, options, history, toolbox.state(), &self.run.message);
+        let context = Context::new(&self.agent, options, past, toolbox.state(), &self.run.message);
         let engine = Engine {
             models: &self.app.models,
             agent: &self.agent,
@@ -97,7 +98,8 @@ impl Work {
         execution: Execution,
         patches: Vec<Map<String, Value>>,
     ) -> Result<RunOutput, Problem> {
-        let end = End::of(execution, context.record.clone(), patches);
+        let mut end = End::of(execution, context.record.clone(), patches);
+        end.follow_up = self.follow_up(&context, &end);
         let state = match self.settle_patiently(&end).await? {
             Settled::Done(state) => state,
             Settled::Gone => {
@@ -158,6 +160,17 @@ impl Work {
         );
     }
 
+    fn follow_up(&self, context: &Context, end: &End) -> FollowUp {
+        let options = ContextOptions::new(&self.agent, &self.run);
+        FollowUp::of(&self.agent, options, context, &self.claim, &self.question(), &end.messages, end.status())
+    }
+
+    /// The user's message as it is stored.
+    fn question(&self) -> Message {
+        let question = Message::new(Role::User, Some(self.accepted.input.clone()), self.accepted.at);
+        Message { message_id: self.accepted.message_id, ..question }
+    }
+
     fn completion(&self, end: &End, state: &Map<String, Value>) -> Completion {
         Completion {
             content: end.content.clone().unwrap_or_default(),
@@ -171,13 +184,11 @@ impl Work {
 
     /// What the caller gets: the run with everything that the model saw.
     fn output(&self, context: Context, end: End, status: RunStatus, state: Map<String, Value>) -> RunOutput {
-        let mut question = Message::new(Role::User, Some(self.accepted.input.clone()), self.accepted.at);
-        question.message_id = self.accepted.message_id;
         let system = context.system.map(|text| Message::new(Role::System, Some(text), self.accepted.at));
         let history = context.history.into_messages().map(|message| MessageView::new(message, true));
         let messages = (system.into_iter().map(|message| MessageView::new(message, false)))
             .chain(history)
-            .chain(MessageView::all([question].into_iter().chain(end.messages).collect()))
+            .chain(MessageView::all([self.question()].into_iter().chain(end.messages).collect()))
             .collect();
         let run = Run {
             session_id: self.claim.session_id.clone(),

@@ -1,14 +1,19 @@
 //! Sessions: conversations, and what is known about them.
 //!
-//! `model` → `request` → `routes` → `service` → `store`; `wire` has the shapes that clients get.
+//! `model` → `request` → `routes` → `service` → `store`; `wire` has the shapes that clients get. `summary` and `title` are
+//! work in the background: `ask` has a model answer them with JSON, `costs` notes what that took.
 //!
 //! *Architecture Invariant:* a list never reads a transcript, and every statement filters by the caller's scope.
 
+mod ask;
+pub mod costs;
 pub mod model;
 pub mod request;
 pub mod routes;
 pub mod service;
 pub mod store;
+pub mod summary;
+pub mod title;
 pub mod wire;
 
 pub use model::{Session, SessionId, SessionType};

@@ -3,9 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sqlx::{PgPool, types::Json};
+use sqlx::{PgConnection, PgPool, types::Json};
 
-use super::model::{Session, SessionId, SessionType};
+use super::{
+    model::{Session, SessionId, SessionType},
+    summary::SessionSummary,
+};
 use crate::{
     auth::{Scope, UserId},
     http::paging::{PageRequest, SortOrder},
@@ -30,8 +33,10 @@ macro_rules! select_sessions {
                        ))
                        from session_usage u
                        where u.session_id = s.session_id
-                   ) as "usage: Json<Vec<UsageRow>>"
+                   ) as "usage: Json<Vec<UsageRow>>",
+                   v.summary as "summary?", v.topics as "topics?", v.created_at as "summarized_at?"
             from sessions s
+            left join summaries v on v.session_id = s.session_id and v.through_seq = s.summary_through
             "#
             + $rest $(+ $more)*,
             $($parameter),*
@@ -214,6 +219,21 @@ pub async fn edit(
     Ok(edited.rows_affected() > 0)
 }
 
+/// Gives a name that a model has found, to a session that has none from its user.
+pub async fn set_title(connection: &mut PgConnection, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        update sessions set session_name = $2, named_by = 'model', version = version + 1
+        where session_id = $1 and named_by is distinct from 'user'
+        "#,
+        session_id.as_str(),
+        title,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Removes the sessions with their runs, messages and costs. Ids that are not there, or not the caller's, are passed
 /// over. `types`, if given, stands beside `session_ids`: a session of another type is not there.
 pub async fn delete(
@@ -260,13 +280,19 @@ struct SessionRow {
     version: i64,
     last_seq: i64,
     usage: Option<Json<Vec<UsageRow>>>,
+    summary: Option<String>,
+    topics: Option<Vec<String>>,
+    summarized_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
 
 impl SessionRow {
     fn into_session(self) -> Session {
+        let summary = self.summary.zip(self.summarized_at);
+        let topics = self.topics.unwrap_or_default();
         Session {
+            summary: summary.map(|(summary, updated_at)| SessionSummary { summary, topics, updated_at }),
             session_id: SessionId::stored(self.session_id),
             session_type: self.session_type,
             component_id: self.component_id,

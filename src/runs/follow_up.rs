@@ -1,0 +1,59 @@
+//! What a run leaves to be done in the background, decided by what is known when it ends and enqueued in the transaction
+//! that settles it.
+
+use super::{
+    context::{Context, ContextOptions, tokens_of_messages},
+    model::{Message, RunStatus},
+    store::Claim,
+};
+use crate::{agents::Agent, jobs::Job};
+
+/// A run that leaves nothing costs nothing: its settling stays one statement.
+#[derive(Clone, Debug, Default)]
+pub struct FollowUp {
+    /// What the run takes in later prompts. `None`: it will be in none.
+    pub tokens: Option<i32>,
+    /// The session is to be folded when its verbatim part takes more than this. `None`: it does not by far, or is never
+    /// folded.
+    pub fold_above: Option<i64>,
+    agent_id: String,
+    wants_title: bool,
+}
+
+impl FollowUp {
+    /// `said` is what was said after the user's message.
+    pub fn of(
+        agent: &Agent,
+        options: ContextOptions,
+        context: &Context,
+        claim: &Claim,
+        input: &Message,
+        said: &[Message],
+        status: RunStatus,
+    ) -> Self {
+        let wants_title = agent.settings.auto_title && claim.seq == 1;
+        let agent_id = agent.settings.id.clone();
+        if status != RunStatus::Completed {
+            return Self { agent_id, wants_title, ..Self::default() };
+        }
+        let tokens = tokens_of_messages(said.iter().chain([input]));
+        let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
+        let high = i64::from(options.limits.high_tokens);
+        let is_close = options.keep_summary && context.unfolded_tokens + i64::from(tokens) > high;
+        Self { tokens: Some(tokens), fold_above: is_close.then_some(high), agent_id, wants_title }
+    }
+
+    /// Whether settling needs a transaction for the jobs.
+    pub fn may_enqueue(&self) -> bool {
+        self.fold_above.is_some() || self.wants_title
+    }
+
+    /// `folds`: the session's row says that this run is the one that queues a fold.
+    pub fn jobs(&self, claim: &Claim, folds: bool) -> Vec<Job> {
+        let (session_id, agent_id) = (claim.session_id.clone(), self.agent_id.clone());
+        let fold = folds.then(|| Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() });
+        let title =
+            self.wants_title.then(|| Job::TitleSession { session_id: session_id.clone(), agent_id: agent_id.clone() });
+        fold.into_iter().chain(title).collect()
+    }
+}
