@@ -1,0 +1,175 @@
+//! What happens to a conversation while a fold of it is written.
+
+use std::sync::Arc;
+
+use colloquy::{app::App, sessions::SessionId};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{boundary, folds, is_fold, summarize_or_echo, summarizing_app, talk};
+use crate::support::{TestApp, scripted_model::echo};
+
+/// Deletes runs as whoever deletes runs does: with the session's row locked, and what was derived from them.
+pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
+    let mut tx = app.db().begin().await.unwrap();
+    let lock = "select from sessions where session_id = $1 for update";
+    sqlx::query(lock).bind(session).execute(&mut *tx).await.unwrap();
+    let delete = "delete from runs where session_id = $1 and seq = any($2)";
+    sqlx::query(delete).bind(session).bind(seqs).execute(&mut *tx).await.unwrap();
+    let session = SessionId::try_from(session.to_owned()).unwrap();
+    colloquy::sessions::summary::forget(&mut tx, &session, seqs).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Holds the first fold until it is let go; answers when the model has been asked for it.
+fn hold_first_fold(app: &TestApp) -> (Arc<Notify>, std::sync::mpsc::Sender<()>) {
+    let (let_go, gone) = std::sync::mpsc::channel::<()>();
+    let asked = Arc::new(Notify::new());
+    let tell = asked.clone();
+    app.model.otherwise(move |request| {
+        if is_fold(request) {
+            tell.notify_one();
+            // Nobody holds any more: then it just answers.
+            let _ = tokio::task::block_in_place(|| gone.recv());
+        }
+        summarize_or_echo(request)
+    });
+    (asked, let_go)
+}
+
+async fn full_session() -> TestApp {
+    let app = summarizing_app().await;
+    for number in 1..=8 {
+        talk(&app, "s", number).await;
+    }
+    app
+}
+
+async fn summary(app: &TestApp) -> String {
+    app.get("/sessions/s").await.expect(200)["summary"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_deleted_under_a_fold_is_not_in_the_summary() {
+    let app = full_session().await;
+    let (asked, let_go) = hold_first_fold(&app);
+    let meanwhile = async {
+        asked.notified().await;
+        delete_runs(&app, "s", &[2]).await;
+        drop(let_go);
+    };
+    tokio::join!(app.do_jobs(), meanwhile);
+    assert!(folds(&app).len() >= 2, "the fold was done anew");
+    let summary = summary(&app).await;
+    assert!(summary.starts_with("#1 #3 "), "{summary}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_deleted_under_a_fold_stays_deleted() {
+    let app = full_session().await;
+    let (asked, let_go) = hold_first_fold(&app);
+    let meanwhile = async {
+        asked.notified().await;
+        app.delete("/sessions/s").await.expect(204);
+        drop(let_go);
+    };
+    tokio::join!(app.do_jobs(), meanwhile);
+    app.get("/sessions/s").await.expect_problem(404);
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]), "and there is nothing left to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_folds_at_once_one_is_kept() {
+    let app = full_session().await;
+    let (asked, let_go) = hold_first_fold(&app);
+    let both = async {
+        tokio::join!(
+            app.post("/sessions/s/summarize?keep_runs=2", json!({})),
+            app.post("/sessions/s/summarize?keep_runs=2", json!({})),
+        )
+    };
+    let meanwhile = async {
+        asked.notified().await;
+        asked.notified().await;
+        drop(let_go);
+    };
+    let ((one, other), ()) = tokio::join!(both, meanwhile);
+    let folded = [one.expect(200), other.expect(200)].map(|answer| answer["folded_runs"].as_i64().unwrap());
+    assert_eq!(folded.iter().sum::<i64>(), 6, "{folded:?}");
+    assert_eq!(summary(&app).await, "#1 #2 #3 #4 #5 #6");
+    assert_eq!(app.get("/sessions/s/summaries").await.expect(200)["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_go_on_while_their_session_is_folded() {
+    let app = full_session().await;
+    let (asked, let_go) = hold_first_fold(&app);
+    let meanwhile = async {
+        asked.notified().await;
+        let run = talk(&app, "s", 9).await;
+        assert_eq!(run["context"]["summary_through"], json!(null));
+        drop(let_go);
+    };
+    tokio::join!(app.do_jobs(), meanwhile);
+    let (through, unfolded) = boundary(&app, "s").await;
+    let verbatim: i64 = sqlx::query_scalar("select sum(tokens) from runs where seq > $1")
+        .bind(through)
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+    assert_eq!(unfolded, verbatim, "what was said meanwhile is counted");
+}
+
+#[tokio::test]
+async fn deleting_a_run_forgets_every_summary_that_covers_it() {
+    let app = summarizing_app().await;
+    for number in 1..=6 {
+        talk(&app, "s", number).await;
+        if number % 2 == 0 {
+            app.post("/sessions/s/summarize", json!({})).await.expect(200);
+        }
+    }
+    delete_runs(&app, "s", &[3]).await;
+    assert_eq!(boundary(&app, "s").await.0, 2, "the boundary steps back to the newest version without it");
+    assert_eq!(summary(&app).await, "#1 #2");
+    let context = app.get("/sessions/s/context").await.expect(200);
+    assert_eq!(context["context"]["first_history_seq"], 4);
+    app.do_jobs().await;
+    let versions: Vec<i64> = sqlx::query_scalar("select through_seq from summaries").fetch_all(app.db()).await.unwrap();
+    assert_eq!(versions, [2], "what is left is not enough for a fold");
+    delete_runs(&app, "s", &[1]).await;
+    assert_eq!(boundary(&app, "s").await.0, 0);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_conversation_has_the_summaries_of_what_it_holds() {
+    let app = summarizing_app().await;
+    for number in 1..=3 {
+        talk(&app, "s", number).await;
+        app.post("/sessions/s/summarize", json!({})).await.expect(200);
+    }
+    app.post("/sessions", json!({"session_id": "copy", "agent_id": "assistant"})).await.expect(201);
+    app.execute(
+        "insert into runs (session_id, seq, run_id, component_id, status, input, tokens, created_at)
+         select 'copy', seq, gen_random_uuid(), component_id, status, input, tokens, created_at from runs where seq <= 2",
+    )
+    .await;
+    let id = |id: &str| SessionId::try_from(id.to_owned()).unwrap();
+    let mut tx = app.db().begin().await.unwrap();
+    colloquy::sessions::summary::copy(&mut tx, &id("s"), &id("copy"), 2).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(boundary(&app, "copy").await, (2, 0));
+    assert_eq!(app.get("/sessions/copy").await.expect(200)["summary"], "#1 #2");
+}
+
+#[tokio::test]
+async fn a_session_whose_agent_is_gone_is_left_as_it_is() {
+    let app = full_session().await;
+    app.model.otherwise(echo);
+    let orphan: &Arc<App> = &app.app;
+    colloquy::sessions::summary::fold_session(orphan, &SessionId::try_from("s".to_owned()).unwrap(), "gone")
+        .await
+        .unwrap();
+    assert!(folds(&app).is_empty());
+    assert_eq!(boundary(&app, "s").await.0, 0);
+}
