@@ -11,6 +11,7 @@ use crate::{
     config::Settings,
     database,
     llm::{self, Models},
+    runs::{Registry, Webhooks},
 };
 
 /// A running Colloquy, without its HTTP server.
@@ -20,6 +21,9 @@ pub struct App {
     pub db: PgPool,
     pub models: Models,
     pub agents: Agents,
+    /// The runs of this process.
+    pub runs: Arc<Registry>,
+    pub webhooks: Webhooks,
     pub tasks: Tasks,
     pub started_at: DateTime<Utc>,
 }
@@ -40,7 +44,17 @@ impl App {
         for agent in agents.iter() {
             announce(agent);
         }
-        Ok(Arc::new(Self { settings, db, models, agents, tasks: Tasks::default(), started_at: Utc::now() }))
+        let webhooks = Webhooks::new(&settings.webhooks)?;
+        Ok(Arc::new(Self {
+            settings,
+            db,
+            models,
+            agents,
+            runs: Arc::default(),
+            webhooks,
+            tasks: Tasks::default(),
+            started_at: Utc::now(),
+        }))
     }
 }
 

@@ -7,7 +7,7 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{discovery, layers, status};
+use super::{discovery, idempotency, layers, status};
 use crate::{agents, app::App, jobs, runs, sessions};
 
 #[derive(OpenApi)]
@@ -35,12 +35,9 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(agents::routes::list_agents))
         .routes(routes!(agents::routes::get_agent))
         .routes(routes!(runs::routes::get_run))
+        .routes(routes!(runs::routes::cancel_run))
         // /sessions
-        .routes(routes!(
-            sessions::routes::list_sessions,
-            sessions::routes::create_session,
-            sessions::routes::delete_sessions
-        ))
+        .routes(routes!(sessions::routes::list_sessions, sessions::routes::delete_sessions))
         .routes(routes!(
             sessions::routes::get_session,
             sessions::routes::update_session,
@@ -63,23 +60,34 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(status::get_ready))
 }
 
-/// Routes that wait for a model; its own timeouts apply.
+/// Routes that create something, and do so once under an `Idempotency-Key`.
+fn creating_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        // /sessions
+        .routes(routes!(sessions::routes::create_session))
+}
+
+/// Routes that wait for a run; its own timeouts apply.
 fn run_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         // /agents/{agent_id}/runs
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
+        .routes(routes!(runs::resuming::stream_run_events))
+        .routes(routes!(runs::resuming::resume_run))
+        .routes(routes!(runs::continuing::continue_run))
         // /sessions
         .routes(routes!(sessions::summary::routes::summarize_session))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.
 pub fn contract() -> Document {
-    quick_routes().merge(run_routes()).into_openapi()
+    quick_routes().merge(creating_routes()).merge(run_routes()).into_openapi()
 }
 
 /// The whole HTTP service.
 pub fn router(app: Arc<App>) -> Router {
-    let limited = quick_routes().layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
+    let creating = creating_routes().layer(middleware::from_fn_with_state(app.clone(), idempotency::once));
+    let limited = quick_routes().merge(creating).layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
     let (routes, document) = limited.merge(run_routes()).split_for_parts();
     let routes = routes
         .fallback(layers::answer_unknown_path)

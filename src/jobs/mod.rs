@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::App,
-    runs,
+    http::idempotency,
+    runs::{self, RunId, webhook},
     sessions::{self, SessionId},
 };
 
@@ -32,6 +33,10 @@ pub use queue::{enqueue, migrate, run_due, spawn_workers};
 pub enum Job {
     /// Remove what has expired.
     CleanUp,
+    /// Forget the lines of jobs that are done.
+    TidyQueue,
+    /// Tell the end of a run to whoever asked for it.
+    DeliverWebhook { run_id: RunId, url: String },
     /// Take the oldest runs of a session into its summary, by the summary manager of this agent.
     FoldSession { session_id: SessionId, agent_id: String },
     /// Find a better name for a session.
@@ -42,7 +47,12 @@ impl Job {
     /// Does it. An error means another attempt.
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
-            Self::CleanUp => runs::clean_up(app).await,
+            Self::CleanUp => {
+                runs::clean_up(app).await?;
+                idempotency::sweep(app).await.map(drop)
+            }
+            Self::TidyQueue => queue::tidy(app).await,
+            Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
             Self::FoldSession { session_id, agent_id } => {
                 sessions::summary::fold_session(app, &session_id, &agent_id).await
             }
@@ -55,7 +65,8 @@ impl Job {
     /// Which session, run or user it is about, for operators.
     fn about(&self) -> String {
         match self {
-            Self::CleanUp => String::new(),
+            Self::CleanUp | Self::TidyQueue => String::new(),
+            Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
             Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
         }
     }
@@ -64,6 +75,8 @@ impl Job {
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
+            Self::TidyQueue => "tidy_queue".into(),
+            Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
             Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
             Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
         }
@@ -72,7 +85,7 @@ impl Job {
     /// Jobs of the same line are done one after the other.
     fn line(&self) -> Option<String> {
         match self {
-            Self::CleanUp => None,
+            Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
             Self::FoldSession { .. } | Self::TitleSession { .. } => Some(self.key()),
         }
     }
@@ -80,14 +93,16 @@ impl Job {
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp | Self::TitleSession { .. } => 3,
+            Self::CleanUp | Self::TidyQueue | Self::TitleSession { .. } => 3,
+            // For about an hour and a half.
+            Self::DeliverWebhook { .. } => 8,
             Self::FoldSession { .. } => 5,
         }
     }
 }
 
 /// What is done by the clock, and every how many minutes.
-const SCHEDULE: [(Job, u32); 1] = [(Job::CleanUp, 1)];
+const SCHEDULE: [(Job, u32); 2] = [(Job::CleanUp, 1), (Job::TidyQueue, 30)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
 fn digest(id: &str) -> String {

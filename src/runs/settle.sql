@@ -1,24 +1,29 @@
--- Ends a run, in one statement: its outcome, its messages, the session's state and what it cost.
+-- Ends a run, in one statement: its outcome, its messages, the last of its events, the session's state and what it cost;
+-- and gives the session to the run whose turn it is next.
 --
 -- The session's row comes first, as in every other change of a session: a delete that came before wins, and one that
--- comes later waits. No row comes back when the run has ended already, or is gone.
+-- comes later waits. No row comes back when the run has ended already, is gone, or was taken from the process that
+-- settles it.
 with session as (
     update sessions set
         session_state = coalesce($10, session_state),
-        unfolded_tokens = unfolded_tokens + coalesce($17, 0),
+        unfolded_tokens = unfolded_tokens + coalesce($21, 0),
         -- One fold at a time is queued; one that was queued long ago and has not been done is queued again.
         fold_queued_by = case
-            when unfolded_tokens + coalesce($17, 0) > $18 and (fold_queued_by is null or fold_queued_by <= $2 - 10) then $2
+            when unfolded_tokens + coalesce($21, 0) > $22 and (fold_queued_by is null or fold_queued_by <= $2 - 10) then $2
             else fold_queued_by
         end,
+        active_seq = case when active_seq = $2 then waiting[1] else active_seq end,
+        waiting = case when active_seq = $2 then waiting[2:] else array_remove(waiting, $2) end,
         updated_at = greatest(updated_at, $13),
         version = version + 1
     where session_id = $1
       and exists (
           select from runs
           where runs.session_id = $1 and seq = $2 and run_id = $3 and status in ('PENDING', 'RUNNING', 'PAUSED')
+            and process_id is not distinct from $17
       )
-    returning session_id, session_state, fold_queued_by
+    returning session_id, session_state, active_seq, fold_queued_by
 ), run as (
     update runs set
         status = $4,
@@ -29,12 +34,20 @@ with session as (
         metrics = $9,
         session_state = nullif(session.session_state, '{}'),
         context = $11,
-        tokens = $17,
+        tokens = $21,
         tools = $12,
         finished_at = $13
     from session
     where runs.session_id = $1 and runs.seq = $2
     returning runs.session_id, runs.seq
+), dequeued as (
+    delete from run_queue using run
+    where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+), heard as (
+    insert into run_events (session_id, seq, first_index, names, data, created_at)
+    select run.session_id, run.seq, $18, $19, $20, $13
+    from run
+    where cardinality($19::text[]) > 0
 ), said as (
     insert into messages (
         session_id, seq, index, message_id, role, content, words, reasoning, tool_calls,
@@ -74,5 +87,6 @@ with session as (
         cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
         cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
 )
-select session_state as "session_state!: Json<Map<String, Value>>", coalesce(fold_queued_by = $2, false) as "folds!"
+select session_state as "session_state!: Json<Map<String, Value>>", active_seq,
+       coalesce(fold_queued_by = $2, false) as "folds!"
 from session

@@ -62,7 +62,7 @@ pub async fn of_next_run(
     message: &str,
 ) -> Result<ContextView, Problem> {
     let session = sessions::service::find(app, scope, session_id, None).await?;
-    let options = ContextOptions::new(agent, &CreateRun::saying(message));
+    let options = ContextOptions::new(agent, &CreateRun::of(message.to_owned()));
     let past = store::past_of_next(&app.db, scope, session_id, &options).await?;
     let mut state: Map<String, Value> = agent.settings.session_state.clone();
     tools::apply_patches(&mut state, &[session.session_state]);

@@ -19,12 +19,18 @@ use crate::{
 /// Reads the past of the session `s` that the condition allows. As many runs as the limits could ever hold are looked
 /// at, and only the messages of those that fit are read, however long the session is.
 macro_rules! select_past {
-    ($condition:literal, $session:expr, $options:expr, $before:expr, $allowed:expr) => {
+    ($condition:literal, $session:expr, $options:expr, $before:expr, $without:expr, $allowed:expr) => {
         sqlx::query_as!(
             PastRow,
             r#"
             with session as (
-                select s.session_id, s.unfolded_tokens, s.summary_through
+                select s.session_id, s.unfolded_tokens,
+                       -- A run that is about to be replaced is in no part of the prompt.
+                       case when $6::uuid is null then s.summary_through else (
+                           select coalesce(max(v.through_seq), 0)
+                           from runs replaced join summaries v using (session_id)
+                           where replaced.session_id = $1 and replaced.run_id = $6 and v.through_seq < replaced.seq
+                       ) end as summary_through
                 from sessions s
                 where s.session_id = $1 and "#
                 + $condition
@@ -39,6 +45,7 @@ macro_rules! select_past {
                         and past.seq > case when $2 then session.summary_through else 0 end
                         and past.seq < $3
                         and past.status = 'COMPLETED'
+                        and past.run_id is distinct from $6
                     order by past.seq desc
                     limit $4
                 ) newest
@@ -64,18 +71,25 @@ macro_rules! select_past {
             $before,
             i64::from($options.history_runs),
             i32::try_from($options.limits.max_tokens).unwrap_or(i32::MAX),
+            $without as Option<RunId>,
             $allowed,
         )
     };
 }
 
-/// The past of a run that is being executed.
-pub async fn past(db: &PgPool, claim: &Claim, options: &ContextOptions) -> Result<Past, sqlx::Error> {
+/// The past of a run that is being executed, without the one whose place it takes.
+pub async fn past(
+    db: &PgPool,
+    claim: &Claim,
+    without: Option<RunId>,
+    options: &ContextOptions,
+) -> Result<Past, sqlx::Error> {
     let rows = select_past!(
-        "exists (select from runs claimed where claimed.session_id = $1 and claimed.seq = $3 and claimed.run_id = $6)",
+        "exists (select from runs claimed where claimed.session_id = $1 and claimed.seq = $3 and claimed.run_id = $7)",
         claim.session_id,
         options,
         claim.seq,
+        without,
         claim.run_id as RunId
     )
     .fetch_all(db)
@@ -90,9 +104,16 @@ pub async fn past_of_next(
     session_id: &SessionId,
     options: &ContextOptions,
 ) -> Result<Past, sqlx::Error> {
-    let rows = select_past!("($6::text is null or s.user_id = $6)", session_id, options, i64::MAX, scope.user())
-        .fetch_all(db)
-        .await?;
+    let rows = select_past!(
+        "($7::text is null or s.user_id = $7)",
+        session_id,
+        options,
+        i64::MAX,
+        None::<RunId>,
+        scope.user()
+    )
+    .fetch_all(db)
+    .await?;
     Ok(collect(rows))
 }
 
