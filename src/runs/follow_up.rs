@@ -1,12 +1,45 @@
 //! What a run leaves to be done in the background, decided by what is known when it ends and enqueued in the transaction
 //! that settles it.
 
+use chrono::Utc;
+
 use super::{
     context::{Context, ContextOptions, tokens_of_messages},
+    events::{EventKind, EventLog},
     model::{Message, RunStatus},
-    store::Claim,
+    request::CreateRun,
+    store::{self, Claim, EventBatch},
 };
-use crate::{agents::Agent, jobs::Job};
+use crate::{agents::Agent, app::App, jobs::Job, sessions::summary};
+
+/// Does what a caller waits for, and reports it. Its job finds it done; where it fails, the job tries again. `stored` are
+/// the events that were stored with the run's end.
+pub(super) async fn do_now(
+    app: &App,
+    agent: &Agent,
+    run: &CreateRun,
+    claim: &Claim,
+    events: &EventLog,
+    stored: &EventBatch,
+) {
+    if !ContextOptions::new(agent, run).keep_summary {
+        return;
+    }
+    events.push(&EventKind::SessionSummaryStarted);
+    let summary = tokio::select! {
+        summary = summary::service::fold_if_due(app, &claim.session_id, agent) => summary,
+        () = app.tasks.stop_token().cancelled() => None,
+    };
+    events.push(&EventKind::SessionSummaryCompleted(summary.map(Box::new)));
+    if events.is_recording() {
+        events.note_stored(stored);
+        let batch = events.unstored();
+        match store::append_events(&app.db, claim, &batch, Utc::now()).await {
+            Ok(()) => events.note_stored(&batch),
+            Err(error) => tracing::warn!(run.id = %claim.run_id, %error, "The last events of a run are not stored."),
+        }
+    }
+}
 
 /// A run that leaves nothing costs nothing: its settling stays one statement.
 #[derive(Clone, Debug, Default)]

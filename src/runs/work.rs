@@ -17,7 +17,7 @@ use super::{
     engine::{Engine, Execution},
     events::{Completion, EventKind},
     flush,
-    follow_up::FollowUp,
+    follow_up::{self, FollowUp},
     model::{Message, Role, Run, RunError, RunErrorKind, RunId, RunStatus},
     registry::Entry,
     request::CreateRun,
@@ -170,7 +170,12 @@ impl Work {
                 self.log(error);
                 events.push(&EventKind::RunError(error.clone()));
             }
-            None => events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state)))),
+            None => {
+                if self.run.wait_for_background.unwrap_or(false) {
+                    follow_up::do_now(&self.app, &self.agent, &self.run, &self.claim, events, &end.events).await;
+                }
+                events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state))));
+            }
         }
         Ok(self.output(context, end, state))
     }

@@ -40,12 +40,13 @@ macro_rules! select_past {
                        sum(least(coalesce(newest.tokens, 0), $5)) over (order by newest.seq desc) <= $5 as fits
                 from (
                     select past.seq, past.tokens
-                    from session
-                    join runs past on past.session_id = $1
-                        and past.seq > case when $2 then session.summary_through else 0 end
-                        and past.seq < $3
-                        and past.status = 'COMPLETED'
-                        and past.run_id is distinct from $6
+                    from runs past
+                    where past.session_id = $1
+                      -- As a subquery it bounds the scan of the index.
+                      and past.seq > (select case when $2 then session.summary_through else 0 end from session)
+                      and past.seq < $3
+                      and past.status = 'COMPLETED'
+                      and past.run_id is distinct from $6
                     order by past.seq desc
                     limit $4
                 ) newest
@@ -63,7 +64,10 @@ macro_rules! select_past {
             from session
             left join summaries on $2 and summaries.session_id = $1 and summaries.through_seq = session.summary_through
             left join candidate on candidate.fits
-            left join messages m on m.session_id = $1 and m.seq = candidate.seq
+            -- One look into the index per run: nobody knows beforehand how few there are, so "offset 0" decides it.
+            left join lateral (
+                select * from messages where messages.session_id = $1 and messages.seq = candidate.seq offset 0
+            ) m on true
             order by m.seq, m.index
             "#,
             $session.as_str(),

@@ -42,7 +42,11 @@ fn summarize_or_echo(request: &Value) -> Behaviour {
     if !is_fold(request) {
         return echo(request);
     }
-    let marks = marks(request["messages"][1]["content"].as_str().unwrap());
+    // Answers and tools' results may quote what was said in other runs.
+    let shown = request["messages"][1]["content"].as_str().unwrap().lines();
+    let marks = marks(
+        &shown.filter(|line| line.starts_with("<user>") || !line.starts_with('<')).collect::<Vec<_>>().join("\n"),
+    );
     reply(&json!({"summary": marks.join(" "), "topics": ["marks"]}).to_string())
 }
 

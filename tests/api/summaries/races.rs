@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use colloquy::{app::App, sessions::SessionId};
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{boundary, folds, is_fold, summarize_or_echo, summarizing_app, talk};
-use crate::support::{TestApp, scripted_model::echo};
+use crate::support::{
+    TestApp,
+    scripted_model::{Gate, echo, held},
+};
 
 /// Deletes runs as whoever deletes runs does: with the session's row locked, and what was derived from them.
 pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
@@ -21,20 +24,21 @@ pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
     tx.commit().await.unwrap();
 }
 
-/// Holds the first fold until it is let go; answers when the model has been asked for it.
-fn hold_first_fold(app: &TestApp) -> (Arc<Notify>, std::sync::mpsc::Sender<()>) {
-    let (let_go, gone) = std::sync::mpsc::channel::<()>();
-    let asked = Arc::new(Notify::new());
-    let tell = asked.clone();
+/// Holds all folds until the gate opens; the receiver hears of each that is asked for.
+fn hold_folds(app: &TestApp) -> (UnboundedReceiver<()>, Gate) {
+    let (tell, asked) = unbounded_channel();
+    let gate = Gate::closed();
+    let held_by = gate.clone();
     app.model.otherwise(move |request| {
-        if is_fold(request) {
-            tell.notify_one();
-            // Nobody holds any more: then it just answers.
-            let _ = tokio::task::block_in_place(|| gone.recv());
+        let behaviour = summarize_or_echo(request);
+        if !is_fold(request) {
+            return behaviour;
         }
-        summarize_or_echo(request)
+        // Nobody listens any more: it is held all the same.
+        let _ = tell.send(());
+        held(&held_by, behaviour)
     });
-    (asked, let_go)
+    (asked, gate)
 }
 
 async fn full_session() -> TestApp {
@@ -49,14 +53,14 @@ async fn summary(app: &TestApp) -> String {
     app.get("/sessions/s").await.expect(200)["summary"].as_str().unwrap_or_default().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_run_that_is_deleted_under_a_fold_is_not_in_the_summary() {
     let app = full_session().await;
-    let (asked, let_go) = hold_first_fold(&app);
+    let (mut asked, gate) = hold_folds(&app);
     let meanwhile = async {
-        asked.notified().await;
+        asked.recv().await.unwrap();
         delete_runs(&app, "s", &[2]).await;
-        drop(let_go);
+        gate.open();
     };
     tokio::join!(app.do_jobs(), meanwhile);
     assert!(folds(&app).len() >= 2, "the fold was done anew");
@@ -64,24 +68,24 @@ async fn a_run_that_is_deleted_under_a_fold_is_not_in_the_summary() {
     assert!(summary.starts_with("#1 #3 "), "{summary}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_session_that_is_deleted_under_a_fold_stays_deleted() {
     let app = full_session().await;
-    let (asked, let_go) = hold_first_fold(&app);
+    let (mut asked, gate) = hold_folds(&app);
     let meanwhile = async {
-        asked.notified().await;
+        asked.recv().await.unwrap();
         app.delete("/sessions/s").await.expect(204);
-        drop(let_go);
+        gate.open();
     };
     tokio::join!(app.do_jobs(), meanwhile);
     app.get("/sessions/s").await.expect_problem(404);
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]), "and there is nothing left to do");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn of_two_folds_at_once_one_is_kept() {
     let app = full_session().await;
-    let (asked, let_go) = hold_first_fold(&app);
+    let (mut asked, gate) = hold_folds(&app);
     let both = async {
         tokio::join!(
             app.post("/sessions/s/summarize?keep_runs=2", json!({})),
@@ -89,26 +93,27 @@ async fn of_two_folds_at_once_one_is_kept() {
         )
     };
     let meanwhile = async {
-        asked.notified().await;
-        asked.notified().await;
-        drop(let_go);
+        asked.recv().await.unwrap();
+        asked.recv().await.unwrap();
+        gate.open();
     };
     let ((one, other), ()) = tokio::join!(both, meanwhile);
     let folded = [one.expect(200), other.expect(200)].map(|answer| answer["folded_runs"].as_i64().unwrap());
     assert_eq!(folded.iter().sum::<i64>(), 6, "{folded:?}");
     assert_eq!(summary(&app).await, "#1 #2 #3 #4 #5 #6");
-    assert_eq!(app.get("/sessions/s/summaries").await.expect(200)["data"].as_array().unwrap().len(), 1);
+    let stored: i64 = sqlx::query_scalar("select sum(folded_runs) from summaries").fetch_one(app.db()).await.unwrap();
+    assert_eq!(stored, 6, "each run has gone into one version");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn runs_go_on_while_their_session_is_folded() {
     let app = full_session().await;
-    let (asked, let_go) = hold_first_fold(&app);
+    let (mut asked, gate) = hold_folds(&app);
     let meanwhile = async {
-        asked.notified().await;
+        asked.recv().await.unwrap();
         let run = talk(&app, "s", 9).await;
         assert_eq!(run["context"]["summary_through"], json!(null));
-        drop(let_go);
+        gate.open();
     };
     tokio::join!(app.do_jobs(), meanwhile);
     let (through, unfolded) = boundary(&app, "s").await;
