@@ -19,5 +19,4 @@ pub mod service;
 mod store;
 
 pub use model::SessionSummary;
-pub use service::{fold_session, forget};
-pub use store::copy;
+pub use service::{fold_session, forget, forget_part, recount};

@@ -1,13 +1,13 @@
 //! What a summary is, inside and on the wire.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::llm::ModelInfo;
 
 /// The summary of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionSummary {
     pub summary: String,
     pub topics: Vec<String>,

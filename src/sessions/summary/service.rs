@@ -142,10 +142,28 @@ pub async fn versions(
 pub async fn forget(connection: &mut PgConnection, session_id: &SessionId, seqs: &[i64]) -> Result<(), sqlx::Error> {
     let stepped_back = store::delete_covering(connection, session_id, seqs).await?;
     let component = store::recount(connection, session_id, seqs).await?;
-    if let Some(agent_id) = component.filter(|_| stepped_back) {
-        jobs::enqueue(connection, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await?;
-    }
-    Ok(())
+    fold_again(connection, session_id, component.filter(|_| stepped_back)).await
+}
+
+/// The same for a run that has lost a part of what was said in it, and stays.
+pub async fn forget_part(connection: &mut PgConnection, session_id: &SessionId, seq: i64) -> Result<(), sqlx::Error> {
+    let stepped_back = store::delete_covering(connection, session_id, &[seq]).await?;
+    let component = store::recount(connection, session_id, &[]).await?;
+    fold_again(connection, session_id, component.filter(|_| stepped_back)).await
+}
+
+async fn fold_again(
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    component: Option<String>,
+) -> Result<(), sqlx::Error> {
+    let Some(agent_id) = component else { return Ok(()) };
+    jobs::enqueue(connection, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await
+}
+
+/// Counts what a session holds that was stored as a whole.
+pub async fn recount(connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
+    store::recount(connection, session_id, &[]).await.map(drop)
 }
 
 /// Folds once. `None`: there is nothing to fold.

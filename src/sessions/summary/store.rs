@@ -284,30 +284,3 @@ pub(super) async fn recount(
     .await
     .map(Option::flatten)
 }
-
-/// Gives a session that was made of another one's first runs, up to `through`, the summaries of those runs. The caller
-/// has made the session, with its runs and their `tokens`, in the same transaction.
-pub async fn copy(
-    connection: &mut PgConnection,
-    from: &SessionId,
-    to: &SessionId,
-    through: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"
-        insert into summaries (
-            session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at
-        )
-        select $2, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at
-        from summaries
-        where session_id = $1 and through_seq <= $3
-        "#,
-        from.as_str(),
-        to.as_str(),
-        through,
-    )
-    .execute(&mut *connection)
-    .await?;
-    recount(connection, to, &[]).await?;
-    Ok(())
-}

@@ -147,24 +147,42 @@ async fn deleting_a_run_forgets_every_summary_that_covers_it() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_conversation_has_the_summaries_of_what_it_holds() {
+async fn a_fork_has_the_summaries_of_what_it_holds() {
     let app = summarizing_app().await;
-    for number in 1..=3 {
-        talk(&app, "s", number).await;
+    let mut runs = Vec::new();
+    for number in 1..=4 {
+        runs.push(talk(&app, "s", number).await);
         app.post("/sessions/s/summarize", json!({})).await.expect(200);
     }
-    app.post("/sessions", json!({"session_id": "copy", "agent_id": "assistant"})).await.expect(201);
-    app.execute(
-        "insert into runs (session_id, seq, run_id, component_id, status, input, tokens, created_at)
-         select 'copy', seq, gen_random_uuid(), component_id, status, input, tokens, created_at from runs where seq <= 2",
-    )
-    .await;
-    let id = |id: &str| SessionId::try_from(id.to_owned()).unwrap();
-    let mut tx = app.db().begin().await.unwrap();
-    colloquy::sessions::summary::copy(&mut tx, &id("s"), &id("copy"), 2).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(boundary(&app, "copy").await, (2, 0));
-    assert_eq!(app.get("/sessions/copy").await.expect(200)["summary"], "#1 #2");
+    delete_runs(&app, "s", &[1]).await;
+    for number in [2, 3] {
+        app.post(&format!("/sessions/s/summarize?keep_runs={}", 4 - number), json!({})).await.expect(200);
+    }
+    let body = json!({"session_id": "copy", "up_to_run_id": runs[3]["run_id"]});
+    app.post("/sessions/s/fork", body).await.expect(201);
+    assert_eq!(app.get("/sessions/copy").await.expect(200)["summary"], "#2 #3");
+    let (through, unfolded) = boundary(&app, "copy").await;
+    assert_eq!((through, unfolded > 0), (2, true), "its runs are numbered anew");
+    let context = app.get("/sessions/copy/context").await.expect(200);
+    assert_eq!(context["context"]["first_history_seq"], 3);
+    let body = json!({"session_id": "early", "up_to_run_id": runs[1]["run_id"]});
+    app.post("/sessions/s/fork", body).await.expect(201);
+    assert_eq!(app.get("/sessions/early").await.expect(200)["summary"], "#2");
+}
+
+#[tokio::test]
+async fn deleting_a_run_or_a_message_over_the_api_forgets_what_was_derived_from_it() {
+    let app = summarizing_app().await;
+    let first = talk(&app, "s", 1).await;
+    app.post("/sessions/s/summarize", json!({})).await.expect(200);
+    let second = talk(&app, "s", 2).await;
+    app.post("/sessions/s/summarize", json!({})).await.expect(200);
+    let message = second["messages"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
+    app.delete(&format!("/sessions/s/messages/{message}")).await.expect(204);
+    assert_eq!(summary(&app).await, "#1");
+    app.delete(&format!("/sessions/s/runs/{}", first["run_id"].as_str().unwrap())).await.expect(204);
+    assert_eq!(summary(&app).await, "");
+    assert_eq!(boundary(&app, "s").await.0, 0);
 }
 
 #[tokio::test]
