@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn low_water_is_below_high_water() {
         let mut settings = settings(vec![agent("a", Some("fast"))]);
-        settings.agents[0].history.low_tokens = Some(3_000);
-        assert!(refusal(&settings).contains("agents[0].history has low_tokens 3000"));
+        settings.agents[0].history.low_tokens = Some(3_200);
+        assert!(refusal(&settings).contains("agents[0].history has low_tokens 3200"));
         settings.agents[0].history.low_tokens = None;
         settings.agents[0].session_summary.model = Some("slow".into());
         assert!(refusal(&settings).contains("session_summary.model \"slow\""));

@@ -19,7 +19,7 @@ pub struct HistorySettings {
 impl Default for HistorySettings {
     /// With a summary these leave half of the smallest usual context, 8,000 tokens, to instructions, message and answer.
     fn default() -> Self {
-        Self { high_tokens: 3_000, low_tokens: 1_200, max_tokens: 6_000, max_message_tokens: 32_000 }
+        Self { high_tokens: 3_200, low_tokens: 1_400, max_tokens: 6_000, max_message_tokens: 32_000 }
     }
 }
 
