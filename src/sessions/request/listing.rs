@@ -68,6 +68,8 @@ pub struct ListQuery {
     #[param(inline)]
     archived: Option<Archived>,
     pinned: Option<bool>,
+    /// Sessions that have been summarized, or those that have not.
+    has_summary: Option<bool>,
     #[param(minimum = 1, default = 1)]
     pub(in crate::sessions) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
@@ -136,6 +138,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
             q: query.q.clone(),
             archived: query.archived.unwrap_or_default(),
             pinned: query.pinned,
+            has_summary: query.has_summary,
         };
         // A query has no types: `metadata.step=1` means the number as well as the text.
         let metadata = metadata.into_iter().map(|(key, value)| {
@@ -194,6 +197,9 @@ pub(super) struct FilterFields {
     archived: Archived,
     #[serde(default)]
     pinned: Option<bool>,
+    /// Sessions that have been summarized, or those that have not.
+    #[serde(default)]
+    has_summary: Option<bool>,
 }
 
 /// In JSON `true` and `false` are no texts.
@@ -258,6 +264,7 @@ impl FilterFields {
             search,
             archived: self.archived,
             pinned: self.pinned,
+            has_summary: self.has_summary,
         })
     }
 }

@@ -61,6 +61,11 @@ async fn a_summary_stands_in_lists_and_details() {
     let listed = &app.get("/sessions").await.expect(200)["data"][0];
     assert_eq!(listed["session_summary"], session["session_summary"]);
     assert_eq!(listed["summary"], "#1");
+    talk(&app, "other", 2).await;
+    for (has_summary, found) in [(true, "s"), (false, "other")] {
+        let page = app.get(&format!("/sessions?has_summary={has_summary}")).await.expect(200);
+        assert_eq!((&page["meta"]["total_count"], &page["data"][0]["session_id"]), (&json!(1), &json!(found)));
+    }
 }
 
 #[tokio::test]
