@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected panics")]
 
+mod context;
 mod contract;
 mod embedded;
 mod faults;
@@ -11,6 +12,7 @@ mod llm;
 mod process;
 mod runs;
 mod sessions;
+mod summaries;
 mod support;
 mod tools;
 mod wire;
