@@ -111,7 +111,8 @@ pub async fn create_run(
         regenerated_from: None,
         continuation: None,
     };
-    begin(&app, start, is_form, &format!("/agents/{agent_id}/runs"), &headers, &fingerprint).await
+    let attempt = Attempt::new(&format!("/agents/{agent_id}/runs"), &headers, &fingerprint)?;
+    begin(&app, start, is_form, attempt).await
 }
 
 /// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for. Who may start a run may
@@ -120,11 +121,8 @@ pub(super) async fn begin(
     app: &Arc<App>,
     start: Start,
     is_form: bool,
-    path: &str,
-    headers: &HeaderMap,
-    fingerprint: &[u8],
+    attempt: Option<Attempt>,
 ) -> Result<Response, Problem> {
-    let attempt = Attempt::new(path, headers, fingerprint)?;
     let agent = start.agent.clone();
     let (stream, background) = (start.stream, start.run.is_background());
     match service::start(app, start, attempt).await? {
