@@ -154,7 +154,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
     }
 }
 
-/// `metadata.key`, or as OpenAPI writes the fields of an object: `metadata[key]`.
+/// `metadata.key`, or as `OpenAPI` writes the fields of an object: `metadata[key]`.
 fn metadata_key(name: &str) -> Option<&str> {
     let rest = name.strip_prefix("metadata")?;
     rest.strip_prefix('.').or_else(|| rest.strip_prefix('[')?.strip_suffix(']'))
