@@ -10,6 +10,7 @@ mod input;
 mod jobs;
 mod llm;
 mod process;
+mod processes;
 mod runs;
 mod sessions;
 mod summaries;
