@@ -6,6 +6,7 @@
 //! handler builds an error response by itself.
 
 pub mod conditional;
+pub mod contract;
 pub mod discovery;
 pub mod extract;
 pub mod forms;

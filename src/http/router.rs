@@ -7,7 +7,7 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{discovery, idempotency, layers, status};
+use super::{contract, discovery, idempotency, layers, status};
 use crate::{agents, app::App, jobs, runs, sessions};
 
 #[derive(OpenApi)]
@@ -93,7 +93,8 @@ fn run_routes() -> OpenApiRouter<Arc<App>> {
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.
 pub fn contract() -> Document {
-    quick_routes().merge(creating_routes()).merge(import_routes()).merge(run_routes()).into_openapi()
+    let routes = quick_routes().merge(creating_routes()).merge(import_routes()).merge(run_routes());
+    contract::describe_forms(routes.into_openapi())
 }
 
 /// The whole HTTP service.
@@ -107,6 +108,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(importing)
         .layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
     let (routes, document) = limited.merge(run_routes()).split_for_parts();
+    let document = contract::describe_forms(document);
     let routes = routes
         .fallback(layers::answer_unknown_path)
         .method_not_allowed_fallback(layers::answer_unknown_method)

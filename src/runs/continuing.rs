@@ -16,7 +16,7 @@ use super::{
     routes::begin,
     service::Start,
     store::{self, RunFilter},
-    wire::RunOutput,
+    wire::{RunOutput, ServerEvent},
 };
 use crate::{
     app::App,
@@ -121,7 +121,7 @@ pub struct Continuation {
     responses(
         (status = 200, description = "The new run has ended, or its events follow", content(
             (RunOutput = "application/json"),
-            (String = "text/event-stream"),
+            (ServerEvent = "text/event-stream"),
         )),
         (status = 202, description = "The new run goes on in the background", body = super::wire::AcceptedRun),
         (status = 409, description = "The run has not ended, or is not its session's newest", body = ProblemDocument, content_type = "application/problem+json"),

@@ -21,7 +21,7 @@ use super::{
     service::{self, Start, Started},
     store::{MAX_RUNS, RunFilter},
     stream,
-    wire::{AcceptedRun, Done, MessageView, RunOutput, RunSchema},
+    wire::{AcceptedRun, Done, MessageView, RunOutput, RunSchema, ServerEvent},
 };
 use crate::{
     app::App,
@@ -83,7 +83,7 @@ use crate::{
     responses(
         (status = 200, description = "The run has ended, or its events follow", content(
             (RunOutput = "application/json"),
-            (String = "text/event-stream"),
+            (ServerEvent = "text/event-stream"),
         )),
         (status = 202, description = "The run is stored and goes on in the background", body = AcceptedRun),
         (status = 408, description = "The body did not arrive in time", body = ProblemDocument, content_type = "application/problem+json"),
@@ -211,6 +211,7 @@ pub async fn list_runs(
 pub struct GetRunQuery {
     /// Not needed; where given, the run has to be of this session.
     #[serde(default, deserialize_with = "absent_if_empty")]
+    #[param(value_type = Option<String>, max_length = 255)]
     session_id: Option<SessionId>,
     /// Another user's run is not found.
     #[serde(default, deserialize_with = "never_empty")]

@@ -64,6 +64,7 @@ pub struct MessagesQuery {
     #[serde(default, deserialize_with = "absent_if_empty")]
     pub(in crate::sessions) cursor: Option<String>,
     /// `asc`, oldest first, if left out.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     pub(in crate::sessions) sort_order: Option<crate::http::paging::SortOrder>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::moment::Moment;
+use super::moment::{self, Moment};
 use crate::{
     auth::UserId,
     http::{
@@ -45,19 +45,19 @@ pub struct ListQuery {
     session_name: Option<String>,
     /// Created then or later: Unix seconds or RFC 3339.
     #[serde(default, deserialize_with = "absent_if_empty")]
-    #[param(value_type = Option<String>, pattern = r"^\d{1,11}$|^$", example = "1795341920")]
+    #[param(schema_with = moment::schema)]
     start_timestamp: Option<Moment>,
     /// Created then or earlier.
     #[serde(default, deserialize_with = "absent_if_empty")]
-    #[param(value_type = Option<String>, pattern = r"^\d{1,11}$|^$", example = "2026-11-22T10:05:20Z")]
+    #[param(schema_with = moment::schema)]
     end_timestamp: Option<Moment>,
     /// Changed then or later. A run changes its session when it ends.
     #[serde(default, deserialize_with = "absent_if_empty")]
-    #[param(value_type = Option<String>, pattern = r"^\d{1,11}$|^$")]
+    #[param(schema_with = moment::schema)]
     updated_after: Option<Moment>,
     /// Last changed then or earlier.
     #[serde(default, deserialize_with = "absent_if_empty")]
-    #[param(value_type = Option<String>, pattern = r"^\d{1,11}$|^$")]
+    #[param(schema_with = moment::schema)]
     updated_before: Option<Moment>,
     /// Words that are in a message, or in the name: `"in this order"`, `-without`, `either or`. Each session found shows
     /// an `excerpt`.
@@ -65,12 +65,13 @@ pub struct ListQuery {
     #[param(max_length = 500)]
     q: Option<String>,
     /// `false` if left out: archived sessions are not shown.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     archived: Option<Archived>,
     pinned: Option<bool>,
     /// Sessions that have been summarized, or those that have not.
     has_summary: Option<bool>,
-    #[param(minimum = 1, default = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64, default = 1)]
     pub(in crate::sessions) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub(in crate::sessions) limit: Option<u32>,
@@ -82,9 +83,11 @@ pub struct ListQuery {
     #[param(default = true)]
     pub(in crate::sessions) include_total: Option<bool>,
     /// `created_at` if left out.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     sort_by: Option<SortBy>,
     /// `desc` if left out.
+    #[serde(default, deserialize_with = "never_empty")]
     #[param(inline)]
     sort_order: Option<SortOrder>,
     /// The database of `/config`; there is one.

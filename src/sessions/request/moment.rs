@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, Visitor},
 };
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 /// A time as exact as it was given: what was given to the second is the whole second, because that is how times are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,13 @@ impl Moment {
     fn of(time: DateTime<Utc>) -> Option<Self> {
         (0..=253_402_300_799).contains(&time.timestamp()).then_some(Self(time))
     }
+}
+
+/// A time in a query, for the contract.
+pub(super) fn schema() -> Object {
+    let pattern =
+        "^([0-9]{1,11}|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}Z)?$";
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples(["2026-11-22T10:05:20Z"]).build()
 }
 
 impl<'de> Deserialize<'de> for Moment {
