@@ -95,10 +95,10 @@ impl End {
         }
         let settlement = self.settlement(app, changed_state.as_ref());
         let Some(after) = store::settle(connection, claim, &settlement).await? else { return Ok(None) };
-        if let Some(replaced) = self.replaces {
-            if let Some(seq) = store::leave_history(connection, claim, replaced).await? {
-                summary::forget(connection, &claim.session_id, &[seq]).await?;
-            }
+        if let Some(replaced) = self.replaces
+            && let Some(seq) = store::leave_history(connection, claim, replaced).await?
+        {
+            summary::forget(connection, &claim.session_id, &[seq]).await?;
         }
         for job in self.jobs.iter().chain(&self.follow_up.jobs(claim, after.folds)) {
             jobs::enqueue(connection, job).await?;

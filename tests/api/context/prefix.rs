@@ -17,7 +17,7 @@ async fn app(adds_state: bool) -> TestApp {
         agent.instructions = Some("Answer as a patient teacher who explains things from the ground up. ".repeat(20));
         agent.enable_session_summaries = true;
         agent.add_session_state_to_context = adds_state;
-        agent.session_state = json!({"pupil": "Ann", "level": 3}).as_object().unwrap().clone();
+        agent.session_state.insert("pupil".into(), "Ann".into());
     })
     .await;
     app.model.otherwise(|request| {
@@ -33,9 +33,9 @@ async fn app(adds_state: bool) -> TestApp {
 /// A prompt as a provider's cache sees it: one text.
 fn text(request: &Value) -> String {
     let messages = request["messages"].as_array().unwrap().iter();
-    messages
-        .map(|message| format!("[{}]{}", message["role"], message["content"].as_str().unwrap_or_default()))
-        .collect()
+    messages.fold(String::new(), |text, message| {
+        text + message["role"].as_str().unwrap() + ": " + message["content"].as_str().unwrap_or_default() + "\n"
+    })
 }
 
 fn common_prefix(a: &str, b: &str) -> usize {

@@ -68,9 +68,11 @@ async fn summary_and_window_share_one_boundary_whatever_happens() {
     .await;
     let folds_die = Arc::new(AtomicBool::new(false));
     let dying = folds_die.clone();
-    app.model.otherwise(move |request| match is_fold(request) && dying.load(Ordering::SeqCst) {
-        true => status(500, "the process has died"),
-        false => summarize_or_echo(request),
+    app.model.otherwise(move |request| {
+        if is_fold(request) && dying.load(Ordering::SeqCst) {
+            return status(500, "the process has died");
+        }
+        summarize_or_echo(request)
     });
     let world = tokio::sync::Mutex::new(World { app, session: String::new(), said: 0, folds_die });
     let runtime = tokio::runtime::Handle::current();
