@@ -32,6 +32,9 @@ pub mod runs;
 // Conversations.
 pub mod sessions;
 
+// Lasting facts about users.
+pub mod memories;
+
 // Who answers.
 pub mod agents;
 

@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{discovery, layers, status};
-use crate::{agents, app::App, runs, sessions};
+use crate::{agents, app::App, memories, runs, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,7 @@ use crate::{agents, app::App, runs, sessions};
     tags(
         (name = "Runs", description = "Talk to an agent."),
         (name = "Sessions", description = "Conversations, and what is known about them."),
+        (name = "Memories", description = "What is known of a user, found again when it matters."),
         (name = "Agents", description = "Who answers."),
         (name = "Service", description = "What this installation is and how it does."),
     )
@@ -50,6 +51,20 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::routes::list_session_runs))
         .routes(routes!(sessions::routes::list_session_run_previews))
         .routes(routes!(sessions::routes::get_session_run))
+        // /memories
+        .routes(routes!(
+            memories::routes::list_memories,
+            memories::routes::create_memory,
+            memories::routes::delete_memories
+        ))
+        .routes(routes!(
+            memories::routes::get_memory,
+            memories::routes::update_memory,
+            memories::routes::delete_memory
+        ))
+        .routes(routes!(memories::routes::get_memory_history))
+        .routes(routes!(memories::routes::list_memory_topics))
+        .routes(routes!(memories::routes::get_user_memory_stats))
         // the service itself
         .routes(routes!(discovery::get_root))
         .routes(routes!(discovery::get_info))
