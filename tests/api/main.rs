@@ -7,6 +7,7 @@ mod embedded;
 mod faults;
 mod input;
 mod llm;
+mod memories;
 mod process;
 mod runs;
 mod sessions;
