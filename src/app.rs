@@ -11,6 +11,7 @@ use crate::{
     config::Settings,
     database,
     llm::{self, Models},
+    search,
 };
 
 /// A running Colloquy, without its HTTP server.
@@ -20,6 +21,8 @@ pub struct App {
     pub db: PgPool,
     pub models: Models,
     pub agents: Agents,
+    /// The sizes of large collections, for searches.
+    pub search_statistics: search::Statistics,
     pub tasks: Tasks,
     pub started_at: DateTime<Utc>,
 }

@@ -32,6 +32,9 @@ pub mod runs;
 // Conversations.
 pub mod sessions;
 
+// Finding what was said and what is remembered.
+pub mod search;
+
 // Lasting facts about users.
 pub mod memories;
 

@@ -151,6 +151,19 @@ pub async fn find(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Opt
     Ok(row.map(MemoryRow::into_memory))
 }
 
+/// These memories, in no order. Ids that are not there, or not the caller's, are passed over.
+pub async fn find_all(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Result<Vec<Memory>, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
+    let rows = select_memories!(
+        "where m.memory_id = any($1) and ($2::text is null or m.user_id = $2)",
+        &ids,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
+}
+
 /// A user's memories that hold, oldest first, at most `limit` of them.
 pub async fn all_of(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory>, sqlx::Error> {
     let rows = select_memories!(

@@ -1,0 +1,119 @@
+//! The steps of one search: rows that match, the turns around them, their order, their texts.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::Utc;
+
+use super::{
+    model::{Found, Hit, Item, Place, Search},
+    rank::{self, Evidence, Ranked},
+    store,
+};
+use crate::{
+    app::App,
+    llm,
+    memories::{self, MemoryId},
+};
+
+/// How many of the best rows are weighed when the answer is bounded by tokens.
+const MOST_HITS: usize = 100;
+
+/// What was found, best first.
+pub async fn search(app: &App, search: &Search) -> Result<Vec<Hit>, sqlx::Error> {
+    let evidence = gather(app, search).await?;
+    let mut ranked = rank::rank(&search.query, Utc::now(), &evidence, &app.settings.search.weights);
+    if !search.messages {
+        ranked.retain(|ranked| matches!(ranked.item, Item::Memory(_)));
+    }
+    ranked.retain(|ranked| search.from.is_none_or(|from| ranked.created_at >= from));
+    ranked.retain(|ranked| search.to.is_none_or(|to| ranked.created_at < to));
+    ranked.truncate(search.limit.min(MOST_HITS));
+    let hits = read(app, search, ranked).await?;
+    Ok(match search.max_tokens {
+        Some(budget) => within(hits, budget),
+        None => hits,
+    })
+}
+
+async fn gather(app: &App, search: &Search) -> Result<Evidence, sqlx::Error> {
+    let settings = &app.settings.search;
+    let is_whole = search.from.is_none() && search.to.is_none() && search.filter.is_empty();
+    let collection = (
+        search.scope.user().map(Into::into),
+        search.session_id.as_ref().map(|id| id.as_str().to_owned()),
+        search.messages,
+        search.memories,
+    );
+    let known = if is_whole { app.search_statistics.get(&collection) } else { None };
+    let (matches, size) = store::matches(&app.db, search, settings, known).await?;
+    if let (true, None, Some(size)) = (is_whole, known, size) {
+        app.search_statistics.remember(collection, size);
+    }
+    if !search.messages {
+        return Ok(Evidence { matches, ..Evidence::default() });
+    }
+    let memory_ids: Vec<MemoryId> = matches
+        .iter()
+        .filter_map(|found| match &found.item {
+            Item::Memory(memory_id) => Some(*memory_id),
+            Item::Message(_) => None,
+        })
+        .collect();
+    let mut sources =
+        if memory_ids.is_empty() { Vec::new() } else { store::sources(&app.db, &search.scope, &memory_ids).await? };
+    if let Some(session_id) = &search.session_id {
+        sources.retain(|(_, place)| place.session_id == session_id.as_str());
+    }
+    let matching = matches.iter().filter_map(|found| match &found.item {
+        Item::Message(place) => Some(place.clone()),
+        Item::Memory(_) => None,
+    });
+    let mut seen = HashSet::new();
+    let places: Vec<Place> = matching
+        .chain(sources.iter().map(|(_, place)| place.clone()))
+        .filter(|place| seen.insert(place.clone()))
+        .collect();
+    let nearby = store::nearby(&app.db, &search.scope, &places).await?;
+    Ok(Evidence { matches, sources, places, nearby })
+}
+
+/// Adds the texts. What was deleted meanwhile is left out.
+async fn read(app: &App, search: &Search, ranked: Vec<Ranked>) -> Result<Vec<Hit>, sqlx::Error> {
+    let (mut places, mut memory_ids) = (Vec::new(), Vec::new());
+    for ranked in &ranked {
+        match &ranked.item {
+            Item::Message(place) => places.push(place),
+            Item::Memory(memory_id) => memory_ids.push(*memory_id),
+        }
+    }
+    let mut found: HashMap<Item, Found> = HashMap::new();
+    if !places.is_empty() {
+        for (place, message) in store::messages(&app.db, &search.scope, &places).await? {
+            found.insert(Item::Message(place), Found::Message(message));
+        }
+    }
+    if !memory_ids.is_empty() {
+        for memory in memories::store::find_all(&app.db, &search.scope, &memory_ids).await? {
+            found.insert(Item::Memory(memory.memory_id), Found::Memory(memory));
+        }
+    }
+    let hit = |ranked: Ranked| {
+        let found = found.remove(&ranked.item)?;
+        Some(Hit { score: ranked.parts.sum(), parts: ranked.parts, found })
+    };
+    Ok(ranked.into_iter().filter_map(hit).collect())
+}
+
+/// The best hits that fit; one that does not is passed over for smaller ones.
+pub fn within(hits: Vec<Hit>, budget: usize) -> Vec<Hit> {
+    let mut left = budget;
+    let mut fits = |hit: &Hit| {
+        let tokens = llm::count_tokens(hit.found.text());
+        let fits = tokens <= left;
+        if fits {
+            left -= tokens;
+        }
+        fits
+    };
+    hits.into_iter().filter(|hit| fits(hit)).collect()
+}
