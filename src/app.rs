@@ -43,7 +43,15 @@ impl App {
         for agent in agents.iter() {
             announce(agent);
         }
-        Ok(Arc::new(Self { settings, db, models, agents, tasks: Tasks::default(), started_at: Utc::now() }))
+        Ok(Arc::new(Self {
+            settings,
+            db,
+            models,
+            agents,
+            search_statistics: search::Statistics::default(),
+            tasks: Tasks::default(),
+            started_at: Utc::now(),
+        }))
     }
 }
 
@@ -61,8 +69,13 @@ fn announce(agent: &crate::agents::Agent) {
 /// Work that outlives the request that began it, and that a shutdown waits for.
 #[derive(Debug, Default)]
 pub struct Tasks {
+    /// Runs, and whatever else has to come to its own end.
     tracker: TaskTracker,
+    /// What goes on as long as there are runs: signs of life, for one.
+    services: TaskTracker,
+    stopping: CancellationToken,
     stop: CancellationToken,
+    settled: CancellationToken,
 }
 
 impl Tasks {
@@ -70,21 +83,38 @@ impl Tasks {
         self.tracker.spawn(work);
     }
 
+    /// Spawns what goes on until all other work has ended.
+    pub fn spawn_service(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let settled = self.settled.clone();
+        self.services.spawn(async move {
+            let _ = settled.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Cancelled when the process is told to stop: what has not begun should not begin.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
     /// Cancelled when running work has to come to its end.
     pub fn stop_token(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Waits for the work to end by itself for `grace`, then tells it to stop and waits for that.
+    /// Lets nothing new begin and waits for the work to end by itself for `grace`; then tells it to stop and waits for
+    /// that.
     pub async fn shut_down(&self, grace: Duration) {
+        self.stopping.cancel();
         self.tracker.close();
-        if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
-            return;
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
+            tracing::warn!(running = self.tracker.len(), "Stopping work that did not end within the shutdown grace.");
+            self.stop.cancel();
+            if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await.is_err() {
+                tracing::error!(running = self.tracker.len(), "Some work could not be ended properly.");
+            }
         }
-        tracing::warn!(running = self.tracker.len(), "Stopping runs that did not end within the shutdown grace.");
-        self.stop.cancel();
-        if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await.is_err() {
-            tracing::error!(running = self.tracker.len(), "Some runs could not be ended properly.");
-        }
+        self.settled.cancel();
+        self.services.close();
+        self.services.wait().await;
     }
 }

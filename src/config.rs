@@ -4,10 +4,11 @@
 //! its value and what to do. `colloquy.example.toml` shows every setting with its default.
 //!
 //! *Architecture Invariant:* no other file reads the environment, except `llm::credentials` for the keys that
-//! `api_key_env` names: a secret never passes through [`Settings`].
+//! `api_key_env` names. The one secret in [`Settings`] that is no URL is of a type that does not print itself.
 
 mod check;
 mod load;
+mod remembering;
 
 use std::{
     collections::BTreeMap,
@@ -16,9 +17,11 @@ use std::{
     time::Duration,
 };
 
+use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use load::Overrides;
+pub use remembering::{AgentMemorySettings, MemorySettings, SearchSettings, SearchWeights};
 
 /// How many runs of history a prompt may hold at most, whether an agent's settings or a run asks for them.
 pub const MAX_HISTORY_RUNS: u32 = 1_000;
@@ -32,7 +35,11 @@ pub const LOCALHOST: &str = "localhost";
 pub struct Settings {
     pub server: ServerSettings,
     pub database: DatabaseSettings,
+    pub runs: RunSettings,
+    pub jobs: JobSettings,
+    pub webhooks: WebhookSettings,
     pub search: SearchSettings,
+    pub memories: MemorySettings,
     /// Models by the name that agents call them by.
     pub models: BTreeMap<String, ModelSettings>,
     pub agents: Vec<AgentSettings>,
@@ -97,50 +104,82 @@ impl Default for DatabaseSettings {
     }
 }
 
-/// How what was said and what is remembered is found again.
+/// How runs are queued, bounded and recovered.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct SearchSettings {
-    /// The text search configuration of PostgreSQL by which words are told apart. `english` also matches other forms of
-    /// an English word, and takes words of other languages nearly as they are; `simple` knows no language.
-    pub text_config: String,
-    /// BM25: how soon further occurrences of a word stop to count.
-    pub k1: f64,
-    /// BM25: how much a long text is marked down, 0 to 1.
-    pub b: f64,
-    pub weights: SearchWeights,
+pub struct RunSettings {
+    /// After this long without a sign of life a process counts as dead, and its runs are ended or taken up by others.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long a run may take from its start to its end.
+    #[serde(with = "humantime_serde")]
+    pub deadline: Duration,
+    /// How long a request waits for its session's turn; then 503, and its run is cancelled.
+    #[serde(with = "humantime_serde")]
+    pub queue_timeout: Duration,
+    /// Runs of one session that may wait for their turn; the next is answered with 429.
+    pub max_waiting_per_session: u32,
+    /// Runs with a waiting client, in this process, running or waiting; the next is answered with 503.
+    pub max_in_process: usize,
+    /// The same of one user; the next is answered with 429.
+    pub max_per_user: usize,
+    /// Background runs that this process executes at a time; 0: it leaves them to others.
+    pub background_concurrency: usize,
+    /// Background runs that may wait, on all processes together; the next is answered with 429.
+    pub max_background_waiting: u32,
+    /// How often a background run is begun, when processes die under it.
+    pub max_attempts: u16,
+    /// A longer answer ends its run with an error; what was said so far is kept.
+    pub max_answer_bytes: usize,
+    /// How long the events of a stream can be picked up again.
+    #[serde(with = "humantime_serde")]
+    pub keep_events: Duration,
 }
 
-impl Default for SearchSettings {
+impl Default for RunSettings {
     fn default() -> Self {
-        Self { text_config: "english".into(), k1: 0.9, b: 0.35, weights: SearchWeights::default() }
+        Self {
+            lease: Duration::from_secs(15),
+            deadline: Duration::from_mins(10),
+            queue_timeout: Duration::from_mins(1),
+            max_waiting_per_session: 100,
+            max_in_process: 2_000,
+            max_per_user: 200,
+            background_concurrency: 16,
+            max_background_waiting: 10_000,
+            max_attempts: 3,
+            max_answer_bytes: 2 * 1024 * 1024,
+            keep_events: Duration::from_hours(24),
+        }
     }
 }
 
-/// What counts how much in a search. A text with the best keyword score has 1.
+/// Who does the background work.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct SearchWeights {
-    /// A memory, for the turn that it was drawn from.
-    pub memory: f64,
-    /// A turn, for those before and after it.
-    pub neighbour: f64,
-    /// A turn, for the second before and after it.
-    pub second_neighbour: f64,
-    /// The mean of a session's three best turns, for each of its turns.
-    pub session: f64,
-    /// A date that the question names, for what was said then.
-    pub date: f64,
-    /// A person whom the question names, for what that person said.
-    pub speaker: f64,
-    /// What a user said, against what was answered.
-    pub role: f64,
+pub struct JobSettings {
+    /// Jobs that this process does at a time; 0: it leaves them to others.
+    pub workers: u32,
+    /// How often an idle worker looks for work that it was not told of.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
 }
 
-impl Default for SearchWeights {
+impl Default for JobSettings {
     fn default() -> Self {
-        Self { memory: 0.5, neighbour: 0.3, second_neighbour: 0.15, session: 0.9, date: 0.5, speaker: 0.12, role: 0.1 }
+        Self { workers: 4, poll_interval: Duration::from_secs(2) }
     }
+}
+
+/// How the end of a run is told to whoever asked for it with `webhook_url`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// The key of the signatures, as Standard Webhooks has it: `whsec_` and 24 to 64 bytes in base64. Absent:
+    /// `webhook_url` is refused.
+    pub secret: Option<SecretString>,
+    /// Whether a webhook may go to this machine or a private network.
+    pub allow_private: bool,
 }
 
 /// Which API a model is called with.
@@ -246,8 +285,15 @@ pub struct AgentSettings {
     /// Absent: as `enable_session_summaries`.
     pub add_session_summary_to_context: Option<bool>,
     pub update_memory_on_run: bool,
-    /// Absent: as `update_memory_on_run`.
+    /// Absent: as `update_memory_on_run` or `enable_agentic_memory`.
     pub add_memories_to_context: Option<bool>,
+    /// Gives the model the tools `search_memories`, `remember` and `forget`; memories are then not updated by
+    /// `update_memory_on_run`.
+    pub enable_agentic_memory: bool,
+    /// Gives the model the tool `search_past_sessions`.
+    pub search_past_sessions: bool,
+    /// What is learned of users, and by which model.
+    pub memory: AgentMemorySettings,
     /// The state that a new session begins with.
     pub session_state: serde_json::Map<String, serde_json::Value>,
     pub add_session_state_to_context: bool,
@@ -273,6 +319,9 @@ impl Default for AgentSettings {
             add_session_summary_to_context: None,
             update_memory_on_run: false,
             add_memories_to_context: None,
+            enable_agentic_memory: false,
+            search_past_sessions: false,
+            memory: AgentMemorySettings::default(),
             session_state: serde_json::Map::new(),
             add_session_state_to_context: false,
             enable_agentic_state: false,

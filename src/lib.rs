@@ -47,6 +47,9 @@ pub mod tools;
 // Calling models.
 pub mod llm;
 
+// Background work.
+pub mod jobs;
+
 // The pool, the migrations, the embedded PostgreSQL.
 pub mod database;
 

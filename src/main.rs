@@ -33,6 +33,8 @@ struct Cli {
 enum Command {
     /// Serve (the default).
     Serve,
+    /// Do background work without serving: jobs and background runs.
+    Work,
     /// Bring the database schema up to date and exit.
     Migrate,
     /// Print the `OpenAPI` document and exit.
@@ -78,6 +80,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve => {
             telemetry::start();
             server::serve(Settings::load(overrides)?).await
+        }
+        Command::Work => {
+            telemetry::start();
+            server::work(Settings::load(overrides)?).await
         }
         Command::Migrate => {
             telemetry::start();

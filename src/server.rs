@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, util::MapRequestLayer};
 
-use crate::{app::App, config::Settings, database::Database, http::router, runs};
+use crate::{app::App, config::Settings, database::Database, http::router, jobs, runs};
 
 /// How long clients may take to read what is left for them when all runs have ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -19,18 +19,38 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let listener = TcpListener::bind(bind).await.with_context(|| {
         format!("cannot listen on {bind}; choose another address with --bind, COLLOQUY_SERVER__BIND or server.bind")
     })?;
-    let database = Database::open(&settings.database).await?;
-    database.migrate().await?;
-    if database.is_private() {
-        runs::service::end_interrupted(&database.pool).await?;
-    }
-    let app = App::build(settings, database.pool.clone()).await?;
+    let (database, app) = start(settings).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "Colloquy serves on http://{address}, its documentation on http://{address}/docs.");
     serve_on(listener, app, stop_signal()).await?;
     database.close().await;
     tracing::info!("Colloquy has stopped.");
     Ok(())
+}
+
+/// Does background work until the process is told to stop; then finishes what it has begun.
+pub async fn work(settings: Settings) -> anyhow::Result<()> {
+    let grace = settings.server.shutdown_grace;
+    let (database, app) = start(settings).await?;
+    tracing::info!("Colloquy works: it takes jobs and background runs, and serves nothing.");
+    stop_signal().await;
+    tracing::info!("Stopping: no new work; what has begun may end.");
+    app.tasks.shut_down(grace).await;
+    database.close().await;
+    tracing::info!("Colloquy has stopped.");
+    Ok(())
+}
+
+/// A database that is up to date, and the application on it with its background work running.
+async fn start(settings: Settings) -> anyhow::Result<(Database, Arc<App>)> {
+    let database = Database::open(&settings.database).await?;
+    database.migrate().await?;
+    if database.is_private() {
+        runs::service::end_interrupted(&database.pool).await?;
+    }
+    let app = App::build(settings, database.pool.clone()).await?;
+    jobs::spawn_workers(&app).await?;
+    Ok((database, app))
 }
 
 /// Serves on `listener` until `stop` resolves; then takes no new requests, and returns when running runs have settled,

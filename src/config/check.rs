@@ -102,6 +102,13 @@ impl Settings {
             "agents[{index}].num_history_runs is {}; use at most {MAX_HISTORY_RUNS}",
             agent.num_history_runs
         );
+        if let Some(model) = &agent.memory.model {
+            ensure!(
+                self.models.contains_key(model),
+                "agents[{index}].memory.model \"{model}\" is no model of [models] ({}); declare it, or leave it out",
+                self.model_names()
+            );
+        }
         match &agent.model {
             Some(model) if !self.models.contains_key(model) => bail!(
                 "agents[{index}].model \"{model}\" is no model of [models] ({}); declare [models.{model}] or \

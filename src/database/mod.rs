@@ -10,7 +10,7 @@ mod supervisor;
 use anyhow::{Context, ensure};
 use sqlx::{PgPool, migrate::Migrator};
 
-use crate::config::DatabaseSettings;
+use crate::{config::DatabaseSettings, jobs};
 use supervisor::Supervisor;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -39,10 +39,7 @@ impl Database {
 
     /// Brings the schema up to date. Processes that start together wait for each other on an advisory lock.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        MIGRATIONS.run(&self.pool).await.context(
-            "the database schema could not be brought up to date; \
-             if a newer Colloquy has migrated it, run that version, otherwise see the reason",
-        )
+        migrate(&self.pool).await
     }
 
     /// Whether no other process can serve on this database.
@@ -58,6 +55,15 @@ impl Database {
             drop(tokio::task::spawn_blocking(|| supervisor.stop()).await);
         }
     }
+}
+
+/// Brings the schema of Colloquy and that of its job queue up to date.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    MIGRATIONS.run(pool).await.context(
+        "the database schema could not be brought up to date; \
+         if a newer Colloquy has migrated it, run that version, otherwise see the reason",
+    )?;
+    jobs::migrate(pool).await
 }
 
 /// Whether this build's migrations have all been applied, for `/ready`.

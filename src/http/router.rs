@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{discovery, layers, status};
-use crate::{agents, app::App, memories, runs, sessions};
+use crate::{agents, app::App, jobs, memories, runs, search, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::{agents, app::App, memories, runs, sessions};
         (name = "Runs", description = "Talk to an agent."),
         (name = "Sessions", description = "Conversations, and what is known about them."),
         (name = "Memories", description = "What is known of a user, found again when it matters."),
+        (name = "Search", description = "What was said and what is remembered, found by a question."),
         (name = "Agents", description = "Who answers."),
         (name = "Service", description = "What this installation is and how it does."),
     )
@@ -63,13 +64,18 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
             memories::routes::delete_memory
         ))
         .routes(routes!(memories::routes::get_memory_history))
+        .routes(routes!(search::routes::search_memories))
         .routes(routes!(memories::routes::list_memory_topics))
         .routes(routes!(memories::routes::get_user_memory_stats))
+        // /search
+        .routes(routes!(search::routes::search))
         // the service itself
         .routes(routes!(discovery::get_root))
         .routes(routes!(discovery::get_info))
         .routes(routes!(discovery::get_config))
         .routes(routes!(discovery::list_models))
+        .routes(routes!(jobs::routes::list_jobs))
+        .routes(routes!(jobs::routes::retry_job))
         .routes(routes!(status::get_health))
         .routes(routes!(status::get_ready))
 }

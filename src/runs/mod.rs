@@ -21,3 +21,4 @@ pub mod wire;
 mod work;
 
 pub use model::{Message, Role, Run, RunId, RunStatus};
+pub use service::clean_up;

@@ -126,6 +126,24 @@ pub async fn end_interrupted(db: &PgPool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Removes the events of streams that nobody may pick up any more, in small batches.
+pub async fn clean_up(app: &App) -> anyhow::Result<()> {
+    const BATCH: i64 = 1_000;
+    let before = Utc::now() - app.settings.runs.keep_events;
+    let mut removed = 0;
+    loop {
+        let batch = store::delete_events(&app.db, before, BATCH).await?;
+        removed += batch;
+        if batch < BATCH.unsigned_abs() {
+            break;
+        }
+    }
+    if removed > 0 {
+        tracing::info!(batches = removed, "Removed events of streams that have expired.");
+    }
+    Ok(())
+}
+
 /// A run with its own messages.
 pub async fn get(app: &App, scope: &Scope, run_id: RunId) -> Result<Option<(Run, Vec<Message>)>, Problem> {
     let Some(run) = store::find(&app.db, scope, run_id).await? else { return Ok(None) };

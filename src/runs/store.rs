@@ -5,6 +5,7 @@
 //! Statements on a run that is being executed take a [`Claim`], which only [`accept`] gives out, after it has checked
 //! that the caller may write to the session. All others take a `Scope`.
 
+mod events;
 mod reading;
 mod rows;
 
@@ -24,6 +25,7 @@ use crate::{
     sessions::{SessionId, SessionType},
 };
 
+pub use events::delete_events;
 pub use reading::{MAX_RUNS, RunFilter, conversation, find, list, messages_of};
 use rows::select_messages;
 

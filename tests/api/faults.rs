@@ -45,7 +45,7 @@ impl OwnServer {
 async fn app_on(own: &OwnServer) -> TestApp {
     let database = own.database();
     let pool = sqlx::PgPool::connect_with(database.options.clone()).await.expect("connects");
-    sqlx::migrate!().run(&pool).await.expect("migrates");
+    colloquy::database::migrate(&pool).await.expect("migrates");
     pool.close().await;
     TestApp::on(database, |settings| settings.database.acquire_timeout = Duration::from_millis(500)).await
 }

@@ -6,6 +6,7 @@ mod contract;
 mod embedded;
 mod faults;
 mod input;
+mod jobs;
 mod llm;
 mod memories;
 mod process;

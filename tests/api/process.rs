@@ -148,7 +148,10 @@ async fn an_embedded_database_that_dies_is_started_again() {
 async fn two_processes_may_start_on_one_empty_database() {
     let database = test_database().await;
     let pool = sqlx::PgPool::connect_with(database.options).await.unwrap();
-    sqlx::raw_sql("drop schema public cascade; create schema public").execute(&pool).await.unwrap();
+    sqlx::raw_sql("drop schema public cascade; drop schema graphile_worker cascade; create schema public")
+        .execute(&pool)
+        .await
+        .unwrap();
     let start = || {
         let url = database.url.clone();
         tokio::task::spawn_blocking(move || {

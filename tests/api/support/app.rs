@@ -120,6 +120,11 @@ impl TestApp {
         run
     }
 
+    /// Does the background work that is due.
+    pub(crate) async fn do_jobs(&self) {
+        colloquy::jobs::run_due(&self.app).await.expect("the jobs run");
+    }
+
     /// Runs a statement that the test itself has written.
     pub(crate) async fn execute(&self, statement: &'static str) {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(self.db()).await.expect("the statement runs");

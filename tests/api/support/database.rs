@@ -11,8 +11,11 @@ use std::{
     },
 };
 
-use colloquy::database::embedded::{EmbeddedPostgres, Options, StartError};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
+use colloquy::database::{
+    embedded::{EmbeddedPostgres, Options, StartError},
+    migrate,
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -59,14 +62,14 @@ async fn template(server: &'static EmbeddedPostgres) -> &'static str {
                 .iter()
                 .flat_map(|migration| migration.checksum.iter())
                 .fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-            let name = format!("template_{checksum:x}");
+            let name = format!("migrated_{checksum:x}");
             if databases_like(server, &name.replace('_', "\\_")).await.is_empty() {
                 let unfinished = format!("unfinished_{checksum:x}");
                 run(server, &format!("drop database if exists {unfinished}")).await;
                 run(server, &format!("create database {unfinished}")).await;
-                let mut connection = PgConnection::connect_with(&server.connect_options(&unfinished)).await.unwrap();
-                MIGRATIONS.run(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
+                let pool = PgPool::connect_with(server.connect_options(&unfinished)).await.unwrap();
+                migrate(&pool).await.unwrap();
+                pool.close().await;
                 run(server, &format!("alter database {unfinished} rename to {name}")).await;
             }
             let old = databases_like(server, "test\\_%").await;

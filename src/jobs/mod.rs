@@ -1,0 +1,77 @@
+//! Background work that must not be lost: what there is to do, and who does it.
+//!
+//! A job is a row, [`enqueue`]d in the transaction of what made it necessary. Workers, tokio tasks of any process, take
+//! it up; one that fails is tried again with growing pauses, and after its last attempt it stays with its error until
+//! somebody retries it over `/jobs`. `queue` alone names the queue's library, `store` reads what stands in it.
+//!
+//! *Architecture Invariant:* a job is safe to run twice, and says nothing but what to look at: what it works on is read
+//! when it runs. Jobs with the same key are one job as long as none of them has begun.
+
+pub mod model;
+mod queue;
+pub mod routes;
+mod store;
+
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{app::App, runs};
+
+pub use queue::{enqueue, migrate, run_due, spawn_workers};
+
+/// Something to be done in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Job {
+    /// Remove what has expired.
+    CleanUp,
+}
+
+impl Job {
+    /// Does it. An error means another attempt.
+    async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
+        match self {
+            Self::CleanUp => runs::clean_up(app).await,
+        }
+    }
+
+    /// Which session, run or user it is about, for operators.
+    fn about(&self) -> String {
+        match self {
+            Self::CleanUp => String::new(),
+        }
+    }
+
+    /// Jobs of the same key are one job, until it begins.
+    fn key(&self) -> String {
+        match self {
+            Self::CleanUp => "clean_up".into(),
+        }
+    }
+
+    /// Jobs of the same line are done one after the other.
+    fn line(&self) -> Option<String> {
+        match self {
+            Self::CleanUp => None,
+        }
+    }
+
+    /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
+    fn max_attempts(&self) -> i32 {
+        match self {
+            Self::CleanUp => 3,
+        }
+    }
+}
+
+/// What is done by the clock, and every how many minutes.
+const SCHEDULE: [(Job, u32); 1] = [(Job::CleanUp, 1)];
+
+/// A short name for something whose id may be long: keys and lines have a length limit.
+#[expect(dead_code, reason = "the jobs of sessions and users are named by it")]
+fn digest(id: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
+}

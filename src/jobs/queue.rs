@@ -1,0 +1,115 @@
+//! The queue: the edge to the library `graphile_worker`, whose rows live in a schema of their own.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use graphile_worker::{Cron, IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool, types::Json};
+
+use super::{Job, SCHEDULE};
+use crate::app::App;
+
+const SCHEMA: &str = "graphile_worker";
+
+/// Brings the queue's own schema up to date.
+pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
+    WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")
+}
+
+/// Puts a job in the queue when the transaction of `connection` commits.
+pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    // The library's own function; its schema is not there when the macros check their statements.
+    sqlx::query(
+        "select from graphile_worker.add_job($1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5)",
+    )
+    .bind(Queued::IDENTIFIER)
+    .bind(Json(job))
+    .bind(job.line())
+    .bind(job.max_attempts())
+    .bind(job.key())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Starts the workers of this process, as many as the settings say. They finish what they have begun when the process
+/// is told to stop.
+pub async fn spawn_workers(app: &Arc<App>) -> anyhow::Result<()> {
+    if app.settings.jobs.workers == 0 {
+        return Ok(());
+    }
+    let worker = worker(app).await?;
+    app.tasks.spawn(async move {
+        if let Err(error) = worker.run().await {
+            tracing::error!(%error, "The workers have stopped; no background work is done until this process restarts.");
+        }
+    });
+    Ok(())
+}
+
+/// Does all jobs that are due, and returns. For tests, which drive background work by hand.
+pub async fn run_due(app: &Arc<App>) -> anyhow::Result<()> {
+    Ok(worker(app).await?.run_once().await?)
+}
+
+async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
+    let settings = &app.settings.jobs;
+    let lease = app.settings.runs.lease;
+    let mut options = WorkerOptions::default()
+        .pg_pool(app.db.clone())
+        .schema(SCHEMA)
+        .concurrency(settings.workers.max(1) as usize)
+        .poll_interval(settings.poll_interval)
+        .listen_os_shutdown_signals(false)
+        .shutdown_signal(app.tasks.stopping().clone().cancelled_owned())
+        .shutdown_grace_period(app.settings.server.shutdown_grace)
+        .shutdown_interrupted_job_retry_delay(Duration::ZERO)
+        // The jobs of a process that died are taken up by others: off unless it is asked for.
+        .heartbeat_interval(lease / 3)
+        .sweep_interval(lease / 3)
+        .sweep_threshold(lease)
+        .recovery_delay(Duration::ZERO)
+        .add_extension(AppHandle(app.clone()))
+        .define_job::<Queued>();
+    for (job, minutes) in SCHEDULE {
+        let schedule = Cron::every_n_minutes::<Queued>(minutes)?.id(job.key()).job_key(job.key());
+        let schedule = schedule.payload(Queued(job))?;
+        options = options.with_cron(schedule);
+    }
+    options.init().await.context("the workers could not be started")
+}
+
+/// A job as the library sees it.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Queued(Job);
+
+impl TaskHandler for Queued {
+    const IDENTIFIER: &'static str = "colloquy";
+
+    async fn run(self, context: WorkerContext) -> impl IntoTaskHandlerResult {
+        let Some(AppHandle(app)) = context.get_ext::<AppHandle>() else {
+            return Err(Failure("the worker has no app".into()));
+        };
+        let outcome = self.0.clone().run(app).await;
+        outcome.map_err(|error| {
+            let (job, attempt) = (context.job().id(), context.job().attempts());
+            let error = format!("{error:#}");
+            tracing::warn!(job.id = job, job.key = self.0.key(), attempt, error, "A job failed.");
+            Failure(error)
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct AppHandle(Arc<App>);
+
+/// Why a job failed. The library stores it as its `Debug` shows it.
+struct Failure(String);
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,57 @@
+//! Background work, driven by hand.
+
+use serde_json::json;
+
+use crate::support::TestApp;
+
+async fn enqueue(app: &TestApp, job: &colloquy::jobs::Job) {
+    let mut tx = app.db().begin().await.unwrap();
+    colloquy::jobs::enqueue(&mut tx, job).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_exists_when_its_transaction_has_committed_and_is_gone_when_it_is_done() {
+    let app = TestApp::start().await;
+    let mut tx = app.db().begin().await.unwrap();
+    colloquy::jobs::enqueue(&mut tx, &colloquy::jobs::Job::CleanUp).await.unwrap();
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+    tx.commit().await.unwrap();
+    // Another one with the same key is the same one.
+    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    let jobs = app.get("/jobs?status=waiting").await.expect(200);
+    assert_eq!(jobs["data"].as_array().unwrap().len(), 1, "{jobs}");
+    assert_eq!((&jobs["data"][0]["kind"], &jobs["data"][0]["attempts"]), (&json!("clean_up"), &json!(0)));
+    app.do_jobs().await;
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_job_that_fails_again_and_again_stays_with_its_error_until_it_is_retried() {
+    let app = TestApp::start().await;
+    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    app.execute("alter table run_events rename to hidden").await;
+    for _ in 0..3 {
+        app.do_jobs().await;
+        app.execute("update graphile_worker._private_jobs set run_at = now()").await;
+    }
+    app.do_jobs().await;
+    let failed = app.get("/jobs?status=failed").await.expect(200);
+    let job = &failed["data"][0];
+    assert_eq!((&job["attempts"], &job["max_attempts"]), (&json!(3), &json!(3)));
+    assert!(job["last_error"].as_str().unwrap().contains("run_events"), "{job}");
+    app.execute("alter table hidden rename to run_events").await;
+    let retried = app.post(&format!("/jobs/{}/retry", job["job_id"]), json!({})).await.expect(200);
+    assert_eq!((&retried["status"], &retried["attempts"]), (&json!("waiting"), &json!(0)));
+    app.do_jobs().await;
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn jobs_that_are_not_there_cannot_be_retried() {
+    let app = TestApp::start().await;
+    app.post("/jobs/7/retry", json!({})).await.expect_problem(404);
+    app.post("/jobs/x/retry", json!({})).await.expect_problem(404);
+    app.get("/jobs?status=lost").await.expect_problem(422);
+    app.get("/jobs?limit=0").await.expect_problem(422);
+}
