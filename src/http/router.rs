@@ -49,6 +49,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
             sessions::routes::delete_session
         ))
         .routes(routes!(sessions::routes::rename_session))
+        .routes(routes!(sessions::append::append_messages))
         .routes(routes!(sessions::routes::list_session_runs))
         .routes(routes!(sessions::routes::list_session_run_previews))
         .routes(routes!(sessions::routes::get_session_run))
