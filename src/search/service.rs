@@ -1,13 +1,17 @@
 //! The steps of one search: rows that match, the turns around them, their order, their texts.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::Utc;
 
 use super::{
     model::{Found, Hit, Item, Place, Search},
     rank::{self, Evidence, Ranked},
-    store,
+    statistics::{LARGE, Size},
+    store::{self, Match},
 };
 use crate::{
     app::App,
@@ -36,19 +40,7 @@ pub async fn search(app: &App, search: &Search) -> Result<Vec<Hit>, sqlx::Error>
 }
 
 async fn gather(app: &App, search: &Search) -> Result<Evidence, sqlx::Error> {
-    let settings = &app.settings.search;
-    let is_whole = search.from.is_none() && search.to.is_none() && search.filter.is_empty();
-    let collection = (
-        search.scope.user().map(Into::into),
-        search.session_id.as_ref().map(|id| id.as_str().to_owned()),
-        search.messages,
-        search.memories,
-    );
-    let known = if is_whole { app.search_statistics.get(&collection) } else { None };
-    let (matches, size) = store::matches(&app.db, search, settings, known).await?;
-    if let (true, None, Some(size)) = (is_whole, known, size) {
-        app.search_statistics.remember(collection, size);
-    }
+    let matches = find_matches(app, search).await?;
     if !search.messages {
         return Ok(Evidence { matches, ..Evidence::default() });
     }
@@ -75,6 +67,38 @@ async fn gather(app: &App, search: &Search) -> Result<Evidence, sqlx::Error> {
         .collect();
     let nearby = store::nearby(&app.db, &search.scope, &places).await?;
     Ok(Evidence { matches, sources, places, nearby })
+}
+
+async fn find_matches(app: &App, search: &Search) -> Result<Vec<Match>, sqlx::Error> {
+    let (settings, size) = (&app.settings.search, size(app, search).await?);
+    let matches = store::matches(&app.db, search, settings, &size).await?;
+    let are_enough = matches.len() >= search.limit.min(MOST_HITS);
+    if are_enough || size.common.is_empty() {
+        return Ok(matches);
+    }
+    let of_all_words = Size { common: Vec::new(), common_texts: Vec::new(), ..*size };
+    store::matches(&app.db, search, settings, &of_all_words).await
+}
+
+/// How much there is to search through; remembered for a while where there is much.
+async fn size(app: &App, search: &Search) -> Result<Arc<Size>, sqlx::Error> {
+    let collection = (
+        search.scope.user().map(Into::into),
+        search.session_id.as_ref().map(|id| id.as_str().to_owned()),
+        search.messages,
+        search.memories,
+    );
+    let is_whole = search.from.is_none() && search.to.is_none() && search.filter.is_empty();
+    if is_whole && let Some(size) = app.search_statistics.get(&collection) {
+        return Ok(size);
+    }
+    let size = store::size(&app.db, search).await?;
+    if !is_whole || size.texts < LARGE {
+        return Ok(Arc::new(size));
+    }
+    let size = Arc::new(store::with_common_words(&app.db, search, size).await?);
+    app.search_statistics.remember(collection, &size);
+    Ok(size)
 }
 
 /// Adds the texts. What was deleted meanwhile is left out.

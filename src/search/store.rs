@@ -17,6 +17,10 @@ use crate::{
 
 /// How many rows are looked at more closely.
 const CANDIDATES: i64 = 200;
+/// A word that more than this share of a large collection's texts have is common there.
+const COMMON_SHARE: f64 = 0.05;
+/// How many texts tell which words are common.
+const SAMPLE: i64 = 1_000;
 
 /// A row with words of the question.
 #[derive(Clone, Debug)]
@@ -27,13 +31,13 @@ pub struct Match {
     pub created_at: DateTime<Utc>,
 }
 
-/// The rows that match the question best, best first, and the size of what was searched. No rows: no size.
+/// The rows that match the question best, best first. Without `size.common` every word finds.
 pub async fn matches(
     db: &PgPool,
     search: &Search,
     settings: &SearchSettings,
-    known: Option<Size>,
-) -> Result<(Vec<Match>, Option<Size>), sqlx::Error> {
+    size: &Size,
+) -> Result<Vec<Match>, sqlx::Error> {
     let rows = sqlx::query_file!(
         "src/search/match.sql",
         search.scope.user(),
@@ -46,15 +50,16 @@ pub async fn matches(
         search.to,
         search.filter.agent_id,
         &search.filter.topics,
-        known.map(|size| size.texts),
-        known.map(|size| size.words),
+        size.texts,
+        size.words,
         settings.k1,
         settings.b,
         CANDIDATES,
+        &size.common,
+        &size.common_texts,
     )
     .fetch_all(db)
     .await?;
-    let size = rows.first().map(|row| Size { texts: row.texts, words: row.words });
     let matches = rows.into_iter().filter_map(|row| {
         let item = match (row.memory_id, row.session_id, row.seq, row.index) {
             (Some(memory_id), ..) => Item::Memory(memory_id),
@@ -63,7 +68,43 @@ pub async fn matches(
         };
         Some(Match { item, score: row.score, created_at: row.created_at })
     });
-    Ok((matches.collect(), size))
+    Ok(matches.collect())
+}
+
+/// How much there is to search through, without its common words.
+pub async fn size(db: &PgPool, search: &Search) -> Result<Size, sqlx::Error> {
+    let row = sqlx::query_file!(
+        "src/search/size.sql",
+        search.scope.user(),
+        search.session_id.as_ref().map(SessionId::as_str),
+        search.messages,
+        search.memories,
+        search.from,
+        search.to,
+        search.filter.agent_id,
+        &search.filter.topics,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Size { texts: row.texts, words: row.words, ..Size::default() })
+}
+
+/// The size with its common words.
+pub async fn with_common_words(db: &PgPool, search: &Search, size: Size) -> Result<Size, sqlx::Error> {
+    let rows = sqlx::query_file!(
+        "src/search/common.sql",
+        search.scope.user(),
+        search.session_id.as_ref().map(SessionId::as_str),
+        search.messages,
+        search.memories,
+        COMMON_SHARE,
+        SAMPLE,
+        size.texts,
+    )
+    .fetch_all(db)
+    .await?;
+    let (common, common_texts) = rows.into_iter().map(|row| (row.word, row.texts)).unzip();
+    Ok(Size { common, common_texts, ..size })
 }
 
 /// The user's messages that memories were drawn from.

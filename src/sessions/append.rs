@@ -13,7 +13,7 @@ use sqlx::{PgPool, types::Json as Jsonb};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{SessionId, model::SessionType};
+use super::SessionId;
 use crate::{
     app::App,
     auth::{Caller, UserId},
