@@ -18,7 +18,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{app::App, runs};
+use crate::{app::App, auth::UserId, memories, runs};
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
 
@@ -28,6 +28,8 @@ pub use queue::{enqueue, migrate, run_due, spawn_workers};
 pub enum Job {
     /// Remove what has expired.
     CleanUp,
+    /// Learn from the unread turns of a user.
+    Learn { user_id: UserId },
 }
 
 impl Job {
@@ -35,6 +37,7 @@ impl Job {
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
             Self::CleanUp => runs::clean_up(app).await,
+            Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
         }
     }
 
@@ -42,6 +45,7 @@ impl Job {
     fn about(&self) -> String {
         match self {
             Self::CleanUp => String::new(),
+            Self::Learn { user_id } => user_id.to_string(),
         }
     }
 
@@ -49,6 +53,7 @@ impl Job {
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
+            Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
         }
     }
 
@@ -56,6 +61,7 @@ impl Job {
     fn line(&self) -> Option<String> {
         match self {
             Self::CleanUp => None,
+            Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
         }
     }
 
@@ -63,6 +69,7 @@ impl Job {
     fn max_attempts(&self) -> i32 {
         match self {
             Self::CleanUp => 3,
+            Self::Learn { .. } => 8,
         }
     }
 }
@@ -71,7 +78,6 @@ impl Job {
 const SCHEDULE: [(Job, u32); 1] = [(Job::CleanUp, 1)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
-#[expect(dead_code, reason = "the jobs of sessions and users are named by it")]
 fn digest(id: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
 }

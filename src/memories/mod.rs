@@ -9,6 +9,7 @@
 //! none. A memory that is replaced stays readable as history; one that is forgotten is erased with its history.
 
 pub mod change;
+pub mod extraction;
 mod likeness;
 pub mod model;
 pub mod request;

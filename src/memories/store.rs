@@ -1,8 +1,10 @@
 //! Memories in PostgreSQL: SQL in, rows out. Every statement is on one user's memories or filters by a [`Scope`].
 //!
-//! Here is what the API reads; `writing` has what changes memories, `history` what happened to them.
+//! Here is what the API reads; `writing` has what changes memories, `history` what happened to them,
+//! `turns` what is still to be read.
 
 mod history;
+mod turns;
 mod writing;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +18,7 @@ use crate::{
 };
 
 pub use history::{Event, MemoryWithInput, history, with_input};
+pub use turns::{Turn, add_usage, begin_learning, note_turn, take_turns, unread_turns};
 pub use writing::{
     Edit, NewMemory, Recorded, Similar, add_sources, confirm, delete, edit, end, find_by_hash, forget, insert,
     lock_user, record, similar,
@@ -164,12 +167,12 @@ pub async fn find_all(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Re
     Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
 }
 
-/// A user's memories that hold, oldest first, at most `limit` of them.
-pub async fn all_of(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory>, sqlx::Error> {
+/// A user's memories that hold, the newest first, at most `limit` of them.
+pub async fn newest(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory>, sqlx::Error> {
     let rows = select_memories!(
         r"
         where m.user_id = $1 and m.valid_to is null and (m.expires_at is null or m.expires_at > now())
-        order by m.created_at, m.memory_id
+        order by m.updated_at desc, m.memory_id desc
         limit $2
         ",
         user.as_str(),
