@@ -11,6 +11,7 @@ use crate::{
     config::Settings,
     database,
     llm::{self, Models},
+    runs::{Registry, Webhooks},
     search,
 };
 
@@ -21,6 +22,9 @@ pub struct App {
     pub db: PgPool,
     pub models: Models,
     pub agents: Agents,
+    /// The runs of this process.
+    pub runs: Arc<Registry>,
+    pub webhooks: Webhooks,
     /// The sizes of large collections, for searches.
     pub search_statistics: search::Statistics,
     pub tasks: Tasks,
@@ -43,11 +47,14 @@ impl App {
         for agent in agents.iter() {
             announce(agent);
         }
+        let webhooks = Webhooks::new(&settings.webhooks)?;
         Ok(Arc::new(Self {
             settings,
             db,
             models,
             agents,
+            runs: Arc::default(),
+            webhooks,
             search_statistics: search::Statistics::default(),
             tasks: Tasks::default(),
             started_at: Utc::now(),
@@ -58,11 +65,8 @@ impl App {
 fn announce(agent: &crate::agents::Agent) {
     let id = &agent.settings.id;
     tracing::info!(agent = id, model = agent.model_info.id, provider = agent.model_info.provider, "Agent is ready.");
-    if agent.settings.enable_session_summaries || agent.settings.update_memory_on_run {
-        tracing::warn!(
-            agent = id,
-            "enable_session_summaries and update_memory_on_run are accepted but have no effect in this version."
-        );
+    if agent.settings.enable_session_summaries {
+        tracing::warn!(agent = id, "enable_session_summaries is accepted but has no effect in this version.");
     }
 }
 

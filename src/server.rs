@@ -22,7 +22,8 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (database, app) = start(settings).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "Colloquy serves on http://{address}, its documentation on http://{address}/docs.");
-    serve_on(listener, app, stop_signal()).await?;
+    serve_on(listener, app.clone(), stop_signal()).await?;
+    runs::supervision::end(&app).await;
     database.close().await;
     tracing::info!("Colloquy has stopped.");
     Ok(())
@@ -36,6 +37,7 @@ pub async fn work(settings: Settings) -> anyhow::Result<()> {
     stop_signal().await;
     tracing::info!("Stopping: no new work; what has begun may end.");
     app.tasks.shut_down(grace).await;
+    runs::supervision::end(&app).await;
     database.close().await;
     tracing::info!("Colloquy has stopped.");
     Ok(())
@@ -45,10 +47,8 @@ pub async fn work(settings: Settings) -> anyhow::Result<()> {
 async fn start(settings: Settings) -> anyhow::Result<(Database, Arc<App>)> {
     let database = Database::open(&settings.database).await?;
     database.migrate().await?;
-    if database.is_private() {
-        runs::service::end_interrupted(&database.pool).await?;
-    }
     let app = App::build(settings, database.pool.clone()).await?;
+    runs::supervision::start(&app, database.is_private()).await?;
     jobs::spawn_workers(&app).await?;
     Ok((database, app))
 }

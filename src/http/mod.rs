@@ -7,6 +7,7 @@
 
 pub mod discovery;
 pub mod extract;
+pub mod forms;
 pub mod layers;
 pub mod paging;
 pub mod problem;

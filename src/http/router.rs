@@ -37,6 +37,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(agents::routes::list_agents))
         .routes(routes!(agents::routes::get_agent))
         .routes(routes!(runs::routes::get_run))
+        .routes(routes!(runs::routes::cancel_run))
         // /sessions
         .routes(routes!(
             sessions::routes::list_sessions,
@@ -81,11 +82,13 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(status::get_ready))
 }
 
-/// Routes that wait for a model; its own timeouts apply.
+/// Routes that wait for a run; its own timeouts apply.
 fn run_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         // /agents/{agent_id}/runs
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
+        .routes(routes!(runs::resuming::stream_run_events))
+        .routes(routes!(runs::resuming::resume_run))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.

@@ -18,7 +18,12 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{app::App, auth::UserId, memories, runs};
+use crate::{
+    app::App,
+    auth::UserId,
+    memories,
+    runs::{self, RunId, webhook},
+};
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
 
@@ -28,6 +33,8 @@ pub use queue::{enqueue, migrate, run_due, spawn_workers};
 pub enum Job {
     /// Remove what has expired.
     CleanUp,
+    /// Tell the end of a run to whoever asked for it.
+    DeliverWebhook { run_id: RunId, url: String },
     /// Learn from the unread turns of a user.
     Learn { user_id: UserId },
 }
@@ -37,6 +44,7 @@ impl Job {
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
             Self::CleanUp => runs::clean_up(app).await,
+            Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
             Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
         }
     }
@@ -45,6 +53,7 @@ impl Job {
     fn about(&self) -> String {
         match self {
             Self::CleanUp => String::new(),
+            Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
             Self::Learn { user_id } => user_id.to_string(),
         }
     }
@@ -53,6 +62,7 @@ impl Job {
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
+            Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
             Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
         }
     }
@@ -60,7 +70,7 @@ impl Job {
     /// Jobs of the same line are done one after the other.
     fn line(&self) -> Option<String> {
         match self {
-            Self::CleanUp => None,
+            Self::CleanUp | Self::DeliverWebhook { .. } => None,
             Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
         }
     }
@@ -69,6 +79,8 @@ impl Job {
     fn max_attempts(&self) -> i32 {
         match self {
             Self::CleanUp => 3,
+            // For about an hour and a half.
+            Self::DeliverWebhook { .. } => 8,
             Self::Learn { .. } => 8,
         }
     }

@@ -8,10 +8,12 @@
 //! *Architecture Invariant:* every statement is on one user's memories or takes a `Scope`; a run without a user has
 //! none. A memory that is replaced stays readable as history; one that is forgotten is erased with its history.
 
+mod after_run;
 pub mod change;
 pub mod extraction;
 mod likeness;
 pub mod model;
+pub mod recall;
 pub mod request;
 pub mod routes;
 mod secrets;
@@ -19,4 +21,5 @@ pub mod service;
 pub mod store;
 pub mod wire;
 
+pub use after_run::AfterRun;
 pub use model::{Memory, MemoryId};

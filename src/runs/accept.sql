@@ -1,37 +1,57 @@
--- Takes a run in, in one statement: the session if it is new, the run's number, the run, the user's message.
+-- Takes a run in, in one statement: the session if it is new, the run's number and its place in the session's line, the
+-- run, the user's message.
 --
--- The commit is asynchronous: it survives the death of the process, and nobody has been told anything yet. The
--- settling commit that follows is synchronous and flushes this one too.
+-- A run on a free session begins at once; on one that is taken it waits in the session's own row. Whoever takes a
+-- session or gives it back changes that row, so they see each other's changes, whatever the number of processes.
+--
+-- The commit is asynchronous unless the run is for the background: it survives the death of the process, and nobody has
+-- been told anything yet. The settling commit that follows is synchronous and flushes this one too.
 --
 -- `updated_at` is left to the settling: it is indexed, and a row whose indexed columns stay is cheap to change.
 --
--- No row comes back when the session is of another type or somebody else's.
+-- No row comes back when the session is of another type or somebody else's, or takes no more runs now.
 with durability as (
-    select set_config('synchronous_commit', 'off', true)
+    select set_config('synchronous_commit', case when $14 then current_setting('synchronous_commit') else 'off' end, true)
 ), session as (
     insert into sessions as s (
         session_id, session_type, component_id, user_id, session_name, named_by, session_state,
-        last_seq, created_at, updated_at
+        last_seq, active_seq, created_at, updated_at
     )
-    select $1, $2, $3, $4, $5, case when $5::text is null then null else 'message'::named_by end, $6, 1, $7, $7
+    select $1, $2, $3, $4, $5, case when $5::text is null then null else 'message'::named_by end, $6, 1, 1, $7, $7
     from durability
     on conflict (session_id) do update set
         last_seq = s.last_seq + 1,
+        active_seq = coalesce(s.active_seq, s.last_seq + 1),
+        waiting = case when s.active_seq is null then s.waiting else s.waiting || (s.last_seq + 1) end,
         component_id = coalesce(s.component_id, excluded.component_id),
         session_name = coalesce(s.session_name, excluded.session_name),
         named_by = coalesce(s.named_by, excluded.named_by),
         version = s.version + 1
     where s.session_type = excluded.session_type
       and (s.user_id is null or s.user_id = excluded.user_id)
-    returning s.last_seq, s.session_state
-), run as (
-    insert into runs (session_id, seq, run_id, component_id, user_id, status, input, metadata, created_at)
-    select $1, last_seq, $8, $3, $4, 'RUNNING', $9, $10, $7
+      and (s.active_seq is null or cardinality(s.waiting) < $15)
+    returning s.last_seq, s.active_seq, s.session_state
+), turn as (
+    select last_seq, active_seq, session_state, last_seq = active_seq and $16 as begins
     from session
+), run as (
+    insert into runs (
+        session_id, seq, run_id, component_id, user_id, status, process_id, input, metadata, forked_from_run_id,
+        regenerated_from, created_at
+    )
+    select $1, last_seq, $8, $3, $4, case when begins then 'RUNNING'::run_status else 'PENDING'::run_status end,
+           case when begins then $13::uuid end, $9, $10, $19, $20, $7
+    from turn
 ), message as (
     insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
     select $1, last_seq, 0, $11, 'user', $9, search_words($12::text::regconfig, $9), $7
-    from session
+    from turn
+), queue as (
+    insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)
+    select $1, last_seq, $8, case when begins or not $14 then $13::uuid end, $14, begins::integer::smallint, $17, $18
+    from turn
+    where $14 or not begins
 )
-select last_seq as "seq!", session_state as "session_state!: Json<Map<String, Value>>"
-from session
+select last_seq as "seq!", active_seq as "active_seq!", begins as "begins!",
+       session_state as "session_state!: Json<Map<String, Value>>"
+from turn

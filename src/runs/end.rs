@@ -2,17 +2,27 @@
 
 use chrono::Utc;
 use serde_json::{Map, Value};
+use sqlx::PgConnection;
 
 use super::{
     engine::Execution,
     model::{ContextRecord, Message, RunError, RunMetrics, RunStatus},
-    store::{self, Claim, Settlement},
+    store::{self, Claim, EventBatch, Settlement},
+    turns,
     wire::ToolExecution,
 };
-use crate::{app::App, llm::ModelInfo, tools};
+use crate::{
+    app::App,
+    jobs::{self, Job},
+    llm::ModelInfo,
+    memories::AfterRun,
+    tools,
+};
 
 /// How a run ended, ready to be stored as often as it takes.
+#[derive(Default)]
 pub(super) struct End {
+    /// The answer, or the part of it that there is.
     pub(super) content: Option<String>,
     pub(super) error: Option<RunError>,
     pub(super) messages: Vec<Message>,
@@ -20,36 +30,29 @@ pub(super) struct End {
     pub(super) model: ModelInfo,
     pub(super) metrics: RunMetrics,
     pub(super) context: ContextRecord,
-    /// Changes of the session's state. A run that failed makes none.
+    /// Changes of the session's state. A run without a whole answer makes none.
     pub(super) patches: Vec<Map<String, Value>>,
+    /// What is to be done now that the run has ended.
+    pub(super) jobs: Vec<Job>,
+    /// What becomes of the user's memories. Nothing, unless there is a whole answer.
+    pub(super) memories: Option<AfterRun>,
+    /// The events that are not stored yet.
+    pub(super) events: EventBatch,
 }
 
 impl End {
     pub(super) fn of(execution: Execution, context: ContextRecord, patches: Vec<Map<String, Value>>) -> Self {
-        let Execution { outcome, messages, tools, model, metrics } = execution;
-        let patches = if outcome.is_ok() { patches } else { Vec::new() };
-        let (content, error) = match outcome {
-            Ok(answer) => (Some(answer), None),
-            Err(error) => (None, Some(error)),
-        };
-        Self { content, error, messages, tools, model, metrics, context, patches }
+        let Execution { content, error, messages, tools, model, metrics } = execution;
+        let patches = if error.is_none() { patches } else { Vec::new() };
+        Self { content, error, messages, tools, model, metrics, context, patches, ..Self::default() }
     }
 
     pub(super) fn failed(error: RunError, model: ModelInfo) -> Self {
-        Self {
-            content: None,
-            error: Some(error),
-            messages: Vec::new(),
-            tools: Vec::new(),
-            model,
-            metrics: RunMetrics::default(),
-            context: ContextRecord::default(),
-            patches: Vec::new(),
-        }
+        Self { error: Some(error), model, ..Self::default() }
     }
 
     pub(super) fn status(&self) -> RunStatus {
-        if self.error.is_some() { RunStatus::Error } else { RunStatus::Completed }
+        self.error.as_ref().map_or(RunStatus::Completed, |error| error.kind.status())
     }
 
     fn settlement<'a>(&'a self, app: &'a App, session_state: Option<&'a Map<String, Value>>) -> Settlement<'a> {
@@ -64,31 +67,51 @@ impl End {
             tools: &self.tools,
             messages: &self.messages,
             text_config: &app.settings.search.text_config,
+            events: &self.events,
             at: Utc::now(),
         }
     }
+
+    /// Stores the end with all that follows from it, in the caller's transaction. `None`: the run has ended already, is
+    /// gone, or is not the claim's any more.
+    pub(super) async fn store(
+        &self,
+        app: &App,
+        connection: &mut PgConnection,
+        claim: &Claim,
+    ) -> Result<Option<store::AfterRun>, sqlx::Error> {
+        let mut changed_state = None;
+        if !self.patches.is_empty() {
+            let Some(mut state) = store::lock_session_state(connection, claim).await? else { return Ok(None) };
+            tools::apply_patches(&mut state, &self.patches);
+            changed_state = Some(state);
+        }
+        let settlement = self.settlement(app, changed_state.as_ref());
+        let Some(after) = store::settle(connection, claim, &settlement).await? else { return Ok(None) };
+        if let Some(memories) = &self.memories {
+            memories.store(app, connection, &claim.session_id, claim.seq).await?;
+        }
+        for job in &self.jobs {
+            jobs::enqueue(connection, job).await?;
+        }
+        Ok(Some(after))
+    }
 }
 
-pub(super) enum Settled {
-    /// The session's state after the run.
-    Done(Map<String, Value>),
-    /// The session, or the run, was deleted meanwhile.
-    Gone,
-}
-
-/// One try at settling. Safe to repeat: a run that has ended already stays as it is.
-pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Settled, sqlx::Error> {
-    if end.patches.is_empty() {
+/// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
+pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<store::AfterRun>, sqlx::Error> {
+    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.memories.is_none() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
-        if let Some(state) = store::settle(&mut connection, claim, &end.settlement(app, None)).await? {
-            return Ok(Settled::Done(state));
-        }
+        end.store(app, &mut connection, claim).await?
+    } else {
+        let mut tx = app.db.begin().await?;
+        let after = end.store(app, &mut tx, claim).await?;
+        tx.commit().await?;
+        after
+    };
+    if let Some(after) = &after {
+        turns::hand_over(app, &claim.session_id, after.next_seq).await;
     }
-    let mut tx = app.db.begin().await?;
-    let Some(mut state) = store::lock_session_state(&mut tx, claim).await? else { return Ok(Settled::Gone) };
-    tools::apply_patches(&mut state, &end.patches);
-    store::settle(&mut tx, claim, &end.settlement(app, Some(&state))).await?;
-    tx.commit().await?;
-    Ok(Settled::Done(state))
+    Ok(after)
 }

@@ -14,6 +14,7 @@ use super::{
     model::{
         AnsweredCall, Message, MessageMetrics, ModelUsage, Role, RunError, RunErrorKind, RunMetrics, UsageDetails,
     },
+    registry::StopSignal,
     wire::{ToolExecution, ToolMetrics},
 };
 use crate::{
@@ -26,7 +27,10 @@ use crate::{
 /// Everything that was said and done, whether or not an answer came of it.
 #[derive(Debug)]
 pub struct Execution {
-    pub outcome: Result<String, RunError>,
+    /// The answer, or the part of it that was there when the run was ended.
+    pub content: Option<String>,
+    /// Why it is not a whole answer.
+    pub error: Option<RunError>,
     /// What was said after the user's message: whole rounds only, each tool call with its result.
     pub messages: Vec<Message>,
     pub tools: Vec<ToolExecution>,
@@ -43,8 +47,14 @@ pub struct Engine<'a> {
     pub events: &'a EventLog,
     /// Whether somebody wants to hear the answer piece by piece.
     pub stream: bool,
-    /// Ends the run early.
-    pub stop: &'a CancellationToken,
+    /// Ends this run early.
+    pub stop: &'a StopSignal,
+    /// Ends every run of the process.
+    pub shutdown: &'a CancellationToken,
+    /// When the run has to have ended.
+    pub deadline: Instant,
+    /// How long an answer may be, in bytes.
+    pub max_answer_bytes: usize,
 }
 
 struct Progress {
@@ -52,6 +62,8 @@ struct Progress {
     tools: Vec<ToolExecution>,
     usage: Vec<ModelUsage>,
     model: ModelInfo,
+    /// What has come of the answer that is being said.
+    partial: String,
     started: Instant,
     time_to_first_token: Option<f64>,
 }
@@ -64,14 +76,17 @@ impl Engine<'_> {
             tools: Vec::new(),
             usage: Vec::new(),
             model: self.agent.model_info.clone(),
+            partial: String::new(),
             started: Instant::now(),
             time_to_first_token: None,
         };
         let outcome = tokio::select! {
             outcome = self.converse(context, toolbox, &mut progress) => outcome,
-            () = self.stop.cancelled() => Err(RunError {
-                kind: RunErrorKind::Interrupted,
-                message: "The server stopped before the run had ended. Send the message again.".into(),
+            reason = self.stop.stopped() => Err(reason),
+            () = self.shutdown.cancelled() => Err(RunError::interrupted()),
+            () = tokio::time::sleep_until(self.deadline) => Err(RunError {
+                kind: RunErrorKind::DeadlineExceeded,
+                message: "The run took longer than the server allows (runs.deadline); what was said so far is kept.".into(),
             }),
         };
         progress.finish(outcome)
@@ -99,7 +114,7 @@ impl Engine<'_> {
             if reply.tool_calls.is_empty() {
                 let content = reply.content.clone().unwrap_or_default();
                 progress.messages.push(assistant_message(reply));
-                self.events.push(EventKind::RunContentCompleted);
+                self.events.push(&EventKind::RunContentCompleted);
                 return Ok(content);
             }
             if !may_call_tools {
@@ -127,21 +142,25 @@ impl Engine<'_> {
 
     async fn ask(&self, request: &ModelRequest, progress: &mut Progress) -> Result<ModelReply, RunError> {
         let name = &self.agent.model;
-        self.events.push(EventKind::ModelRequestStarted(progress.model.clone()));
+        self.events.push(&EventKind::ModelRequestStarted(progress.model.clone()));
         let before = progress.started.elapsed().as_secs_f64();
         let reply = if self.stream {
-            let mut on_delta = |delta: &str| self.events.push(EventKind::RunContent { delta: delta.to_owned() });
-            self.models.stream(name, request, &mut on_delta).await
+            self.listen(request, &mut progress.partial).await
         } else {
-            self.models.complete(name, request).await
+            self.models.complete(name, request).await.map_err(RunError::from)
         };
-        let mut reply = reply.map_err(RunError::from)?;
+        let mut reply = reply?;
+        if let Some(content) = reply.content.as_deref().filter(|content| content.len() > self.max_answer_bytes) {
+            progress.partial = content[..content.floor_char_boundary(self.max_answer_bytes)].to_owned();
+            return Err(self.answer_too_long());
+        }
+        progress.partial.clear();
         make_storable(&mut reply);
         let time_to_first_token = reply.time_to_first_token.as_secs_f64();
         progress.time_to_first_token.get_or_insert(before + time_to_first_token);
         progress.model = reply.model.clone();
         progress.count(&reply);
-        self.events.push(EventKind::ModelRequestCompleted {
+        self.events.push(&EventKind::ModelRequestCompleted {
             model: reply.model.clone(),
             usage: reply.usage,
             time_to_first_token,
@@ -149,11 +168,36 @@ impl Engine<'_> {
         Ok(reply)
     }
 
+    /// Takes an answer in piece by piece, for whoever listens and for the record.
+    async fn listen(&self, request: &ModelRequest, partial: &mut String) -> Result<ModelReply, RunError> {
+        let too_long = CancellationToken::new();
+        let mut on_delta = |delta: &str| {
+            if partial.len() + delta.len() > self.max_answer_bytes {
+                too_long.cancel();
+            } else {
+                partial.push_str(delta);
+                self.events.push(&EventKind::RunContent { delta: delta.to_owned() });
+            }
+        };
+        tokio::select! {
+            reply = self.models.stream(&self.agent.model, request, &mut on_delta) => reply.map_err(RunError::from),
+            () = too_long.cancelled() => Err(self.answer_too_long()),
+        }
+    }
+
+    fn answer_too_long(&self) -> RunError {
+        let message = format!(
+            "The model said more than {} bytes (runs.max_answer_bytes); what fits is kept",
+            self.max_answer_bytes
+        );
+        RunError { kind: RunErrorKind::AnswerTooLong, message }
+    }
+
     async fn execute(&self, call: &ToolCall, toolbox: &mut Toolbox<'_>, progress: &mut Progress) -> Message {
         let started = Utc::now();
         let clock = Instant::now();
         let mut execution = ToolExecution::started(call, started);
-        self.events.push(EventKind::ToolCallStarted(Box::new(execution.clone())));
+        self.events.push(&EventKind::ToolCallStarted(Box::new(execution.clone())));
         let result = toolbox.call(call).await;
         let duration = clock.elapsed().as_secs_f64();
         let start_time = seconds(started);
@@ -162,7 +206,7 @@ impl Engine<'_> {
         let content = result.as_ref().map_or_else(|error| format!("Error: {error}"), Clone::clone);
         execution.result = Some(content.clone());
         let tool = Box::new(execution.clone());
-        self.events.push(match result {
+        self.events.push(&match result {
             Ok(_) => EventKind::ToolCallCompleted { tool, content: describe(call, duration) },
             Err(error) => EventKind::ToolCallError { tool, error },
         });
@@ -187,11 +231,27 @@ impl Progress {
         }
     }
 
-    fn finish(self, outcome: Result<String, RunError>) -> Execution {
-        let mut metrics = RunMetrics::of(UsageDetails { model: self.usage, ..UsageDetails::default() });
+    fn finish(mut self, outcome: Result<String, RunError>) -> Execution {
+        let model = std::mem::take(&mut self.usage);
+        let mut metrics = RunMetrics::of(UsageDetails { model, ..UsageDetails::default() });
         metrics.time_to_first_token = self.time_to_first_token;
         metrics.duration = Some(self.started.elapsed().as_secs_f64());
-        Execution { outcome, messages: self.messages, tools: self.tools, model: self.model, metrics }
+        let (content, error) = match outcome {
+            Ok(answer) => (Some(answer), None),
+            Err(error) => (self.keep_partial(), Some(error)),
+        };
+        Execution { content, error, messages: self.messages, tools: self.tools, model: self.model, metrics }
+    }
+
+    /// What was said of an answer that did not come to its end stays a part of the conversation.
+    fn keep_partial(&mut self) -> Option<String> {
+        let mut partial = std::mem::take(&mut self.partial);
+        if partial.is_empty() {
+            return None;
+        }
+        text::replace_nul_in(&mut partial);
+        self.messages.push(Message::new(Role::Assistant, Some(partial.clone()), Utc::now()));
+        Some(partial)
     }
 }
 

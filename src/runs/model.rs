@@ -11,11 +11,12 @@ use uuid::Uuid;
 use crate::{
     auth::UserId,
     llm::{ModelInfo, ToolCall, Usage},
+    memories::recall::RecalledMemory,
     sessions::SessionId,
 };
 
 /// Minted here (UUIDv7: ids sort by time), never taken from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(transparent)]
 #[sqlx(transparent)]
 #[schema(value_type = Uuid)]
@@ -33,6 +34,17 @@ impl fmt::Display for RunId {
     }
 }
 
+/// A process that executes runs, for as long as the others take it for alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct ProcessId(pub Uuid);
+
+impl ProcessId {
+    pub fn mint() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[sqlx(type_name = "run_status", rename_all = "SCREAMING_SNAKE_CASE")]
@@ -45,6 +57,26 @@ pub enum RunStatus {
     Error,
     /// Replaced by a later run on the same message.
     Regenerated,
+}
+
+impl RunStatus {
+    /// Whether the run has an outcome, which does not change any more but for a regeneration.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running | Self::Paused)
+    }
+
+    /// As the wire names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Paused => "PAUSED",
+            Self::Completed => "COMPLETED",
+            Self::Cancelled => "CANCELLED",
+            Self::Error => "ERROR",
+            Self::Regenerated => "REGENERATED",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
@@ -163,10 +195,22 @@ pub struct ModelUsage {
 /// Why a run has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunError {
-    /// `model_provider_error`, `model_timeout`, `tool_loop`, `interrupted` or `not_saved`.
+    /// What went wrong, or who ended the run.
     #[serde(rename = "type")]
     pub kind: RunErrorKind,
     pub message: String,
+}
+
+impl RunError {
+    /// The process has to end before the run has.
+    pub fn interrupted() -> Self {
+        let message = "The server was stopped during the run. Send the message again.".into();
+        Self { kind: RunErrorKind::Interrupted, message }
+    }
+
+    pub fn cancelled(reason: impl Into<String>) -> Self {
+        Self { kind: RunErrorKind::Cancelled, message: reason.into() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -176,6 +220,14 @@ pub enum RunErrorKind {
     ModelTimeout,
     /// The model called tools again and again and never answered.
     ToolLoop,
+    /// The answer was longer than the server keeps.
+    AnswerTooLong,
+    /// The run took longer than the server allows.
+    DeadlineExceeded,
+    /// The session was busy for longer than the request could wait.
+    QueueTimeout,
+    /// Somebody ended the run, or deleted its session.
+    Cancelled,
     /// The server stopped before the run had ended.
     Interrupted,
     /// The answer was there but could not be stored.
@@ -189,14 +241,26 @@ impl RunErrorKind {
             Self::ModelProviderError => "model_provider_error",
             Self::ModelTimeout => "model_timeout",
             Self::ToolLoop => "tool_loop",
+            Self::AnswerTooLong => "answer_too_long",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
             Self::NotSaved => "not_saved",
+        }
+    }
+
+    /// How a run ends for this reason.
+    pub fn status(self) -> RunStatus {
+        match self {
+            Self::Cancelled | Self::QueueTimeout => RunStatus::Cancelled,
+            _ => RunStatus::Error,
         }
     }
 }
 
 /// What was put into the prompt, kept on the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ContextRecord {
     /// The number of the first run that was in the prompt verbatim; absent when there was none.
@@ -204,6 +268,9 @@ pub struct ContextRecord {
     pub first_history_seq: Option<i64>,
     pub history_runs: usize,
     pub history_messages: usize,
+    /// The memories that were in the prompt, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub memories: Vec<RecalledMemory>,
 }
 
 /// One run, as it is stored, without its messages.
@@ -224,5 +291,9 @@ pub struct Run {
     pub metadata: Map<String, Value>,
     pub context: ContextRecord,
     pub tools: Vec<super::wire::ToolExecution>,
+    /// The run that this one continues in another direction.
+    pub forked_from_run_id: Option<RunId>,
+    /// The run that this one replaces.
+    pub regenerated_from: Option<RunId>,
     pub created_at: DateTime<Utc>,
 }

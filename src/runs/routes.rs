@@ -5,18 +5,23 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    model::RunId,
-    request::{CreateRun, RunRequest},
-    service,
+    cancelling,
+    encode::EventSource,
+    following::Follower,
+    model::{RunId, RunStatus},
+    reading,
+    request::{self, CreateRun},
+    service::{self, Start},
     store::{MAX_RUNS, RunFilter},
-    stream::{self, EventSource},
-    wire::{MessageView, RunOutput, RunSchema},
+    stream,
+    wire::{AcceptedRun, Done, MessageView, RunOutput, RunSchema},
 };
 use crate::{
     app::App,
@@ -24,6 +29,7 @@ use crate::{
     http::{
         Path, Problem, Query,
         extract::{absent_if_empty, never_empty},
+        forms::FormOrJson,
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
     },
@@ -38,6 +44,10 @@ use crate::{
 ///
 /// Without a `session_id` a new conversation begins. A conversation belongs to the `user_id` that began it: to others it
 /// does not exist. One that began without a `user_id` belongs to nobody, and anybody may continue it.
+///
+/// Runs of a session are executed one at a time, in the order in which they were accepted; `on_busy` says what else a
+/// busy session may mean. With `background` nobody has to wait: the run is polled, streamed or cancelled by its id, and
+/// survives the death of its server.
 ///
 /// An event is `id:` its index, `event:` its name and `data:` one line of JSON, with `created_at` (Unix seconds),
 /// `event`, `agent_id`, `agent_name`, `run_id`, `session_id`, `nested_depth` and, in this order:
@@ -54,7 +64,8 @@ use crate::{
 /// | `RunContentCompleted` | none |
 /// | `RunCompleted` | `content`: the whole answer, `content_type`, `session_state`, `metrics`, `metadata` |
 /// | `RunError` instead | `content`: why, `error_type` as in `RunErrorKind` |
-/// | `RunCancelled` instead | `reason`: the session was deleted meanwhile |
+/// | `RunCancelled` instead | `reason`: it was cancelled, or its session was deleted |
+/// | `RunContinued` | in the background, instead of `RunStarted`: another server has taken the run up and says it anew |
 #[utoipa::path(
     post,
     path = "/agents/{agent_id}/runs",
@@ -71,8 +82,10 @@ use crate::{
             (RunOutput = "application/json"),
             (String = "text/event-stream"),
         )),
+        (status = 202, description = "The run is stored and goes on in the background", body = AcceptedRun),
         (status = 408, description = "The body did not arrive in time", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "The session is one of a team or a workflow", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The session is one of a team or a workflow, or is busy and `on_busy` is `reject`; `run_id` is the running one", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many runs; try again after `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 502, description = "The model provider failed; the run is kept with its reason. In forms: 200 with status ERROR", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 504, description = "The model did not answer in time", body = ProblemDocument, content_type = "application/problem+json"),
         BodyRefused,
@@ -83,20 +96,42 @@ use crate::{
 pub async fn create_run(
     State(app): State<Arc<App>>,
     Path(agent_id): Path<String>,
-    RunRequest { run, stream, is_form }: RunRequest,
+    FormOrJson { value: run, is_form }: FormOrJson<CreateRun>,
 ) -> Result<Response, Problem> {
+    request::check(&run, &app.settings)?;
     let agent = app.agents.get(&agent_id)?;
-    let caller = Caller::claiming(run.user_id.clone());
-    let source = (agent.settings.id.clone(), agent.name.clone());
-    let handle = service::start(&app, caller, agent, run, stream).await?;
+    let start = Start {
+        caller: Caller::claiming(run.user_id.clone()),
+        agent,
+        stream: run.stream.unwrap_or(is_form && !run.is_background()),
+        run,
+        forked_from_run_id: None,
+        regenerated_from: None,
+    };
+    begin(&app, start, is_form).await
+}
+
+/// Starts a run and answers in the way that was asked for.
+pub(super) async fn begin(app: &Arc<App>, start: Start, is_form: bool) -> Result<Response, Problem> {
+    let (agent, scope) = (start.agent.clone(), start.caller.scope());
+    let (stream, background) = (start.stream, start.run.is_background());
+    let handle = service::start(app, start).await?;
     if stream {
-        let (agent_id, agent_name) = source;
-        let (run_id, session_id) = (handle.claim.run_id, handle.claim.session_id);
-        let source = EventSource { agent_id, agent_name, run_id, session_id };
-        return Ok(stream::respond(source, handle.events.read_from(0)));
+        let source = EventSource::new(&agent, handle.run_id, &handle.session_id, background);
+        let follower = Follower::new(app, scope, handle.seq, source, Some(handle.events), 0);
+        return Ok(stream::respond(follower));
+    }
+    if background {
+        let accepted = AcceptedRun {
+            run_id: handle.run_id,
+            session_id: handle.session_id,
+            seq: handle.seq,
+            status: RunStatus::Pending,
+        };
+        return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
     }
     let output = handle.outcome.await.map_err(|_| anyhow::anyhow!("the run's task is gone"))??;
-    service::answer(output, is_form).map(|output| Json(output).into_response())
+    reading::answer(output, is_form).map(|output| Json(output).into_response())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -141,7 +176,7 @@ pub async fn list_runs(
     };
     let scope = Caller::claiming(query.user_id).scope();
     sessions::service::find(&app, &scope, &query.session_id, None).await?;
-    let runs = service::list(&app, &scope, &query.session_id, &filter).await?;
+    let runs = reading::list(&app, &scope, &query.session_id, &filter).await?;
     Ok(Json(runs.into_iter().map(|(run, messages)| RunSchema::new(run, messages)).collect()))
 }
 
@@ -182,10 +217,51 @@ pub async fn get_run(
 ) -> Result<Json<RunOutput>, Problem> {
     let agent = app.agents.get(&agent_id)?;
     let scope = Caller::claiming(query.user_id).scope();
-    let (run, messages) = service::get(&app, &scope, run_id)
-        .await?
-        .filter(|(run, _)| run.component_id == agent.settings.id)
-        .filter(|(run, _)| query.session_id.is_none_or(|wanted| wanted == run.session_id))
-        .ok_or_else(|| Problem::not_found("Run not found"))?;
+    let run = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await?;
+    let messages = reading::messages(&app, &scope, &run).await?;
     Ok(Json(RunOutput::new(run, &agent, MessageView::all(messages))))
+}
+
+/// Ends a run early, wherever it is executed. What was said so far is kept, with status `CANCELLED`.
+///
+/// A run that was cancelled before is as it should be. In forms, as AgentOS clients send them, an unknown run is passed
+/// over.
+#[utoipa::path(
+    post,
+    path = "/agents/{agent_id}/runs/{run_id}/cancel",
+    tag = "Runs",
+    operation_id = "cancel_run",
+    params(
+        ("agent_id" = String, Path, description = "The agent's id", example = "assistant"),
+        ("run_id" = RunId, Path),
+        GetRunQuery,
+    ),
+    responses(
+        (status = 200, description = "It ends within a second", body = Done),
+        (status = 409, description = "It has ended already, and was not cancelled", body = ProblemDocument, content_type = "application/problem+json"),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn cancel_run(
+    State(app): State<Arc<App>>,
+    Path((agent_id, run_id)): Path<(String, RunId)>,
+    Query(query): Query<GetRunQuery>,
+    headers: HeaderMap,
+) -> Result<Json<Done>, Problem> {
+    let scope = Caller::claiming(query.user_id).scope();
+    let found = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await;
+    let run = match found {
+        Err(problem) if problem.status() == StatusCode::NOT_FOUND && is_form(&headers) => return Ok(Json(Done {})),
+        found => found?,
+    };
+    cancelling::cancel(&app, &scope, &run).await?;
+    Ok(Json(Done {}))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).is_some_and(|media| {
+        media.starts_with("application/x-www-form-urlencoded") || media.starts_with("multipart/form-data")
+    })
 }

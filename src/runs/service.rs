@@ -1,87 +1,209 @@
 //! The rules of runs.
 //!
 //! ```text
-//! start ──► task: accept (one statement) ► history ► engine ► settle (one transaction) ► RunCompleted
-//!              └──► RunHandle: events and outcome, for the response that waits ◄────────────┘
+//! start ──► task: accept (one statement) ► turn ► history ► engine ► settle (one transaction) ► RunCompleted
+//!              └──► RunHandle: events and outcome, for the response that waits ◄───────────────┘
 //! ```
 //!
 //! The task belongs to the process, not to the request: it goes on when the client has gone away, and a shutdown waits
-//! for it. `work` has what comes after accepting.
+//! for it. `work` has what comes after accepting. A background run is accepted in the same way; whichever process takes
+//! it goes on from there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use axum::http::StatusCode;
 use chrono::Utc;
-use serde_json::{Map, Value};
-use sqlx::PgPool;
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
+    cancelling,
+    encode::EventSource,
+    end::{End, settle_once},
     events::EventLog,
-    model::{Message, Run, RunError, RunErrorKind, RunId},
-    request::CreateRun,
-    store::{self, Claim, NewRun, RunFilter},
+    model::{RunError, RunErrorKind, RunId},
+    registry::Entry,
+    request::{CreateRun, OnBusy},
+    store::{self, Accepted, NewRun, Taken},
     wire::RunOutput,
-    work::Work,
+    work::{Origin, Work},
 };
 use crate::{
     agents::Agent,
     app::App,
-    auth::{Caller, Scope},
+    auth::Caller,
     http::Problem,
+    llm::ModelInfo,
     sessions::{self, SessionId, SessionType},
     text,
 };
 
 const NAME_CHARS: usize = 100;
 
+/// A run that a client asks for, and where it comes from if not from the client alone.
+#[derive(Debug)]
+pub struct Start {
+    pub caller: Caller,
+    pub agent: Arc<Agent>,
+    pub run: CreateRun,
+    /// Whether somebody wants to hear the answer piece by piece.
+    pub stream: bool,
+    pub forked_from_run_id: Option<RunId>,
+    pub regenerated_from: Option<RunId>,
+}
+
 /// An accepted run: its events as they happen, and its end.
 #[derive(Debug)]
 pub struct RunHandle {
-    pub claim: Claim,
+    pub session_id: SessionId,
+    pub seq: i64,
+    pub run_id: RunId,
     pub events: EventLog,
     pub outcome: oneshot::Receiver<Result<RunOutput, Problem>>,
 }
 
 /// Accepts the run and starts it. From here on it is stored, and ends by itself: also when this future is dropped,
 /// because a client that goes away must not leave a run that was accepted and never executed.
-pub async fn start(
-    app: &Arc<App>,
-    caller: Caller,
-    agent: Arc<Agent>,
-    run: CreateRun,
-    stream: bool,
-) -> Result<RunHandle, Problem> {
+pub async fn start(app: &Arc<App>, start: Start) -> Result<RunHandle, Problem> {
+    let session_id = start.run.session_id.clone().unwrap_or_else(SessionId::mint);
+    if start.run.is_background() {
+        refuse_too_many(app).await?;
+    }
+    let limits = &app.settings.runs;
+    // Counted before the run itself is.
+    let may_begin = !start.run.is_background() || app.runs.free_background(limits.background_concurrency) > 0;
+    let entry = app
+        .runs
+        .enter(start.caller.user(), start.run.is_background(), limits, |run_id| start.log(run_id, &session_id))?;
     let (tell_accepted, accepted) = oneshot::channel();
-    let task_app = app.clone();
-    app.tasks.spawn(async move {
-        let app = task_app;
-        match accept(&app, &caller, &agent, &run).await {
+    let app = app.clone();
+    let tasks = app.clone();
+    tasks.tasks.spawn(async move {
+        match accept(&app, &start, session_id, entry.run.run_id, may_begin).await {
             Err(problem) => drop(tell_accepted.send(Err(problem))),
-            Ok((new, claim, state)) => {
-                let events = EventLog::default();
+            Ok((new, accepted)) => {
+                let _ = entry.run.is_stored.set(());
                 let (tell_outcome, outcome) = oneshot::channel();
+                let handle = RunHandle {
+                    session_id: accepted.claim.session_id.clone(),
+                    seq: accepted.claim.seq,
+                    run_id: accepted.claim.run_id,
+                    events: entry.run.events.clone(),
+                    outcome,
+                };
                 // Nobody may be listening any more, now or at the end.
-                drop(tell_accepted.send(Ok(RunHandle { claim: claim.clone(), events: events.clone(), outcome })));
-                let work = Work { app, agent, run, accepted: new, claim, events, stream };
-                drop(tell_outcome.send(work.carry_out(state).await));
+                drop(tell_accepted.send(Ok(handle)));
+                drop(tell_outcome.send(carry_out(app, start, entry, new, accepted).await));
             }
         }
     });
     accepted.await.map_err(|_| anyhow!("accepting a run panicked"))?
 }
 
+async fn carry_out(
+    app: Arc<App>,
+    start: Start,
+    entry: Entry,
+    new: NewRun,
+    accepted: Accepted,
+) -> Result<RunOutput, Problem> {
+    if start.run.is_background() && !accepted.begins {
+        // Whoever has the time takes it: perhaps this process.
+        app.runs.work.notify_one();
+        let detail = "The run goes on in the background; GET it by its id";
+        return Err(Problem::unavailable(detail).about_run(new.run_id.0));
+    }
+    if start.run.on_busy == Some(OnBusy::Interrupt) && !accepted.begins {
+        cancelling::interrupt(&app, &start.caller.scope(), &new.session_id).await;
+    }
+    let stream = start.stream || start.run.is_background();
+    let Start { agent, run, .. } = start;
+    let work = Work { app, agent, run, origin: new.into(), claim: accepted.claim, entry, stream };
+    if accepted.begins { work.carry_out(accepted.session_state, false).await } else { work.wait_and_carry_out().await }
+}
+
+/// Goes on with a background run that this process has taken.
+pub(super) fn go_on(app: &Arc<App>, taken: Taken) {
+    let task_app = app.clone();
+    app.tasks.spawn(async move {
+        let app = task_app;
+        let run_id = taken.claim.run_id;
+        if let Err(error) = try_go_on(&app, taken).await {
+            // It stays as it is, and is taken up by another process when this one ends.
+            tracing::error!(run.id = %run_id, error = format!("{error:#}"), "A background run cannot go on here.");
+        }
+    });
+}
+
+async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
+    let again = taken.attempt > 1;
+    let run = CreateRun::deserialize(&taken.request)?;
+    let Ok(agent) = app.agents.get(&taken.component_id) else {
+        let error = RunError {
+            kind: RunErrorKind::Interrupted,
+            message: format!("There is no agent '{}' any more; declare it, or start another run", taken.component_id),
+        };
+        let mut end = End::failed(error, ModelInfo::default());
+        end.jobs.extend(run.webhook(taken.claim.run_id));
+        settle_once(app, &taken.claim, &end).await?;
+        return Ok(());
+    };
+    let first = if again { store::count_events(&app.db, &taken.claim.session_id, taken.claim.seq).await? } else { 0 };
+    let source = EventSource::new(&agent, taken.claim.run_id, &taken.claim.session_id, true);
+    let log = EventLog::recording(source, first);
+    let entry = app.runs.enter_background(taken.claim.run_id, taken.user_id.as_ref(), log);
+    let _ = entry.run.is_stored.set(());
+    let origin = Origin {
+        component_id: taken.component_id,
+        user_id: taken.user_id,
+        input: taken.input,
+        metadata: taken.metadata,
+        message_id: taken.message_id,
+        forked_from_run_id: None,
+        regenerated_from: None,
+        at: taken.created_at,
+    };
+    let work = Work { app: app.clone(), agent, run, origin, claim: taken.claim, entry, stream: true };
+    // A problem has been logged and written down: nobody waits for it here.
+    drop(work.carry_out(taken.session_state, again).await);
+    Ok(())
+}
+
+impl Start {
+    /// Events are recorded where somebody may listen: a run whose caller waits for one answer has no listener.
+    fn log(&self, run_id: RunId, session_id: &SessionId) -> EventLog {
+        let is_background = self.run.is_background();
+        if !self.stream && !is_background {
+            return EventLog::default();
+        }
+        EventLog::recording(EventSource::new(&self.agent, run_id, session_id, is_background), 0)
+    }
+}
+
+async fn refuse_too_many(app: &App) -> Result<(), Problem> {
+    let limit = app.settings.runs.max_background_waiting;
+    if store::count_background(&app.db).await? < i64::from(limit) {
+        return Ok(());
+    }
+    let detail = format!("{limit} background runs are waiting already; try again later");
+    Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(10)))
+}
+
 async fn accept(
     app: &App,
-    caller: &Caller,
-    agent: &Agent,
-    run: &CreateRun,
-) -> Result<(NewRun, Claim, Map<String, Value>), Problem> {
+    start: &Start,
+    session_id: SessionId,
+    run_id: RunId,
+    may_begin: bool,
+) -> Result<(NewRun, Accepted), Problem> {
+    let Start { caller, agent, run, .. } = start;
+    let background = run.is_background();
+    let limits = &app.settings.runs;
     let new = NewRun {
-        run_id: RunId::mint(),
-        session_id: run.session_id.clone().unwrap_or_else(SessionId::mint),
+        run_id,
+        session_id,
         session_type: SessionType::Agent,
         component_id: agent.settings.id.clone(),
         user_id: caller.user().cloned(),
@@ -93,91 +215,69 @@ async fn accept(
         metadata: run.metadata.clone().unwrap_or_default(),
         message_id: Uuid::now_v7(),
         text_config: app.settings.search.text_config.clone(),
+        process: app.runs.process(),
+        background,
+        may_begin,
+        max_waiting: if run.on_busy == Some(OnBusy::Reject) { 0 } else { limits.max_waiting_per_session },
+        max_attempts: limits.max_attempts,
+        request: background.then(|| serde_json::to_value(run)).transpose().map_err(anyhow::Error::from)?,
+        forked_from_run_id: start.forked_from_run_id,
+        regenerated_from: start.regenerated_from,
         at: Utc::now(),
     };
-    match store::accept(&app.db, &new).await? {
-        Some((claim, state)) => Ok((new, claim, state)),
-        None => Err(refusal(app, caller, &new).await?),
-    }
-}
-
-/// Why the session does not take the run: it is of another type, or there is none that this caller may write to.
-async fn refusal(app: &App, caller: &Caller, run: &NewRun) -> Result<Problem, sqlx::Error> {
-    let found = sessions::store::find(&app.db, &caller.scope(), &run.session_id).await?;
-    Ok(match found {
-        Some(session) if caller.may_continue(session.user_id.as_ref()) => Problem::conflict(format!(
-            "Session '{}' is a {} session; use another session_id for an agent",
-            run.session_id, session.session_type
-        )),
-        _ => Problem::not_found("Session not found"),
-    })
-}
-
-/// Ends the runs that a process left behind when it was killed. Only for a database that nobody else serves on.
-pub async fn end_interrupted(db: &PgPool) -> Result<(), sqlx::Error> {
-    let error = RunError {
-        kind: RunErrorKind::Interrupted,
-        message: "The server was stopped during the run. Send the message again.".into(),
-    };
-    let ended = store::end_unfinished(db, &error, Utc::now()).await?;
-    if ended > 0 {
-        tracing::warn!(runs = ended, "Ended the runs that were interrupted when the server was last stopped.");
-    }
-    Ok(())
-}
-
-/// Removes the events of streams that nobody may pick up any more, in small batches.
-pub async fn clean_up(app: &App) -> anyhow::Result<()> {
-    const BATCH: i64 = 1_000;
-    let before = Utc::now() - app.settings.runs.keep_events;
-    let mut removed = 0;
-    loop {
-        let batch = store::delete_events(&app.db, before, BATCH).await?;
-        removed += batch;
-        if batch < BATCH.unsigned_abs() {
-            break;
+    let mut connection = app.db.acquire().await?;
+    match store::accept(&mut connection, &new).await? {
+        Some(accepted) => Ok((new, accepted)),
+        None => {
+            drop(connection);
+            Err(refusal(app, caller, run, &new).await?)
         }
     }
-    if removed > 0 {
-        tracing::info!(batches = removed, "Removed events of streams that have expired.");
-    }
-    Ok(())
 }
 
-/// A run with its own messages.
-pub async fn get(app: &App, scope: &Scope, run_id: RunId) -> Result<Option<(Run, Vec<Message>)>, Problem> {
-    let Some(run) = store::find(&app.db, scope, run_id).await? else { return Ok(None) };
-    let mut messages = store::messages_of(&app.db, scope, &run.session_id, &[run.seq]).await?;
-    let messages = messages.remove(&run.seq).unwrap_or_default();
-    Ok(Some((run, messages)))
-}
-
-/// The runs of a session, oldest first, each with its own messages.
-pub async fn list(
-    app: &App,
-    scope: &Scope,
-    session_id: &SessionId,
-    filter: &RunFilter,
-) -> Result<Vec<(Run, Vec<Message>)>, Problem> {
-    let runs = store::list(&app.db, scope, session_id, filter).await?;
-    let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
-    let mut messages = store::messages_of(&app.db, scope, session_id, &seqs).await?;
-    Ok(runs
-        .into_iter()
-        .map(|run| {
-            let messages = messages.remove(&run.seq).unwrap_or_default();
-            (run, messages)
-        })
-        .collect())
-}
-
-/// What a caller is told of a run that ended with an error: as AgentOS does in forms, as a problem in JSON.
-pub fn answer(output: RunOutput, is_form: bool) -> Result<RunOutput, Problem> {
-    let Some(error) = output.error.as_ref().filter(|_| !is_form) else { return Ok(output) };
-    let status = match error.kind {
-        RunErrorKind::ModelProviderError | RunErrorKind::ToolLoop => StatusCode::BAD_GATEWAY,
-        RunErrorKind::ModelTimeout => StatusCode::GATEWAY_TIMEOUT,
-        RunErrorKind::Interrupted | RunErrorKind::NotSaved => StatusCode::SERVICE_UNAVAILABLE,
+/// Why the session does not take the run: it is of another type, there is none that this caller may write to, or it is
+/// busy.
+async fn refusal(app: &App, caller: &Caller, run: &CreateRun, new: &NewRun) -> Result<Problem, sqlx::Error> {
+    let session_id = &new.session_id;
+    let found = sessions::store::find(&app.db, &caller.scope(), session_id).await?;
+    let Some(session) = found.filter(|session| caller.may_continue(session.user_id.as_ref())) else {
+        return Ok(Problem::not_found("Session not found"));
     };
-    Err(Problem::new(status, error.message.clone()).of_type(error.kind.as_str()).about_run(output.run_id.0))
+    if session.session_type != new.session_type {
+        return Ok(Problem::conflict(format!(
+            "Session '{session_id}' is a {} session; use another session_id for an agent",
+            session.session_type
+        )));
+    }
+    if run.on_busy == Some(OnBusy::Reject) {
+        let running = store::active_run(&app.db, &caller.scope(), session_id).await?;
+        let problem = Problem::conflict(format!(
+            "Session '{session_id}' has a run already; wait until it has ended, or use on_busy=enqueue or interrupt"
+        ));
+        return Ok(match running {
+            Some(running) => problem.about_run(running.0),
+            // It has just ended.
+            None => problem.retry_after(Duration::from_secs(1)),
+        });
+    }
+    let detail = format!(
+        "{} runs of session '{session_id}' are waiting already; wait until some have ended",
+        app.settings.runs.max_waiting_per_session
+    );
+    Ok(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(1)))
+}
+
+impl From<NewRun> for Origin {
+    fn from(new: NewRun) -> Self {
+        Self {
+            component_id: new.component_id,
+            user_id: new.user_id,
+            input: new.input,
+            metadata: new.metadata,
+            message_id: new.message_id,
+            forked_from_run_id: new.forked_from_run_id,
+            regenerated_from: new.regenerated_from,
+            at: new.at,
+        }
+    }
 }

@@ -1,18 +1,23 @@
--- Ends a run, in one statement: its outcome, its messages, the session's state and what it cost.
+-- Ends a run, in one statement: its outcome, its messages, the last of its events, the session's state and what it cost;
+-- and gives the session to the run whose turn it is next.
 --
 -- The session's row comes first, as in every other change of a session: a delete that came before wins, and one that
--- comes later waits. No row comes back when the run has ended already, or is gone.
+-- comes later waits. No row comes back when the run has ended already, is gone, or was taken from the process that
+-- settles it.
 with session as (
     update sessions set
         session_state = coalesce($10, session_state),
+        active_seq = case when active_seq = $2 then waiting[1] else active_seq end,
+        waiting = case when active_seq = $2 then waiting[2:] else array_remove(waiting, $2) end,
         updated_at = greatest(updated_at, $13),
         version = version + 1
     where session_id = $1
       and exists (
           select from runs
           where runs.session_id = $1 and seq = $2 and run_id = $3 and status in ('PENDING', 'RUNNING', 'PAUSED')
+            and process_id is not distinct from $17
       )
-    returning session_id, session_state
+    returning session_id, session_state, active_seq
 ), run as (
     update runs set
         status = $4,
@@ -28,6 +33,14 @@ with session as (
     from session
     where runs.session_id = $1 and runs.seq = $2
     returning runs.session_id, runs.seq
+), dequeued as (
+    delete from run_queue using run
+    where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+), heard as (
+    insert into run_events (session_id, seq, first_index, names, data, created_at)
+    select run.session_id, run.seq, $18, $19, $20, $13
+    from run
+    where cardinality($19::text[]) > 0
 ), said as (
     insert into messages (
         session_id, seq, index, message_id, role, content, words, reasoning, tool_calls,
@@ -67,5 +80,5 @@ with session as (
         cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
         cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
 )
-select session_state as "session_state!: Json<Map<String, Value>>"
+select session_state as "session_state!: Json<Map<String, Value>>", active_seq
 from session

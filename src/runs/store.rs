@@ -1,13 +1,17 @@
 //! Runs and messages in PostgreSQL: SQL in, rows out.
 //!
-//! Here are the statements of a run on its way; `reading` has those for clients, and `rows` what they have in common.
+//! Here are the statements of a run on its way; `turns` has those of runs that wait, `processes` those of recovery,
+//! `cancelling` and `events` what they say, `reading` those for clients, and `rows` what they have in common.
 //!
 //! Statements on a run that is being executed take a [`Claim`], which only [`accept`] gives out, after it has checked
 //! that the caller may write to the session. All others take a `Scope`.
 
+mod cancelling;
 mod events;
+mod processes;
 mod reading;
 mod rows;
+mod turns;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -16,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     context::History,
-    model::{ContextRecord, Message, RunError, RunId, RunMetrics, RunStatus},
+    model::{ContextRecord, Message, ProcessId, RunError, RunId, RunMetrics, RunStatus},
     wire::ToolExecution,
 };
 use crate::{
@@ -25,9 +29,12 @@ use crate::{
     sessions::{SessionId, SessionType},
 };
 
-pub use events::delete_events;
+pub use cancelling::{Wanted, active_run, look_after, request_cancel};
+pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
+pub use processes::{DeadProcess, Orphan, bury, enter, expire_all, leave, lock_dead, orphans, put_back, renew};
 pub use reading::{MAX_RUNS, RunFilter, conversation, find, list, messages_of};
 use rows::select_messages;
+pub use turns::{CHANNEL, Taken, begin, count_background, notify, take, waiter};
 
 /// The right to execute and settle one run.
 #[derive(Clone, Debug)]
@@ -35,6 +42,8 @@ pub struct Claim {
     pub session_id: SessionId,
     pub seq: i64,
     pub run_id: RunId,
+    /// The process that executes it: when others take that one for dead, the right is theirs. `None`: it has not begun.
+    pub process: Option<ProcessId>,
 }
 
 /// A run to be accepted.
@@ -54,12 +63,36 @@ pub struct NewRun {
     pub message_id: Uuid,
     /// By which the message's words are told apart.
     pub text_config: String,
+    /// The process that takes the run in.
+    pub process: ProcessId,
+    /// Whether no client waits for it.
+    pub background: bool,
+    /// Whether it may begin at once where the session is free.
+    pub may_begin: bool,
+    /// How many runs of the session may wait before this one is refused.
+    pub max_waiting: u32,
+    pub max_attempts: u16,
+    /// By which another process can execute it.
+    pub request: Option<Value>,
+    pub forked_from_run_id: Option<RunId>,
+    pub regenerated_from: Option<RunId>,
     pub at: DateTime<Utc>,
 }
 
-/// Stores the run and its message. `None`: the session is of another type or not the caller's to write.
-pub async fn accept(db: &PgPool, run: &NewRun) -> Result<Option<(Claim, Map<String, Value>)>, sqlx::Error> {
-    let accepted = sqlx::query_file!(
+/// A run that has its number.
+#[derive(Debug)]
+pub struct Accepted {
+    pub claim: Claim,
+    /// The run whose turn it is: this one, or the one that it waits for.
+    pub active_seq: i64,
+    /// Whether it may be executed now, by this process.
+    pub begins: bool,
+    pub session_state: Map<String, Value>,
+}
+
+/// Stores the run and its message. `None`: the session is of another type, not the caller's to write, or too busy.
+pub async fn accept(connection: &mut PgConnection, run: &NewRun) -> Result<Option<Accepted>, sqlx::Error> {
+    let row = sqlx::query_file!(
         "src/runs/accept.sql",
         run.session_id.as_str(),
         run.session_type as SessionType,
@@ -73,12 +106,27 @@ pub async fn accept(db: &PgPool, run: &NewRun) -> Result<Option<(Claim, Map<Stri
         Json(&run.metadata) as _,
         run.message_id,
         run.text_config,
+        run.process as ProcessId,
+        run.background,
+        i32::try_from(run.max_waiting).unwrap_or(i32::MAX),
+        run.may_begin,
+        i16::try_from(run.max_attempts).unwrap_or(i16::MAX),
+        run.request,
+        run.forked_from_run_id as Option<RunId>,
+        run.regenerated_from as Option<RunId>,
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await?;
-    Ok(accepted.map(|row| {
-        let claim = Claim { session_id: run.session_id.clone(), seq: row.seq, run_id: run.run_id };
-        (claim, row.session_state.0)
+    Ok(row.map(|row| Accepted {
+        claim: Claim {
+            session_id: run.session_id.clone(),
+            seq: row.seq,
+            run_id: run.run_id,
+            process: row.begins.then_some(run.process),
+        },
+        active_seq: row.active_seq,
+        begins: row.begins,
+        session_state: row.session_state.0,
     }))
 }
 
@@ -97,15 +145,25 @@ pub struct Settlement<'a> {
     /// What was said after the user's message.
     pub messages: &'a [Message],
     pub text_config: &'a str,
+    /// The events that are not stored yet.
+    pub events: &'a EventBatch,
     pub at: DateTime<Utc>,
 }
 
-/// Ends the run. Answers the session's state; `None`: the run has ended already, or is gone.
+/// A session after a run of it has ended.
+#[derive(Debug)]
+pub struct AfterRun {
+    pub session_state: Map<String, Value>,
+    /// The run whose turn it is now.
+    pub next_seq: Option<i64>,
+}
+
+/// Ends the run. `None`: it has ended already, is gone, or is not the claim's any more.
 pub async fn settle(
     connection: &mut PgConnection,
     claim: &Claim,
     end: &Settlement<'_>,
-) -> Result<Option<Map<String, Value>>, sqlx::Error> {
+) -> Result<Option<AfterRun>, sqlx::Error> {
     let row = sqlx::query_file!(
         "src/runs/settle.sql",
         claim.session_id.as_str(),
@@ -124,10 +182,14 @@ pub async fn settle(
         Json(end.messages) as _,
         Json(&end.metrics.details.model) as _,
         end.text_config,
+        claim.process as Option<ProcessId>,
+        end.events.first_index,
+        &end.events.names,
+        &end.events.data,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| row.session_state.0))
+    Ok(row.map(|row| AfterRun { session_state: row.session_state.0, next_seq: row.active_seq }))
 }
 
 /// The state that a run's changes are applied to; the row stays locked until the transaction ends. `None`: the run, or
@@ -140,28 +202,18 @@ pub async fn lock_session_state(
         r#"
         select sessions.session_state as "state: Json<Map<String, Value>>"
         from sessions join runs using (session_id)
-        where session_id = $1 and runs.seq = $2 and runs.run_id = $3
+        where session_id = $1 and runs.seq = $2 and runs.run_id = $3 and runs.process_id is not distinct from $4
+          and runs.status in ('PENDING', 'RUNNING', 'PAUSED')
         for update of sessions
         "#,
         claim.session_id.as_str(),
         claim.seq,
         claim.run_id as RunId,
+        claim.process as Option<ProcessId>,
     )
     .fetch_optional(connection)
     .await?;
     Ok(state.map(|state| state.0))
-}
-
-/// Ends every run that has not ended, whosever it is.
-pub async fn end_unfinished(db: &PgPool, error: &RunError, at: DateTime<Utc>) -> Result<u64, sqlx::Error> {
-    let ended = sqlx::query!(
-        "update runs set status = 'ERROR', error = $1, finished_at = $2 where status in ('PENDING', 'RUNNING')",
-        Json(error) as _,
-        at,
-    )
-    .execute(db)
-    .await?;
-    Ok(ended.rows_affected())
 }
 
 /// The newest completed runs before the claimed one, at most `runs` of them, oldest first.

@@ -6,148 +6,63 @@ use axum::response::{
     IntoResponse, Response, Sse,
     sse::{Event, KeepAlive},
 };
-use futures::stream;
-use serde::Serialize;
+use futures::{Stream, StreamExt, stream};
+use serde_json::Value;
 
-use super::{
-    events::{Completion, EventKind, EventReader, RunEvent},
-    model::RunId,
-    wire::ToolExecution,
-};
-use crate::{llm::ModelInfo, sessions::SessionId};
+use super::{events::EncodedEvent, following::Follower};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What every event of a run says about where it comes from.
-#[derive(Clone, Debug)]
-pub struct EventSource {
-    pub agent_id: String,
-    pub agent_name: String,
-    pub run_id: RunId,
-    pub session_id: SessionId,
+/// Streams what `follower` reads until the run is over. When the client goes away only the reader ends.
+pub fn respond(follower: Follower) -> Response {
+    send(read(follower))
 }
 
-/// Streams what `reader` reads until the run is over. When the client goes away only the reader ends.
-pub fn respond(source: EventSource, reader: EventReader) -> Response {
-    let events = stream::unfold((source, reader), async |(source, mut reader)| {
-        let (index, event) = reader.next().await?;
-        Some((Ok::<_, Infallible>(encode(&source, index, &event)), (source, reader)))
+/// As [`respond`], after a frame that says where it begins.
+pub fn respond_after(frame: (&'static str, Value), follower: Follower) -> Response {
+    send(stream::iter([say(frame)]).chain(read(follower)))
+}
+
+/// As [`respond_after`], for a reader that is told when it has caught up: at the event `until`.
+pub fn respond_catching_up(
+    frame: (&'static str, Value),
+    until: i32,
+    subscribed: (&'static str, Value),
+    follower: Follower,
+) -> Response {
+    let rest = stream::unfold((follower, Some(say(subscribed))), move |(mut follower, mut subscribed)| async move {
+        if follower.position() >= until
+            && let Some(frame) = subscribed.take()
+        {
+            return Some((frame, (follower, None)));
+        }
+        let event = follower.next().await?;
+        Some((encode(&event), (follower, subscribed)))
     });
+    send(stream::iter([say(frame)]).chain(rest))
+}
+
+/// A stream that only says what is wrong.
+pub fn respond_with_error(error: Value) -> Response {
+    send(stream::iter([say(("error", error))]))
+}
+
+fn read(follower: Follower) -> impl Stream<Item = Event> + Send + 'static {
+    stream::unfold(follower, async |mut follower| {
+        let event = follower.next().await?;
+        Some((encode(&event), follower))
+    })
+}
+
+fn say((name, data): (&'static str, Value)) -> Event {
+    Event::default().event(name).data(data.to_string())
+}
+
+fn send(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let events = events.map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keepalive")).into_response()
 }
 
-fn encode(source: &EventSource, index: usize, event: &RunEvent) -> Event {
-    let (name, fields) = describe(&event.kind);
-    let data = Envelope {
-        created_at: event.created_at.timestamp(),
-        event: name,
-        agent_id: &source.agent_id,
-        agent_name: &source.agent_name,
-        run_id: source.run_id,
-        session_id: &source.session_id,
-        nested_depth: 0,
-        fields,
-    };
-    let json = serde_json::to_string(&data).unwrap_or_else(|error| {
-        tracing::error!(%error, event = name, "An event could not be written.");
-        "{}".into()
-    });
-    Event::default().id(index.to_string()).event(name).data(json)
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    created_at: i64,
-    event: &'static str,
-    agent_id: &'a str,
-    agent_name: &'a str,
-    run_id: RunId,
-    session_id: &'a SessionId,
-    nested_depth: u32,
-    #[serde(flatten)]
-    fields: Fields<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Fields<'a> {
-    None {},
-    Model {
-        model: &'a str,
-        model_provider: &'a str,
-    },
-    Content {
-        content: &'a str,
-        workflow_agent: bool,
-        content_type: &'static str,
-        reasoning_content: &'static str,
-    },
-    Request {
-        model: &'a str,
-        model_provider: &'a str,
-        input_tokens: i64,
-        output_tokens: i64,
-        total_tokens: i64,
-        time_to_first_token: f64,
-        reasoning_tokens: i64,
-        cache_read_tokens: i64,
-        cache_write_tokens: i64,
-    },
-    Tool {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        content: Option<&'a str>,
-        tool: &'a ToolExecution,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
-    },
-    Error {
-        content: &'a str,
-        error_type: &'static str,
-    },
-    Cancelled {
-        reason: &'a str,
-    },
-    Completed(&'a Completion),
-}
-
-fn describe(kind: &EventKind) -> (&'static str, Fields<'_>) {
-    match kind {
-        EventKind::RunStarted(model) => ("RunStarted", model_fields(model)),
-        EventKind::ModelRequestStarted(model) => ("ModelRequestStarted", model_fields(model)),
-        EventKind::RunContent { delta } => (
-            "RunContent",
-            Fields::Content { content: delta, workflow_agent: false, content_type: "str", reasoning_content: "" },
-        ),
-        EventKind::ModelRequestCompleted { model, usage, time_to_first_token } => (
-            "ModelRequestCompleted",
-            Fields::Request {
-                model: &model.id,
-                model_provider: &model.provider,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                total_tokens: usage.total_tokens,
-                time_to_first_token: *time_to_first_token,
-                reasoning_tokens: usage.reasoning_tokens,
-                cache_read_tokens: usage.cache_read_tokens,
-                cache_write_tokens: usage.cache_write_tokens,
-            },
-        ),
-        EventKind::ToolCallStarted(tool) => ("ToolCallStarted", Fields::Tool { content: None, tool, error: None }),
-        EventKind::ToolCallCompleted { tool, content } => {
-            ("ToolCallCompleted", Fields::Tool { content: Some(content), tool, error: None })
-        }
-        EventKind::ToolCallError { tool, error } => {
-            ("ToolCallError", Fields::Tool { content: None, tool, error: Some(error) })
-        }
-        EventKind::RunContentCompleted => ("RunContentCompleted", Fields::None {}),
-        EventKind::RunError(error) => {
-            ("RunError", Fields::Error { content: &error.message, error_type: error.kind.as_str() })
-        }
-        EventKind::RunCancelled { reason } => ("RunCancelled", Fields::Cancelled { reason }),
-        EventKind::RunCompleted(completion) => ("RunCompleted", Fields::Completed(completion)),
-    }
-}
-
-fn model_fields(model: &ModelInfo) -> Fields<'_> {
-    Fields::Model { model: &model.id, model_provider: &model.provider }
+fn encode(event: &EncodedEvent) -> Event {
+    Event::default().id(event.index.to_string()).event(&*event.name).data(&*event.data)
 }

@@ -62,7 +62,27 @@ pub struct RunOutput {
     pub input: RunInput,
     /// What the model saw beside the message.
     pub context: ContextRecord,
+    /// The run that this one continues in another direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from_run_id: Option<RunId>,
+    /// The run that this one replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regenerated_from: Option<RunId>,
 }
+
+/// A run that goes on in the background.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AcceptedRun {
+    pub run_id: RunId,
+    pub session_id: SessionId,
+    /// The run's number in its session, gapless from 1.
+    pub seq: i64,
+    pub status: RunStatus,
+}
+
+/// `{}`: it is done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunInput {
@@ -242,6 +262,8 @@ impl RunOutput {
             tools: run.tools,
             input: RunInput { input_content: run.input },
             context: run.context,
+            forked_from_run_id: run.forked_from_run_id,
+            regenerated_from: run.regenerated_from,
         }
     }
 }
@@ -292,6 +314,10 @@ pub struct RunSchema {
     #[schema(value_type = Vec<Object>)]
     pub files: [Value; 0],
     pub input_media: InputMedia,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from_run_id: Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regenerated_from: Option<RunId>,
 }
 
 /// The beginning of a run.
@@ -375,6 +401,8 @@ impl RunSchema {
             audio: [],
             files: [],
             input_media: InputMedia::default(),
+            forked_from_run_id: run.forked_from_run_id,
+            regenerated_from: run.regenerated_from,
         }
     }
 }

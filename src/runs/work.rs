@@ -1,28 +1,36 @@
-//! One accepted run on its way: context, engine, settling.
+//! One accepted run on its way: turn, context, engine, settling.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use backon::{ExponentialBuilder, Retryable};
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     context::{Context, ContextOptions, History},
-    end::{End, Settled, settle_once},
+    end::{End, settle_once},
     engine::{Engine, Execution},
-    events::{Completion, EventKind, EventLog},
-    model::{Message, Role, Run, RunError, RunErrorKind, RunStatus},
+    events::{Completion, EventKind},
+    flush,
+    model::{Message, Role, Run, RunError, RunErrorKind, RunId, RunStatus},
+    registry::Entry,
     request::CreateRun,
-    store::{self, Claim, NewRun},
+    store::{self, Claim},
+    turns,
     wire::{MessageView, RunOutput},
 };
 use crate::{
     agents::Agent,
     app::App,
+    auth::{Scope, UserId},
     database,
     http::Problem,
-    tools::{self, Toolbox},
+    memories::{AfterRun, recall},
+    tools::{self, Toolbox, Wishes},
 };
 
 /// How long a caller waits for a database that went away during the run.
@@ -30,42 +38,90 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the failure is then tried to be written down, behind the caller's back.
 const WRITE_DOWN_PATIENCE: Duration = Duration::from_hours(1);
 
+/// What was accepted.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) component_id: String,
+    pub(super) user_id: Option<UserId>,
+    pub(super) input: String,
+    pub(super) metadata: Map<String, Value>,
+    pub(super) message_id: Uuid,
+    pub(super) forked_from_run_id: Option<RunId>,
+    pub(super) regenerated_from: Option<RunId>,
+    pub(super) at: DateTime<Utc>,
+}
+
 /// One accepted run on its way.
 pub(super) struct Work {
     pub(super) app: Arc<App>,
     pub(super) agent: Arc<Agent>,
     pub(super) run: CreateRun,
-    pub(super) accepted: NewRun,
+    pub(super) origin: Origin,
     pub(super) claim: Claim,
-    pub(super) events: EventLog,
+    pub(super) entry: Entry,
+    /// Whether somebody hears the answer piece by piece, now or later.
     pub(super) stream: bool,
 }
 
 impl Work {
-    /// Executes and settles; whatever happens, the run ends and its events do.
-    pub(super) async fn carry_out(&self, stored_state: Map<String, Value>) -> Result<RunOutput, Problem> {
-        let work = AssertUnwindSafe(self.execute_and_settle(stored_state)).catch_unwind();
+    /// Waits for the run's turn, executes and settles; whatever happens, the run ends and its events do.
+    pub(super) async fn wait_and_carry_out(mut self) -> Result<RunOutput, Problem> {
+        let app = self.app.clone();
+        match turns::wait(&app, &self.entry.run, &mut self.claim).await {
+            Ok(state) => self.carry_out(state, false).await,
+            Err(reason) => {
+                let end = End::failed(reason, self.agent.model_info.clone());
+                let outcome = self.settle(None, end).await;
+                self.conclude(outcome)
+            }
+        }
+    }
+
+    /// Executes and settles; whatever happens, the run ends and its events do. `again`: another process has begun it.
+    pub(super) async fn carry_out(&self, state: Map<String, Value>, again: bool) -> Result<RunOutput, Problem> {
+        let work = AssertUnwindSafe(self.execute_and_settle(state, again)).catch_unwind();
         let outcome = work.await.unwrap_or_else(|_| Err(anyhow!("a run panicked").into()));
+        self.conclude(outcome)
+    }
+
+    fn conclude(&self, outcome: Result<RunOutput, Problem>) -> Result<RunOutput, Problem> {
+        let events = &self.entry.run.events;
         if let Err(problem) = &outcome {
             let error = RunError { kind: RunErrorKind::NotSaved, message: problem.detail().to_owned() };
-            self.events.push(EventKind::RunError(error.clone()));
+            events.push(&EventKind::RunError(error.clone()));
             self.write_down(error);
         }
-        self.events.close();
+        events.close();
         outcome.map_err(|problem| problem.about_run(self.claim.run_id.0))
     }
 
-    async fn execute_and_settle(&self, stored_state: Map<String, Value>) -> Result<RunOutput, Problem> {
-        self.events.push(EventKind::RunStarted(self.agent.model_info.clone()));
-        let (context, execution, patches) = self.execute(stored_state).await?;
-        self.settle(context, execution, patches).await
+    async fn execute_and_settle(&self, state: Map<String, Value>, again: bool) -> Result<RunOutput, Problem> {
+        let began = if again { EventKind::RunContinued } else { EventKind::RunStarted(self.agent.model_info.clone()) };
+        self.entry.run.events.push(&began);
+        let storing = flush::keep_stored(&self.app, &self.claim, &self.entry.run.events);
+        let ((context, execution, wishes), ()) = tokio::try_join!(
+            async {
+                let executed = self.execute(state).await;
+                storing.stop();
+                executed
+            },
+            storing.run().map(Ok)
+        )?;
+        let settings = self.run.memory_settings(&self.agent.settings);
+        let Wishes { patches, memories } = wishes;
+        let mut end = End::of(execution, context.record.clone(), patches);
+        if end.error.is_none() {
+            end.memories = AfterRun::new(&settings, self.origin.user_id.as_ref(), memories);
+        }
+        self.settle(Some(context), end).await
     }
 
     /// Builds the context and lets the engine run; nothing is written.
     async fn execute(
         &self,
         stored_state: Map<String, Value>,
-    ) -> Result<(Context, Execution, Vec<Map<String, Value>>), Problem> {
+    ) -> Result<(Context, Execution, Wishes), Problem> {
+        let deadline = Instant::now() + self.app.settings.runs.deadline;
         let options = ContextOptions::new(&self.agent, &self.run);
         let history = if options.history_runs == 0 || self.claim.seq == 1 {
             History::default()
@@ -74,56 +130,73 @@ impl Work {
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
-        let mut toolbox = Toolbox::new(&self.agent.settings, &self.app.db, &self.claim, state);
+        let settings = self.run.memory_settings(&self.agent.settings);
+        let user = self.origin.user_id.as_ref();
+        let recalled = recall::recall(&self.app, &settings, user, &self.origin.input).await?;
+        let mut toolbox = Toolbox::new(&settings, &self.app, &self.claim, user, state);
         if let Some(patch) = &self.run.session_state {
             toolbox.patch_state(patch.clone());
         }
-        let context = Context::new(&self.agent, options, history, toolbox.state(), &self.run.message);
+        let context = Context::new(&self.agent, options, history, recalled, toolbox.state(), &self.origin.input);
         let engine = Engine {
             models: &self.app.models,
             agent: &self.agent,
-            events: &self.events,
+            events: &self.entry.run.events,
             stream: self.stream,
-            stop: self.app.tasks.stop_token(),
+            stop: &self.entry.run.stop,
+            shutdown: self.app.tasks.stop_token(),
+            deadline,
+            max_answer_bytes: self.app.settings.runs.max_answer_bytes,
         };
         let execution = engine.run(&context, &mut toolbox).await;
-        Ok((context, execution, toolbox.into_patches()))
+        Ok((context, execution, toolbox.into_wishes()))
     }
 
     /// Stores the end of the run; only then is it told.
-    async fn settle(
-        &self,
-        context: Context,
-        execution: Execution,
-        patches: Vec<Map<String, Value>>,
-    ) -> Result<RunOutput, Problem> {
-        let end = End::of(execution, context.record.clone(), patches);
+    async fn settle(&self, context: Option<Context>, mut end: End) -> Result<RunOutput, Problem> {
+        let events = &self.entry.run.events;
+        end.events = events.unstored();
+        end.jobs.extend(self.run.webhook(self.claim.run_id));
         let state = match self.settle_patiently(&end).await? {
-            Settled::Done(state) => state,
-            Settled::Gone => {
-                self.events.push(EventKind::RunCancelled { reason: "The session was deleted during the run.".into() });
-                return Ok(self.output(context, end, RunStatus::Cancelled, Map::new()));
-            }
+            Some(after) => after.session_state,
+            None => self.explain_missing(&mut end).await?,
         };
         match &end.error {
+            Some(error) if error.kind.status() == RunStatus::Cancelled => {
+                events.push(&EventKind::RunCancelled { reason: error.message.clone() });
+            }
             Some(error) => {
                 self.log(error);
-                self.events.push(EventKind::RunError(error.clone()));
+                events.push(&EventKind::RunError(error.clone()));
             }
-            None => self.events.push(EventKind::RunCompleted(Box::new(self.completion(&end, &state)))),
+            None => events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state)))),
         }
-        let status = end.status();
-        Ok(self.output(context, end, status, state))
+        Ok(self.output(context, end, state))
     }
 
     /// A database that is away for a moment does not cost the answer.
-    async fn settle_patiently(&self, end: &End) -> Result<Settled, sqlx::Error> {
+    async fn settle_patiently(&self, end: &End) -> Result<Option<store::AfterRun>, sqlx::Error> {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(Duration::from_secs(1))
             .with_total_delay(Some(SETTLE_PATIENCE))
             .without_max_times();
         (|| settle_once(&self.app, &self.claim, end)).retry(backoff).when(database::is_unavailable).await
+    }
+
+    /// Nothing was settled: an earlier try has succeeded after all, the session was deleted, or the run is no longer
+    /// this process's.
+    async fn explain_missing(&self, end: &mut End) -> Result<Map<String, Value>, Problem> {
+        let found = store::find(&self.app.db, &Scope::All, self.claim.run_id).await?;
+        let (error, state) = match found {
+            Some(run) if run.status == end.status() && run.content == end.content => {
+                return Ok(run.session_state.unwrap_or_default());
+            }
+            Some(run) => (run.error.unwrap_or_else(RunError::interrupted), run.session_state.unwrap_or_default()),
+            None => (RunError::cancelled("The session was deleted during the run."), Map::new()),
+        };
+        (end.content, end.error) = (None, Some(error));
+        Ok(state)
     }
 
     /// The caller has been told that the run failed; the database is told as soon as it can hear.
@@ -165,16 +238,19 @@ impl Work {
             model_provider_data: end.messages.last().and_then(|message| message.provider_data.clone()),
             session_state: state.clone(),
             metrics: end.metrics.clone(),
-            metadata: self.accepted.metadata.clone(),
+            metadata: self.origin.metadata.clone(),
         }
     }
 
     /// What the caller gets: the run with everything that the model saw.
-    fn output(&self, context: Context, end: End, status: RunStatus, state: Map<String, Value>) -> RunOutput {
-        let mut question = Message::new(Role::User, Some(self.accepted.input.clone()), self.accepted.at);
-        question.message_id = self.accepted.message_id;
-        let system = context.system.map(|text| Message::new(Role::System, Some(text), self.accepted.at));
-        let history = context.history.into_messages().map(|message| MessageView::new(message, true));
+    fn output(&self, context: Option<Context>, end: End, state: Map<String, Value>) -> RunOutput {
+        let origin = &self.origin;
+        let mut question = Message::new(Role::User, Some(origin.input.clone()), origin.at);
+        question.message_id = origin.message_id;
+        let (system, history) = context.map(|context| (context.system, context.history)).unwrap_or_default();
+        let system = system.map(|text| Message::new(Role::System, Some(text), origin.at));
+        let history = history.into_messages().map(|message| MessageView::new(message, true));
+        let status = end.status();
         let messages = (system.into_iter().map(|message| MessageView::new(message, false)))
             .chain(history)
             .chain(MessageView::all([question].into_iter().chain(end.messages).collect()))
@@ -183,19 +259,21 @@ impl Work {
             session_id: self.claim.session_id.clone(),
             seq: self.claim.seq,
             run_id: self.claim.run_id,
-            component_id: self.accepted.component_id.clone(),
-            user_id: self.accepted.user_id.clone(),
+            component_id: origin.component_id.clone(),
+            user_id: origin.user_id.clone(),
             status,
-            input: self.accepted.input.clone(),
+            input: origin.input.clone(),
             content: end.content,
             error: end.error,
             model: Some(end.model),
             metrics: end.metrics,
             session_state: Some(state),
-            metadata: self.accepted.metadata.clone(),
+            metadata: origin.metadata.clone(),
             context: end.context,
             tools: end.tools,
-            created_at: self.accepted.at,
+            forked_from_run_id: origin.forked_from_run_id,
+            regenerated_from: origin.regenerated_from,
+            created_at: origin.at,
         };
         RunOutput::new(run, &self.agent, messages)
     }

@@ -253,7 +253,7 @@ pub async fn list_session_runs(
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     let scope = Caller::claiming(query.user_id.clone()).scope();
     service::find(&app, &scope, &session_id, query.session_type).await?;
-    let runs = runs::service::list(&app, &scope, &session_id, &query.filter()?).await?;
+    let runs = runs::reading::list(&app, &scope, &session_id, &query.filter()?).await?;
     Ok(Json(runs.into_iter().map(|(run, messages)| RunSchema::new(run, messages)).collect()))
 }
 
@@ -306,7 +306,7 @@ pub async fn get_session_run(
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     let scope = Caller::claiming(query.user_id).scope();
     service::find(&app, &scope, &session_id, query.session_type).await?;
-    let (run, messages) = runs::service::get(&app, &scope, run_id)
+    let (run, messages) = runs::reading::get(&app, &scope, run_id)
         .await?
         .filter(|(run, _)| run.session_id == session_id)
         .ok_or_else(|| Problem::not_found(format!("Run with ID {run_id} not found in session {session_id}")))?;

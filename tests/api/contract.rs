@@ -83,7 +83,11 @@ async fn every_path_of_the_contract_is_served() {
     let app = TestApp::start().await;
     for (method, path, _) in operations(&contract()) {
         let run_id = "01a206c1-4b42-72a9-b242-a016793c2551";
-        let filled = path.replace("{run_id}", run_id).replace("{agent_id}", "assistant").replace("{session_id}", "x");
+        let filled = path
+            .replace("{run_id}", run_id)
+            .replace("{agent_id}", "assistant")
+            .replace("{session_id}", "x")
+            .replace("{job_id}", "1");
         assert!(!filled.contains('{'), "{filled}");
         let method: Method = method.parse().unwrap();
         let answer = app.send(app.request(method.clone(), &filled)).await;

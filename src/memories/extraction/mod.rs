@@ -25,7 +25,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::{Scope, UserId},
-    config::AgentMemorySettings,
+    config::{AgentMemorySettings, AgentSettings},
     jobs::{self, Job},
     llm::{ModelReply, PromptMessage},
     search::{self, model::Search},
@@ -40,8 +40,8 @@ const SHOWN: usize = 10;
 const QUERY_CHARS: usize = 4_000;
 
 /// Whether runs of this agent are learned from.
-pub fn is_on(agent: &Agent) -> bool {
-    agent.settings.update_memory_on_run && !agent.settings.enable_agentic_memory
+pub fn is_on(settings: &AgentSettings) -> bool {
+    settings.update_memory_on_run && !settings.enable_agentic_memory
 }
 
 /// Marks a run as unread, in the transaction that settles it. A user whose job waits already needs no other.

@@ -34,7 +34,9 @@ macro_rules! select_runs {
                    r.model_provider, r.metrics as "metrics: Json<RunMetrics>",
                    r.session_state as "session_state: Json<Map<String, Value>>",
                    r.metadata as "metadata: Json<Map<String, Value>>", r.context as "context: Json<ContextRecord>",
-                   r.tools as "tools: Json<Vec<ToolExecution>>", r.created_at
+                   r.tools as "tools: Json<Vec<ToolExecution>>",
+                   r.forked_from_run_id as "forked_from_run_id: RunId", r.regenerated_from as "regenerated_from: RunId",
+                   r.created_at
             from runs r join sessions s using (session_id)
             "#
             + $rest,
@@ -84,6 +86,8 @@ pub(super) struct RunRow {
     pub(super) metadata: Json<Map<String, Value>>,
     pub(super) context: Json<ContextRecord>,
     pub(super) tools: Json<Vec<ToolExecution>>,
+    pub(super) forked_from_run_id: Option<RunId>,
+    pub(super) regenerated_from: Option<RunId>,
     pub(super) created_at: DateTime<Utc>,
 }
 
@@ -105,6 +109,8 @@ impl RunRow {
             metadata: self.metadata.0,
             context: self.context.0,
             tools: self.tools.0,
+            forked_from_run_id: self.forked_from_run_id,
+            regenerated_from: self.regenerated_from,
             created_at: self.created_at,
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use colloquy::{
     app::App,
     config::{AgentSettings, ModelSettings, Provider, Settings},
-    server,
+    runs, server,
 };
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -53,6 +53,7 @@ impl TestApp {
             models: BTreeMap::from([("fast".to_owned(), scripted(&model))]),
             ..Settings::default()
         };
+        settings.jobs.workers = 0;
         settings.database.max_connections = 8;
         settings.database.acquire_timeout = Duration::from_secs(2);
         change(&mut settings);
@@ -63,6 +64,7 @@ impl TestApp {
             .await
             .expect("the test database answers");
         let app = App::build(settings, db).await.expect("the application builds");
+        runs::supervision::start(&app, false).await.expect("runs are looked after");
         Self::serve(app, model).await
     }
 

@@ -1,0 +1,167 @@
+//! Bodies that come as JSON or as a form, as the existing clients send them.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Multipart, Request},
+    http::{StatusCode, header},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Body, Problem, extract};
+use crate::app::App;
+
+/// What a form may hold. JSON is strict: it has the fields of the type and no others.
+pub trait Fields: DeserializeOwned {
+    const FIELDS: &'static [&'static str];
+    /// Fields whose value is text even where it looks like JSON.
+    const TEXT: &'static [&'static str];
+    /// Of the text fields, the one that is text even where it is empty or says `null`.
+    const VERBATIM: Option<&'static str> = None;
+    /// Leaving these out would change what is asked for, so they are refused rather than passed over.
+    const UNSUPPORTED: &'static [&'static str] = &[];
+}
+
+/// A body and how it was sent, which decides how failures are answered.
+#[derive(Debug)]
+pub struct FormOrJson<T> {
+    pub value: T,
+    /// Sent by a client that expects AgentOS's answers.
+    pub is_form: bool,
+}
+
+impl<T: Fields> FromRequest<Arc<App>> for FormOrJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let limit = app.settings.server.request_timeout;
+        tokio::time::timeout(limit, Self::read(request, app)).await.unwrap_or_else(|_| {
+            let detail = format!("The body did not arrive within {} s; send it again", limit.as_secs_f64());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+        })
+    }
+}
+
+impl<T: Fields> FormOrJson<T> {
+    async fn read(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let media_type = extract::media_type(&request);
+        let form = |value| Self { value, is_form: true };
+        match media_type.as_deref() {
+            Some("application/x-www-form-urlencoded") => from_fields(urlencoded(request, app).await?).map(form),
+            Some("multipart/form-data") => from_fields(multipart(request, app).await?).map(form),
+            _ if extract::is_json(&request) => {
+                let Body(value) = <Body<T> as FromRequest<_>>::from_request(request, app).await?;
+                Ok(Self { value, is_form: false })
+            }
+            None if has_no_body(&request) => from_fields(Vec::new()).map(|value| Self { value, is_form: false }),
+            _ => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Send the body as application/json, application/x-www-form-urlencoded or multipart/form-data",
+            )),
+        }
+    }
+}
+
+fn has_no_body(request: &Request) -> bool {
+    let headers = request.headers();
+    headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+        && !headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+async fn urlencoded(request: Request, app: &Arc<App>) -> Result<Vec<(String, String)>, Problem> {
+    let bytes = Bytes::from_request(request, app).await.map_err(|error| extract::too_large(&error))?;
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body looks like JSON and is declared as a form; send it with Content-Type: application/json",
+        ));
+    }
+    if !is_utf8_once_decoded(&bytes) {
+        return Err(not_utf8());
+    }
+    serde_urlencoded::from_bytes(&bytes)
+        .map_err(|error| Problem::unreadable(format!("The form cannot be read: {error}; send UTF-8 text")))
+}
+
+async fn multipart(request: Request, app: &Arc<App>) -> Result<Vec<(String, String)>, Problem> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Problem::unreadable(format!("The multipart form cannot be read: {error}; send it as multipart/form-data"))
+    };
+    let mut form = Multipart::from_request(request, app).await.map_err(|error| unreadable(&error.body_text()))?;
+    let mut fields = Vec::new();
+    loop {
+        let field = match form.next_field().await {
+            Ok(Some(field)) => field,
+            Ok(None) => return Ok(fields),
+            Err(error) => return Err(multipart_problem(&error)),
+        };
+        let name = field.name().unwrap_or_default().to_owned();
+        if field.file_name().is_some_and(|file| !file.is_empty()) {
+            return Err(unsupported(&name));
+        }
+        fields.push((name, text_of(field).await?));
+    }
+}
+
+async fn text_of(field: axum::extract::multipart::Field<'_>) -> Result<String, Problem> {
+    let bytes = field.bytes().await.map_err(|error| multipart_problem(&error))?;
+    String::from_utf8(bytes.into()).map_err(|_| not_utf8())
+}
+
+fn not_utf8() -> Problem {
+    Problem::unreadable("The form is not UTF-8; send UTF-8 text")
+}
+
+/// The decoder would replace what is no UTF-8, and the message would not be what was said.
+fn is_utf8_once_decoded(form: &[u8]) -> bool {
+    percent_encoding::percent_decode(form).decode_utf8().is_ok()
+}
+
+fn multipart_problem(error: &axum::extract::multipart::MultipartError) -> Problem {
+    let detail = format!("The multipart form cannot be read: {}", error.body_text());
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
+        _ => Problem::unreadable(detail),
+    }
+}
+
+fn unsupported(name: &str) -> Problem {
+    Problem::invalid(format!("/{name}"), "is not supported by this server; leave it out")
+}
+
+/// A form's texts become the values that JSON would have: `true`, `3`, `{…}`; empty and `null` mean absent. Fields that
+/// AgentOS forwards to the agent's code have no meaning here and are passed over, as there.
+pub fn from_fields<T: Fields>(fields: Vec<(String, String)>) -> Result<T, Problem> {
+    let mut object = Map::new();
+    for (name, text) in fields {
+        let is_absent = text.is_empty() || matches!(text.to_ascii_lowercase().as_str(), "null" | "none");
+        if T::TEXT.contains(&name.as_str()) {
+            if T::VERBATIM == Some(&name) || !is_absent {
+                object.insert(name, Value::String(text));
+            }
+        } else if T::FIELDS.contains(&name.as_str()) {
+            if !is_absent {
+                object.insert(name, typed(&text));
+            }
+        } else if T::UNSUPPORTED.contains(&name.as_str()) && !is_absent && !is_empty_value(&text) {
+            return Err(unsupported(&name));
+        } else {
+            tracing::debug!(field = name, "A form field has no meaning here and is passed over.");
+        }
+    }
+    extract::parse_json(Value::Object(object).to_string().as_bytes())
+}
+
+fn is_empty_value(text: &str) -> bool {
+    matches!(text.trim().to_ascii_lowercase().as_str(), "false" | "[]" | "{}")
+}
+
+fn typed(text: &str) -> Value {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
+    }
+}

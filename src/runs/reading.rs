@@ -1,0 +1,99 @@
+//! Runs for those who ask about them, and what they are told.
+
+use std::collections::HashMap;
+
+use axum::http::StatusCode;
+use chrono::Utc;
+
+use super::{
+    model::{Message, Run, RunErrorKind, RunId},
+    store::{self, RunFilter},
+    wire::RunOutput,
+};
+use crate::{app::App, auth::Scope, http::Problem, sessions::SessionId};
+
+/// A run of an agent, if it is there, the caller's, and of the session that was named.
+pub async fn find(
+    app: &App,
+    scope: &Scope,
+    agent_id: &str,
+    run_id: RunId,
+    session_id: Option<&SessionId>,
+) -> Result<Run, Problem> {
+    store::find(&app.db, scope, run_id)
+        .await?
+        .filter(|run| run.component_id == agent_id)
+        .filter(|run| session_id.is_none_or(|wanted| *wanted == run.session_id))
+        .ok_or_else(|| Problem::not_found("Run not found"))
+}
+
+/// A run with its own messages, whatever its agent.
+pub async fn get(app: &App, scope: &Scope, run_id: RunId) -> Result<Option<(Run, Vec<Message>)>, Problem> {
+    let Some(run) = store::find(&app.db, scope, run_id).await? else { return Ok(None) };
+    let messages = messages(app, scope, &run).await?;
+    Ok(Some((run, messages)))
+}
+
+/// The messages of a run.
+pub async fn messages(app: &App, scope: &Scope, run: &Run) -> Result<Vec<Message>, Problem> {
+    let mut messages = store::messages_of(&app.db, scope, &run.session_id, &[run.seq]).await?;
+    Ok(messages.remove(&run.seq).unwrap_or_default())
+}
+
+/// The runs of a session, oldest first, each with its own messages.
+pub async fn list(
+    app: &App,
+    scope: &Scope,
+    session_id: &SessionId,
+    filter: &RunFilter,
+) -> Result<Vec<(Run, Vec<Message>)>, Problem> {
+    let runs = store::list(&app.db, scope, session_id, filter).await?;
+    let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
+    let mut messages: HashMap<i64, _> = store::messages_of(&app.db, scope, session_id, &seqs).await?;
+    Ok(runs
+        .into_iter()
+        .map(|run| {
+            let messages = messages.remove(&run.seq).unwrap_or_default();
+            (run, messages)
+        })
+        .collect())
+}
+
+/// What a caller is told of a run that ended with an error: as AgentOS does in forms, as a problem in JSON. A run that
+/// was cancelled is told as it is.
+pub fn answer(output: RunOutput, is_form: bool) -> Result<RunOutput, Problem> {
+    let Some(error) = output.error.as_ref().filter(|_| !is_form) else { return Ok(output) };
+    let status = match error.kind {
+        RunErrorKind::Cancelled => return Ok(output),
+        RunErrorKind::ModelProviderError | RunErrorKind::ToolLoop | RunErrorKind::AnswerTooLong => {
+            StatusCode::BAD_GATEWAY
+        }
+        RunErrorKind::ModelTimeout | RunErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        RunErrorKind::Interrupted | RunErrorKind::NotSaved | RunErrorKind::QueueTimeout => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    let problem = match status {
+        StatusCode::SERVICE_UNAVAILABLE => Problem::unavailable(error.message.clone()),
+        status => Problem::new(status, error.message.clone()),
+    };
+    Err(problem.of_type(error.kind.as_str()).about_run(output.run_id.0))
+}
+
+/// Removes the events of streams that nobody may pick up any more, in small batches.
+pub async fn clean_up(app: &App) -> anyhow::Result<()> {
+    const BATCH: i64 = 1_000;
+    let before = Utc::now() - app.settings.runs.keep_events;
+    let mut removed = 0;
+    loop {
+        let batch = store::delete_events(&app.db, before, BATCH).await?;
+        removed += batch;
+        if batch < BATCH.unsigned_abs() {
+            break;
+        }
+    }
+    if removed > 0 {
+        tracing::info!(batches = removed, "Removed events of streams that have expired.");
+    }
+    Ok(())
+}

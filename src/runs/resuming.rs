@@ -1,0 +1,178 @@
+//! Picking a stream up again: `GET …/events` by `Last-Event-ID`, and the wire's `POST …/resume`.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    encode::EventSource,
+    following::Follower,
+    model::{Run, RunId},
+    reading, stream,
+};
+use crate::{
+    app::App,
+    auth::{Caller, UserId},
+    http::{
+        Path, Problem, Query,
+        extract::{absent_if_empty, never_empty},
+        forms::{Fields, FormOrJson},
+        refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
+    },
+    sessions::SessionId,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// Not needed; where given, the run has to be of this session.
+    #[serde(default, deserialize_with = "absent_if_empty")]
+    session_id: Option<SessionId>,
+    /// Another user's run is not found.
+    #[serde(default, deserialize_with = "never_empty")]
+    user_id: Option<UserId>,
+    /// The index of the last event that is known, for clients that cannot send `Last-Event-ID`.
+    #[param(minimum = 0)]
+    last_event_id: Option<i32>,
+}
+
+/// Streams the events of a run, from its beginning or after `Last-Event-ID`, while it runs and for a day afterwards: on
+/// any server. Of a run that was not streamed, or whose events have expired, the outcome is told.
+#[utoipa::path(
+    get,
+    path = "/agents/{agent_id}/runs/{run_id}/events",
+    tag = "Runs",
+    operation_id = "stream_run_events",
+    params(
+        ("agent_id" = String, Path, description = "The agent's id", example = "assistant"),
+        ("run_id" = RunId, Path),
+        EventsQuery,
+        ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = 0),
+    ),
+    responses(
+        (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = String),
+        NotThere,
+        ParametersRefused,
+        Unavailable,
+    )
+)]
+pub async fn stream_run_events(
+    State(app): State<Arc<App>>,
+    Path((agent_id, run_id)): Path<(String, RunId)>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let last = match headers.get("last-event-id") {
+        Some(id) => Some(read_index(id.to_str().unwrap_or_default())?),
+        None => query.last_event_id,
+    };
+    let scope = Caller::claiming(query.user_id).scope();
+    let run = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await?;
+    let next = first_unknown(last)?;
+    let source = source(&app, &run, &agent_id)?;
+    Ok(stream::respond(Follower::new(&app, scope, run.seq, source, None, next)))
+}
+
+/// Where to go on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRun {
+    /// The index of the last event that is known; absent: from the beginning.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    last_event_index: Option<i32>,
+    #[serde(default)]
+    session_id: Option<SessionId>,
+    #[serde(default)]
+    user_id: Option<UserId>,
+}
+
+impl Fields for ResumeRun {
+    const FIELDS: &'static [&'static str] = &["last_event_index"];
+    const TEXT: &'static [&'static str] = &["session_id", "user_id"];
+}
+
+/// Picks a run's stream up again, as AgentOS clients do.
+///
+/// The first frame says what follows. `catch_up`: what was missed, then a frame `subscribed`, then what happens; `replay`:
+/// the run has ended, and its events follow. An unknown run is a 404 for JSON, and for forms a stream with one `error`.
+#[utoipa::path(
+    post,
+    path = "/agents/{agent_id}/runs/{run_id}/resume",
+    tag = "Runs",
+    operation_id = "resume_run",
+    params(("agent_id" = String, Path, description = "The agent's id", example = "assistant"), ("run_id" = RunId, Path)),
+    request_body(content(
+        (ResumeRun = "application/json"),
+        (ResumeRun = "application/x-www-form-urlencoded"),
+        (ResumeRun = "multipart/form-data"),
+    )),
+    responses(
+        (status = 200, description = "The events that follow", content_type = "text/event-stream", body = String),
+        BodyRefused,
+        NotThere,
+        Unavailable,
+    )
+)]
+pub async fn resume_run(
+    State(app): State<Arc<App>>,
+    Path((agent_id, run_id)): Path<(String, RunId)>,
+    FormOrJson { value: resume, is_form }: FormOrJson<ResumeRun>,
+) -> Result<Response, Problem> {
+    let scope = Caller::claiming(resume.user_id).scope();
+    let run = match reading::find(&app, &scope, &agent_id, run_id, resume.session_id.as_ref()).await {
+        Err(problem) if is_form && problem.status() == StatusCode::NOT_FOUND => {
+            let error = format!("Run {run_id} not found in buffer or database");
+            return Ok(stream::respond_with_error(json!({"event": "error", "error": error})));
+        }
+        found => found?,
+    };
+    let next = first_unknown(resume.last_event_index)?;
+    let source = EventSource { is_indexed: true, ..source(&app, &run, &agent_id)? };
+    let follower = Follower::new(&app, scope, run.seq, source, None, next);
+    let count = follower.count().await?;
+    if run.status.is_final() {
+        let frame = json!({
+            "event": "replay", "run_id": run_id, "status": run.status, "total_events": (count - next).max(0),
+            "total_buffered": count, "last_event_index_requested": resume.last_event_index,
+            "message": "The run has ended; its events follow.",
+        });
+        return Ok(stream::respond_after(("replay", frame), follower));
+    }
+    let catch_up = json!({
+        "event": "catch_up", "run_id": run_id, "status": "running", "missed_events": (count - next).max(0),
+        "current_event_count": count, "message": "What was missed follows.",
+    });
+    let subscribed = json!({
+        "event": "subscribed", "run_id": run_id, "status": "running", "current_event_count": count,
+        "message": "What follows happens now.",
+    });
+    Ok(stream::respond_catching_up(("catch_up", catch_up), count, ("subscribed", subscribed), follower))
+}
+
+fn source(app: &App, run: &Run, agent_id: &str) -> Result<EventSource, Problem> {
+    Ok(EventSource::new(&*app.agents.get(agent_id)?, run.run_id, &run.session_id, false))
+}
+
+fn read_index(text: &str) -> Result<i32, Problem> {
+    text.trim().parse().map_err(|_| {
+        Problem::invalid("Last-Event-ID", "is no index; give the `id` of the last event that you have, or none at all")
+    })
+}
+
+fn first_unknown(last: Option<i32>) -> Result<i32, Problem> {
+    match last {
+        None => Ok(0),
+        // AgentOS clients begin with -1.
+        Some(last) if last >= -1 => Ok(last.saturating_add(1)),
+        Some(last) => Err(Problem::invalid("/last_event_index", format!("is {last}; indexes begin with 0"))),
+    }
+}

@@ -1,0 +1,89 @@
+//! The wish that a run ends: written by whoever asks, read by the process that executes it.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use crate::{
+    auth::Scope,
+    runs::model::{ProcessId, RunId},
+    sessions::SessionId,
+};
+use serde_json::Value;
+
+/// A run that somebody wants to end.
+#[derive(Debug)]
+pub struct Wanted {
+    pub session_id: SessionId,
+    pub seq: i64,
+    /// Who executes it, or waits for its turn; `None`: nobody yet.
+    pub process: Option<ProcessId>,
+    /// What was asked for, of a background run.
+    pub request: Option<Value>,
+}
+
+/// Notes on a run that it shall end. `None`: it is not there, or has ended.
+pub async fn request_cancel(
+    db: &PgPool,
+    scope: &Scope,
+    run_id: RunId,
+    at: DateTime<Utc>,
+) -> Result<Option<Wanted>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        with wanted as (
+            update runs r set cancel_requested_at = coalesce(r.cancel_requested_at, $3)
+            from sessions s
+            where s.session_id = r.session_id and r.run_id = $1 and ($2::text is null or s.user_id = $2)
+              and r.status in ('PENDING', 'RUNNING', 'PAUSED')
+            returning r.session_id, r.seq, r.process_id
+        )
+        select w.session_id, w.seq, coalesce(w.process_id, q.process_id) as "process: ProcessId",
+               q.request as "request?"
+        from wanted w left join run_queue q using (session_id, seq)
+        "#,
+        run_id as RunId,
+        scope.user(),
+        at,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Wanted {
+        session_id: SessionId::stored(row.session_id),
+        seq: row.seq,
+        process: row.process,
+        request: row.request,
+    }))
+}
+
+/// The run that holds a session.
+pub async fn active_run(db: &PgPool, scope: &Scope, session_id: &SessionId) -> Result<Option<RunId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select r.run_id as "run_id: RunId"
+        from sessions s join runs r on r.session_id = s.session_id and r.seq = s.active_seq
+        where s.session_id = $1 and ($2::text is null or s.user_id = $2 or s.user_id is null)
+        "#,
+        session_id.as_str(),
+        scope.user(),
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Which of these runs are still there, and whether they shall end. Only for runs of this process, which its claims name.
+pub async fn look_after(db: &PgPool, runs: &[RunId]) -> Result<HashMap<RunId, bool>, sqlx::Error> {
+    let ids: Vec<_> = runs.iter().map(|run| run.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select run_id as "run_id: RunId", cancel_requested_at is not null as "is_wanted!"
+        from runs
+        where run_id = any($1)
+        "#,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.run_id, row.is_wanted)).collect())
+}

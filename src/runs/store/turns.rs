@@ -1,0 +1,153 @@
+//! Whose turn it is: runs that wait for their session, and background runs that wait for a process.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::{PgPool, types::Json};
+use uuid::Uuid;
+
+use super::Claim;
+use crate::{
+    auth::UserId,
+    runs::model::{ProcessId, RunId},
+    sessions::SessionId,
+};
+
+/// Begins a run that has waited in this process, if it is its turn. Answers the session's state.
+pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Value>>, sqlx::Error> {
+    let state = sqlx::query_scalar!(
+        r#"
+        with durability as (
+            select set_config('synchronous_commit', 'off', true)
+        ), session as (
+            select s.session_id, s.session_state
+            from sessions s, durability
+            where s.session_id = $1 and s.active_seq = $2
+            for no key update of s
+        ), run as (
+            update runs set status = 'RUNNING', process_id = $4
+            from session
+            where runs.session_id = $1 and runs.seq = $2 and runs.run_id = $3 and runs.status = 'PENDING'
+            returning runs.session_id, runs.seq
+        ), dequeued as (
+            delete from run_queue using run
+            where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+        )
+        select session.session_state as "state: Json<Map<String, Value>>"
+        from session join run using (session_id)
+        "#,
+        claim.session_id.as_str(),
+        claim.seq,
+        claim.run_id as RunId,
+        claim.process as Option<ProcessId>,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(state.map(|state| state.0))
+}
+
+/// A background run that this process has taken.
+#[derive(Debug)]
+pub struct Taken {
+    pub claim: Claim,
+    /// What was asked for, as it was accepted.
+    pub request: Value,
+    pub component_id: String,
+    pub user_id: Option<UserId>,
+    pub input: String,
+    pub metadata: Map<String, Value>,
+    pub message_id: Uuid,
+    pub created_at: DateTime<Utc>,
+    pub session_state: Map<String, Value>,
+    /// This is its first attempt where 1.
+    pub attempt: i16,
+}
+
+/// Takes background runs whose turn it is and that nobody executes, the oldest first.
+pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<Taken>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        with free as (
+            select q.session_id, q.seq, s.session_state
+            from run_queue q join sessions s on s.session_id = q.session_id and s.active_seq = q.seq
+            where q.process_id is null and q.background
+            order by q.run_id
+            limit $2
+            for no key update of s skip locked
+        ), run as (
+            update runs set status = 'RUNNING', process_id = $1
+            from free
+            where runs.session_id = free.session_id and runs.seq = free.seq and runs.status = 'PENDING'
+            returning runs.*
+        ), taken as (
+            update run_queue q set process_id = $1, attempts = q.attempts + 1
+            from run
+            where q.session_id = run.session_id and q.seq = run.seq
+            returning q.session_id, q.seq, q.request, q.attempts
+        )
+        select run.session_id, run.seq, run.run_id as "run_id: RunId", run.component_id, run.user_id, run.input,
+               run.metadata as "metadata: Json<Map<String, Value>>", run.created_at, m.message_id,
+               taken.request as "request!", taken.attempts, free.session_state as "state: Json<Map<String, Value>>"
+        from free
+        join run using (session_id, seq)
+        join taken using (session_id, seq)
+        join messages m on m.session_id = run.session_id and m.seq = run.seq and m.index = 0
+        "#,
+        process as ProcessId,
+        at_most,
+    )
+    .fetch_all(db)
+    .await?;
+    let taken = rows.into_iter().map(|row| Taken {
+        claim: Claim {
+            session_id: SessionId::stored(row.session_id),
+            seq: row.seq,
+            run_id: row.run_id,
+            process: Some(process),
+        },
+        request: row.request,
+        component_id: row.component_id,
+        user_id: row.user_id.map(UserId::stored),
+        input: row.input,
+        metadata: row.metadata.0,
+        message_id: row.message_id,
+        created_at: row.created_at,
+        session_state: row.state.0,
+        attempt: row.attempts,
+    });
+    Ok(taken.collect())
+}
+
+/// How many background runs wait for a process or for their turn.
+pub async fn count_background(db: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from run_queue where background and process_id is null"#)
+        .fetch_one(db)
+        .await
+}
+
+/// Who has to be told that it is a run's turn. `None`: it does not wait any more.
+pub async fn waiter(
+    db: &PgPool,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<Option<(RunId, Option<ProcessId>)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        select run_id as "run_id: RunId", process_id as "process_id: ProcessId"
+        from run_queue
+        where session_id = $1 and seq = $2
+        "#,
+        session_id.as_str(),
+        seq,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.run_id, row.process_id)))
+}
+
+/// The channel on which processes tell each other what to look at.
+pub const CHANNEL: &str = "colloquy_runs";
+
+pub async fn notify(db: &PgPool, message: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("select pg_notify($1, $2)", CHANNEL, message).execute(db).await?;
+    Ok(())
+}
