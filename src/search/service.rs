@@ -71,6 +71,9 @@ async fn gather(app: &App, search: &Search) -> Result<Evidence, sqlx::Error> {
 
 async fn find_matches(app: &App, search: &Search) -> Result<Vec<Match>, sqlx::Error> {
     let (settings, size) = (&app.settings.search, size(app, search).await?);
+    if size.texts == 0 {
+        return Ok(Vec::new());
+    }
     let matches = store::matches(&app.db, search, settings, &size).await?;
     let are_enough = matches.len() >= search.limit.min(MOST_HITS);
     if are_enough || size.common.is_empty() {

@@ -54,6 +54,12 @@ pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<Str
     let found: Vec<Value> = hits
         .into_iter()
         .filter_map(|hit| match hit.found {
+            // What the user asks now is known.
+            Found::Message(message)
+                if (&message.session_id, message.seq) == (&toolbox.claim.session_id, toolbox.claim.seq) =>
+            {
+                None
+            }
             Found::Message(message) => Some(json!({
                 "session_id": message.session_id,
                 "role": message.role,

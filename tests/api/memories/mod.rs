@@ -1,7 +1,9 @@
 //! What is known of users: told, learned, found, replaced, erased.
 
-mod told;
+mod learned;
 mod sources;
+mod told;
+
 
 use serde_json::{Value, json};
 
