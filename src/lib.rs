@@ -38,6 +38,9 @@ pub mod search;
 // Lasting facts about users.
 pub mod memories;
 
+// All of one user.
+pub mod users;
+
 // Who answers.
 pub mod agents;
 

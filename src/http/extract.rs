@@ -97,6 +97,10 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         if inner.is_data() {
             return refused(pointer, &without_position(&inner));
         }
+        // serde takes a number where a word out of a few should be for broken JSON.
+        if serde_json::from_slice::<Value>(bytes).is_ok() {
+            return refused(pointer, "it is none of the words that stand here");
+        }
         Problem::unreadable(format!("The body is not valid JSON: {inner}"))
     })?;
     deserializer.end().map_err(|error| Problem::unreadable(format!("The body is not valid JSON: {error}")))?;

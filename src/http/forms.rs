@@ -10,7 +10,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Body, Problem, extract};
+use super::{Problem, extract};
 use crate::app::App;
 
 /// What a form may hold. JSON is strict: it has the fields of the type and no others.
@@ -30,6 +30,8 @@ pub struct FormOrJson<T> {
     pub value: T,
     /// Sent by a client that expects AgentOS's answers.
     pub is_form: bool,
+    /// What tells this body from another one.
+    pub fingerprint: Vec<u8>,
 }
 
 impl<T: Fields> FromRequest<Arc<App>> for FormOrJson<T> {
@@ -47,15 +49,20 @@ impl<T: Fields> FromRequest<Arc<App>> for FormOrJson<T> {
 impl<T: Fields> FormOrJson<T> {
     async fn read(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let media_type = extract::media_type(&request);
-        let form = |value| Self { value, is_form: true };
+        let of_form = |fields: Vec<(String, String)>| {
+            let fingerprint = format!("{fields:?}").into_bytes();
+            Ok(Self { value: from_fields(fields)?, is_form: true, fingerprint })
+        };
         match media_type.as_deref() {
-            Some("application/x-www-form-urlencoded") => from_fields(urlencoded(request, app).await?).map(form),
-            Some("multipart/form-data") => from_fields(multipart(request, app).await?).map(form),
+            Some("application/x-www-form-urlencoded") => of_form(urlencoded(request, app).await?),
+            Some("multipart/form-data") => of_form(multipart(request, app).await?),
             _ if extract::is_json(&request) => {
-                let Body(value) = <Body<T> as FromRequest<_>>::from_request(request, app).await?;
-                Ok(Self { value, is_form: false })
+                let bytes = Bytes::from_request(request, app).await.map_err(|error| extract::too_large(&error))?;
+                Ok(Self { value: extract::parse_json(&bytes)?, is_form: false, fingerprint: bytes.into() })
             }
-            None if has_no_body(&request) => from_fields(Vec::new()).map(|value| Self { value, is_form: false }),
+            None if has_no_body(&request) => {
+                Ok(Self { value: from_fields(Vec::new())?, is_form: false, fingerprint: Vec::new() })
+            }
             _ => Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "Send the body as application/json, application/x-www-form-urlencoded or multipart/form-data",

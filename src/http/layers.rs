@@ -21,7 +21,7 @@ use tower_http::{
 use tracing::Span;
 use uuid::Uuid;
 
-use super::{Problem, problem};
+use super::{Problem, idempotency, problem};
 use crate::{
     app::App,
     config::{LOCALHOST, ServerSettings},
@@ -132,7 +132,7 @@ fn cors(settings: &ServerSettings) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, header::ETAG, header::RETRY_AFTER]);
+        .expose_headers([REQUEST_ID, header::ETAG, header::RETRY_AFTER, idempotency::REPLAYED]);
     if settings.cors_origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(AnyOrigin);
     }

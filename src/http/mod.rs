@@ -8,6 +8,7 @@
 pub mod discovery;
 pub mod extract;
 pub mod forms;
+pub mod idempotency;
 pub mod layers;
 pub mod paging;
 pub mod problem;

@@ -153,6 +153,13 @@ impl Problem {
         self
     }
 
+    /// The same, said in other words.
+    #[must_use]
+    pub fn saying(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = text::truncate(&detail.into(), MAX_DETAIL_CHARS);
+        self
+    }
+
     pub fn status(&self) -> StatusCode {
         self.0.status
     }

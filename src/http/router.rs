@@ -7,8 +7,8 @@ use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{discovery, layers, status};
-use crate::{agents, app::App, jobs, memories, runs, search, sessions};
+use super::{discovery, idempotency, layers, status};
+use crate::{agents, app::App, jobs, memories, runs, search, sessions, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,7 @@ use crate::{agents, app::App, jobs, memories, runs, search, sessions};
         (name = "Sessions", description = "Conversations, and what is known about them."),
         (name = "Memories", description = "What is known of a user, found again when it matters."),
         (name = "Search", description = "What was said and what is remembered, found by a question."),
+        (name = "Users", description = "All that is stored of one user."),
         (name = "Agents", description = "Who answers."),
         (name = "Service", description = "What this installation is and how it does."),
     )
@@ -39,11 +40,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::routes::get_run))
         .routes(routes!(runs::routes::cancel_run))
         // /sessions
-        .routes(routes!(
-            sessions::routes::list_sessions,
-            sessions::routes::create_session,
-            sessions::routes::delete_sessions
-        ))
+        .routes(routes!(sessions::routes::list_sessions, sessions::routes::delete_sessions))
         .routes(routes!(
             sessions::routes::get_session,
             sessions::routes::update_session,
@@ -69,6 +66,9 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(search::routes::search_memories))
         .routes(routes!(memories::routes::list_memory_topics))
         .routes(routes!(memories::routes::get_user_memory_stats))
+        // /users
+        .routes(routes!(users::routes::delete_user))
+        .routes(routes!(users::routes::export_user))
         // /search
         .routes(routes!(search::routes::search))
         // the service itself
@@ -82,23 +82,35 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(status::get_ready))
 }
 
+/// Routes that create something, and do so once under an `Idempotency-Key`.
+fn creating_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        // /sessions
+        .routes(routes!(sessions::routes::create_session))
+}
+
 /// Routes that wait for a run; its own timeouts apply.
 fn run_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
+        // /memories
+        .routes(routes!(memories::actions::extract_memories))
+        .routes(routes!(memories::actions::optimize_memories))
         // /agents/{agent_id}/runs
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
         .routes(routes!(runs::resuming::stream_run_events))
         .routes(routes!(runs::resuming::resume_run))
+        .routes(routes!(runs::continuing::continue_run))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.
 pub fn contract() -> Document {
-    quick_routes().merge(run_routes()).into_openapi()
+    quick_routes().merge(creating_routes()).merge(run_routes()).into_openapi()
 }
 
 /// The whole HTTP service.
 pub fn router(app: Arc<App>) -> Router {
-    let limited = quick_routes().layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
+    let creating = creating_routes().layer(middleware::from_fn_with_state(app.clone(), idempotency::once));
+    let limited = quick_routes().merge(creating).layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
     let (routes, document) = limited.merge(run_routes()).split_for_parts();
     let routes = routes
         .fallback(layers::answer_unknown_path)

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     app::App,
     auth::UserId,
+    http::idempotency,
     memories,
     runs::{self, RunId, webhook},
 };
@@ -33,6 +34,8 @@ pub use queue::{enqueue, migrate, run_due, spawn_workers};
 pub enum Job {
     /// Remove what has expired.
     CleanUp,
+    /// Forget the lines of jobs that are done.
+    TidyQueue,
     /// Tell the end of a run to whoever asked for it.
     DeliverWebhook { run_id: RunId, url: String },
     /// Learn from the unread turns of a user.
@@ -43,7 +46,11 @@ impl Job {
     /// Does it. An error means another attempt.
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
-            Self::CleanUp => runs::clean_up(app).await,
+            Self::CleanUp => {
+                runs::clean_up(app).await?;
+                idempotency::sweep(app).await.map(drop)
+            }
+            Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
             Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
         }
@@ -52,7 +59,7 @@ impl Job {
     /// Which session, run or user it is about, for operators.
     fn about(&self) -> String {
         match self {
-            Self::CleanUp => String::new(),
+            Self::CleanUp | Self::TidyQueue => String::new(),
             Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
             Self::Learn { user_id } => user_id.to_string(),
         }
@@ -62,6 +69,7 @@ impl Job {
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
+            Self::TidyQueue => "tidy_queue".into(),
             Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
             Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
         }
@@ -70,7 +78,7 @@ impl Job {
     /// Jobs of the same line are done one after the other.
     fn line(&self) -> Option<String> {
         match self {
-            Self::CleanUp | Self::DeliverWebhook { .. } => None,
+            Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
             Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
         }
     }
@@ -78,7 +86,7 @@ impl Job {
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp => 3,
+            Self::CleanUp | Self::TidyQueue => 3,
             // For about an hour and a half.
             Self::DeliverWebhook { .. } => 8,
             Self::Learn { .. } => 8,
@@ -87,7 +95,7 @@ impl Job {
 }
 
 /// What is done by the clock, and every how many minutes.
-const SCHEDULE: [(Job, u32); 1] = [(Job::CleanUp, 1)];
+const SCHEDULE: [(Job, u32); 2] = [(Job::CleanUp, 1), (Job::TidyQueue, 30)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
 fn digest(id: &str) -> String {

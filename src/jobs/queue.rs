@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use graphile_worker::worker_utils::types::CleanupTask;
 use graphile_worker::{Cron, IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -51,6 +52,11 @@ pub async fn spawn_workers(app: &Arc<App>) -> anyhow::Result<()> {
 /// Does all jobs that are due, and returns. For tests, which drive background work by hand.
 pub async fn run_due(app: &Arc<App>) -> anyhow::Result<()> {
     Ok(worker(app).await?.run_once().await?)
+}
+
+/// Forgets the lines in which no job stands any more.
+pub(super) async fn tidy(app: &App) -> anyhow::Result<()> {
+    Ok(WorkerUtils::new(&app.db, SCHEMA).cleanup(&[CleanupTask::GcJobQueues]).await?)
 }
 
 async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {

@@ -2,7 +2,8 @@
 //!
 //! It knows only what the request holds: what the user said (`facts.rs` reads it) and what memories and summaries say
 //! of the user. `answers.rs` replies to the questions that can be answered from that, `tools.rs` uses an offered tool
-//! in the obvious cases, `learning.rs` says what of a conversation is to be remembered, and `text.rs` has the words and sentences. The same request always gives the same reply.
+//! in the obvious cases, `learning.rs` says what of a conversation is to be remembered, and `text.rs` has the words and
+//! sentences. The same request always gives the same reply.
 //!
 //! *Architecture Invariant:* it never states a thing about the user that the context does not say, and its own earlier
 //! replies are no source.
@@ -50,6 +51,9 @@ enum Turn {
 fn take_turn(request: &ModelRequest) -> Turn {
     if request.response.as_ref().is_some_and(|response| response.name == learning::RESPONSE_NAME) {
         return Turn::Say(learning::operations(request));
+    }
+    if request.response.as_ref().is_some_and(|response| response.name == learning::MERGES_NAME) {
+        return Turn::Say(learning::no_merges());
     }
     let conversation = Conversation::read(request);
     if let Some(PromptMessage::Tool { name, content, .. }) = request.messages.last() {

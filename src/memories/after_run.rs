@@ -30,6 +30,11 @@ impl AfterRun {
         Some(Self { user_id, agent_id: settings.id.clone(), changes, is_learned_from })
     }
 
+    /// Whose memories.
+    pub fn user(&self) -> &UserId {
+        &self.user_id
+    }
+
     pub async fn store(
         &self,
         app: &App,

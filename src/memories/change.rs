@@ -12,7 +12,7 @@ use super::{
     secrets,
     store::{self, NewMemory, Recorded, Similar},
 };
-use crate::auth::UserId;
+use crate::auth::{Scope, UserId};
 
 /// How many similar memories are looked at to find a duplicate.
 const CANDIDATES: i64 = 5;
@@ -117,20 +117,7 @@ async fn add(
             _ => Changed::Known(known),
         });
     }
-    let memory_id = MemoryId::mint();
-    let new = NewMemory {
-        user_id: author.user_id,
-        memory_id,
-        memory,
-        topics,
-        agent_id: author.agent_id,
-        hash: &hash,
-        is_own: author.sources.is_empty(),
-        expires_at,
-        text_config: author.text_config,
-        at: author.at,
-    };
-    store::insert(tx, &new).await?;
+    let memory_id = insert(tx, author, memory, topics, &hash, expires_at).await?;
     store::add_sources(tx, author.user_id, memory_id, author.sources).await?;
     let ended = match replaces {
         Some(old) => store::end(tx, author.user_id, old, memory_id, author.at).await?,
@@ -142,6 +129,63 @@ async fn add(
         Some(old) if ended => Changed::Replaced { old, new: memory_id },
         _ => Changed::Added(memory_id),
     })
+}
+
+async fn insert(
+    tx: &mut PgConnection,
+    author: &Author<'_>,
+    memory: &str,
+    topics: &[String],
+    hash: &[u8],
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<MemoryId, sqlx::Error> {
+    let memory_id = MemoryId::mint();
+    let new = NewMemory {
+        user_id: author.user_id,
+        memory_id,
+        memory,
+        topics,
+        agent_id: author.agent_id,
+        hash,
+        is_own: author.sources.is_empty(),
+        expires_at,
+        text_config: author.text_config,
+        at: author.at,
+    };
+    store::insert(tx, &new).await?;
+    Ok(memory_id)
+}
+
+/// Puts one memory in the place of several of the same user that say parts of it. Some of them may be gone meanwhile;
+/// with fewer than two left nothing is merged.
+pub async fn merge(
+    tx: &mut PgConnection,
+    author: &Author<'_>,
+    old: &[MemoryId],
+    memory: &str,
+    topics: &[String],
+) -> Result<Option<MemoryId>, sqlx::Error> {
+    let scope = Scope::User(author.user_id.clone());
+    let there = store::find_all(&mut *tx, &scope, old).await?;
+    let there: Vec<MemoryId> =
+        there.iter().filter(|memory| memory.valid_to.is_none()).map(|memory| memory.memory_id).collect();
+    if there.len() < 2 {
+        return Ok(None);
+    }
+    let hash = model::hash(memory);
+    let heir = match store::find_by_hash(tx, author.user_id, &hash).await? {
+        Some(same) => same.memory_id,
+        None => {
+            let heir = insert(tx, author, memory, topics, &hash, None).await?;
+            store::inherit(tx, author.user_id, heir, &there).await?;
+            heir
+        }
+    };
+    for old in there.into_iter().filter(|old| *old != heir) {
+        store::end(tx, author.user_id, old, heir, author.at).await?;
+    }
+    record(tx, author, heir, Action::Supersede, memory, topics).await?;
+    Ok(Some(heir))
 }
 
 /// The memory that says the same. One that is to be replaced says something else, however similar it sounds, unless

@@ -8,11 +8,13 @@
 //! *Architecture Invariant:* every statement is on one user's memories or takes a `Scope`; a run without a user has
 //! none. A memory that is replaced stays readable as history; one that is forgotten is erased with its history.
 
+pub mod actions;
 mod after_run;
 pub mod change;
 pub mod extraction;
 mod likeness;
 pub mod model;
+pub mod optimize;
 pub mod recall;
 pub mod request;
 pub mod routes;

@@ -8,7 +8,7 @@ use super::{
     change::{self, Author, Change, Changed},
     model::{self, Action, Memory, MemoryId},
     store::{self, Edit, MemoryFilter, Recorded, SortBy},
-    wire::{MemoryEvent, MemorySchema, UserMemoryStats},
+    wire::{MemoryEvent, MemorySchema, UpdatedMemory, UserMemoryStats},
 };
 use crate::{
     app::App,
@@ -101,6 +101,15 @@ pub async fn history(app: &App, scope: &Scope, memory_id: MemoryId) -> Result<Ve
     find(app, scope, memory_id).await?;
     let events = store::history(&app.db, scope, memory_id).await?;
     Ok(events.into_iter().map(MemoryEvent::from).collect())
+}
+
+/// How many memories `MemoryUpdateCompleted` tells at most.
+const MOST_TOLD: i64 = 1_000;
+
+/// All that is known of a user, as `MemoryUpdateCompleted` tells it.
+pub async fn updated(app: &App, user: &UserId) -> Result<Vec<UpdatedMemory>, sqlx::Error> {
+    let memories = store::with_input(&app.db, user, MOST_TOLD).await?;
+    Ok(memories.into_iter().map(UpdatedMemory::from).collect())
 }
 
 /// Which users have memories, and how many.

@@ -9,7 +9,7 @@ mod writing;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use super::model::{Memory, MemoryId};
 use crate::{
@@ -20,8 +20,8 @@ use crate::{
 pub use history::{Event, MemoryWithInput, history, with_input};
 pub use turns::{Turn, add_usage, begin_learning, note_turn, take_turns, unread_turns};
 pub use writing::{
-    Edit, NewMemory, Recorded, Similar, add_sources, confirm, delete, edit, end, find_by_hash, forget, insert,
-    lock_user, record, similar,
+    Edit, NewMemory, Recorded, Similar, add_sources, confirm, delete, edit, end, find_by_hash, forget, inherit,
+    insert, lock_user, record, similar,
 };
 
 /// Reads memories `m`; what follows is the rest of the statement.
@@ -155,7 +155,11 @@ pub async fn find(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Opt
 }
 
 /// These memories, in no order. Ids that are not there, or not the caller's, are passed over.
-pub async fn find_all(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Result<Vec<Memory>, sqlx::Error> {
+pub async fn find_all(
+    db: impl PgExecutor<'_>,
+    scope: &Scope,
+    memory_ids: &[MemoryId],
+) -> Result<Vec<Memory>, sqlx::Error> {
     let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
     let rows = select_memories!(
         "where m.memory_id = any($1) and ($2::text is null or m.user_id = $2)",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     end::{End, settle_once},
     model::{Run, RunError, RunId, RunStatus},
-    request::CreateRun,
+    service::Queued,
     store::{self, Claim},
     turns::{self, Message},
 };
@@ -50,8 +50,8 @@ async fn end(app: &App, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Erro
         // Nobody has begun it and nobody waits for it.
         let claim = Claim { session_id: wanted.session_id, seq: wanted.seq, run_id, process: None };
         let mut end = End::failed(RunError::cancelled("The run was cancelled before it began."), ModelInfo::default());
-        let request = wanted.request.and_then(|request| CreateRun::deserialize(request).ok());
-        end.jobs.extend(request.and_then(|request| request.webhook(run_id)));
+        let queued = wanted.request.and_then(|request| Queued::deserialize(request).ok());
+        end.jobs.extend(queued.and_then(|queued| queued.run.webhook(run_id)));
         if settle_once(app, &claim, &end).await?.is_none() {
             // It has begun meanwhile.
             turns::tell(app, &message).await;

@@ -10,7 +10,7 @@ use super::{
     model::RunId,
     wire::ToolExecution,
 };
-use crate::{agents::Agent, llm::ModelInfo, sessions::SessionId};
+use crate::{agents::Agent, llm::ModelInfo, memories::wire::UpdatedMemory, sessions::SessionId};
 
 /// What every event of a run says about where it comes from.
 #[derive(Clone, Debug)]
@@ -120,6 +120,9 @@ enum Fields<'a> {
     Cancelled {
         reason: &'a str,
     },
+    Memories {
+        memories: &'a [UpdatedMemory],
+    },
     Completed(&'a Completion),
 }
 
@@ -154,6 +157,8 @@ fn describe(kind: &EventKind) -> (&'static str, Fields<'_>) {
             ("ToolCallError", Fields::Tool { content: None, tool, error: Some(error) })
         }
         EventKind::RunContentCompleted => ("RunContentCompleted", Fields::None {}),
+        EventKind::MemoryUpdateStarted => ("MemoryUpdateStarted", Fields::None {}),
+        EventKind::MemoryUpdateCompleted { memories } => ("MemoryUpdateCompleted", Fields::Memories { memories }),
         EventKind::RunError(error) => {
             ("RunError", Fields::Error { content: &error.message, error_type: error.kind.as_str() })
         }

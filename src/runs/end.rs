@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     engine::Execution,
-    model::{ContextRecord, Message, RunError, RunMetrics, RunStatus},
+    model::{ContextRecord, Message, RunError, RunId, RunMetrics, RunStatus},
     store::{self, Claim, EventBatch, Settlement},
     turns,
     wire::ToolExecution,
@@ -32,6 +32,8 @@ pub(super) struct End {
     pub(super) context: ContextRecord,
     /// Changes of the session's state. A run without a whole answer makes none.
     pub(super) patches: Vec<Map<String, Value>>,
+    /// The run whose place this one takes in the history.
+    pub(super) replaces: Option<RunId>,
     /// What is to be done now that the run has ended.
     pub(super) jobs: Vec<Job>,
     /// What becomes of the user's memories. Nothing, unless there is a whole answer.
@@ -91,6 +93,9 @@ impl End {
         if let Some(memories) = &self.memories {
             memories.store(app, connection, &claim.session_id, claim.seq).await?;
         }
+        if let Some(replaced) = self.replaces {
+            store::leave_history(connection, claim, replaced).await?;
+        }
         for job in &self.jobs {
             jobs::enqueue(connection, job).await?;
         }
@@ -100,7 +105,8 @@ impl End {
 
 /// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<store::AfterRun>, sqlx::Error> {
-    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.memories.is_none() {
+    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.replaces.is_none() && end.memories.is_none()
+    {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
         end.store(app, &mut connection, claim).await?

@@ -69,10 +69,10 @@ struct Progress {
 }
 
 impl Engine<'_> {
-    /// Runs to the end. Never fails: a failure is an outcome.
-    pub async fn run(&self, context: &Context, toolbox: &mut Toolbox<'_>) -> Execution {
+    /// Runs to the end, going on after what was `begun`. Never fails: a failure is an outcome.
+    pub async fn run(&self, context: &Context, begun: Vec<Message>, toolbox: &mut Toolbox<'_>) -> Execution {
         let mut progress = Progress {
-            messages: Vec::new(),
+            messages: begun,
             tools: Vec::new(),
             usage: Vec::new(),
             model: self.agent.model_info.clone(),
@@ -105,6 +105,7 @@ impl Engine<'_> {
             tools: toolbox.specs(),
             response: None,
         };
+        request.messages.extend(progress.messages.iter().filter_map(context::replay));
         loop {
             let may_call_tools = progress.tools.len() < limit;
             if !may_call_tools {
@@ -151,7 +152,7 @@ impl Engine<'_> {
         };
         let mut reply = reply?;
         if let Some(content) = reply.content.as_deref().filter(|content| content.len() > self.max_answer_bytes) {
-            progress.partial = content[..content.floor_char_boundary(self.max_answer_bytes)].to_owned();
+            progress.partial.push_str(&content[..content.floor_char_boundary(self.max_answer_bytes)]);
             return Err(self.answer_too_long());
         }
         progress.partial.clear();

@@ -20,7 +20,10 @@ use super::{
     store::EventBatch,
     wire::ToolExecution,
 };
-use crate::llm::{ModelInfo, Usage};
+use crate::{
+    llm::{ModelInfo, Usage},
+    memories::wire::UpdatedMemory,
+};
 
 /// What happened; the variants are the wire's event names.
 #[derive(Clone, Debug)]
@@ -47,6 +50,11 @@ pub enum EventKind {
         error: String,
     },
     RunContentCompleted,
+    MemoryUpdateStarted,
+    /// All that is known of the user now.
+    MemoryUpdateCompleted {
+        memories: Vec<UpdatedMemory>,
+    },
     RunError(RunError),
     RunCancelled {
         reason: String,

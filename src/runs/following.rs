@@ -107,7 +107,8 @@ impl Follower {
         }
         match run {
             None => {
-                self.end_with(vec![EventKind::RunCancelled { reason: "The session was deleted.".into() }], self.next)
+                let gone = EventKind::RunCancelled { reason: "The session was deleted.".into() };
+                self.end_with(vec![gone], self.next);
             }
             Some(run) if run.status.is_final() => {
                 let count = store::count_events(&self.app.db, &self.session_id, self.seq).await?;

@@ -5,7 +5,7 @@
 //! → `end` (settle) → `store` (SQL) → `wire` (what clients get).
 //!
 //! Who listens: `events` (the live log), `encode`, `flush` (storing it), `following` (reading it anywhere), `stream`,
-//! `resuming`.
+//! `resuming`. What may follow: `continuing`.
 //! Who looks after it: `registry` (the runs of this process), `supervision` (signs of life, background runs),
 //! `recovery` (of dead processes' runs), `cancelling`, `webhook`.
 //!
@@ -15,6 +15,7 @@
 
 pub mod cancelling;
 pub mod context;
+pub mod continuing;
 pub mod encode;
 mod end;
 pub mod engine;

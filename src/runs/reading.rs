@@ -1,6 +1,6 @@
 //! Runs for those who ask about them, and what they are told.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use axum::http::StatusCode;
 use chrono::Utc;
@@ -8,9 +8,12 @@ use chrono::Utc;
 use super::{
     model::{Message, Run, RunErrorKind, RunId},
     store::{self, RunFilter},
-    wire::RunOutput,
+    wire::{MessageView, RunOutput},
 };
-use crate::{app::App, auth::Scope, http::Problem, sessions::SessionId};
+use crate::{agents::Agent, app::App, auth::Scope, http::Problem, sessions::SessionId};
+
+/// How often a run that somebody waits for is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A run of an agent, if it is there, the caller's, and of the session that was named.
 pub async fn find(
@@ -57,6 +60,26 @@ pub async fn list(
             (run, messages)
         })
         .collect())
+}
+
+/// The run that an `Idempotency-Key` names.
+pub async fn find_repeated(app: &App, session_id: &SessionId, seq: i64) -> Result<Run, Problem> {
+    // Who has the key and the request is shown what came of it.
+    store::find_by_seq(&app.db, &Scope::All, session_id, seq).await?.ok_or_else(|| {
+        Problem::conflict("The run of this Idempotency-Key was deleted meanwhile; send the request with a new key")
+    })
+}
+
+/// Waits until a run has ended, wherever it is executed.
+pub async fn wait_for_end(app: &App, agent: &Agent, session_id: &SessionId, seq: i64) -> Result<RunOutput, Problem> {
+    loop {
+        let run = find_repeated(app, session_id, seq).await?;
+        if run.status.is_final() {
+            let messages = messages(app, &Scope::All, &run).await?;
+            return Ok(RunOutput::new(run, agent, MessageView::all(messages)));
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// What a caller is told of a run that ended with an error: as AgentOS does in forms, as a problem in JSON. A run that

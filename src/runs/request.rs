@@ -86,6 +86,10 @@ pub struct CreateRun {
     /// Instead of the agent's own setting.
     #[serde(default)]
     pub search_past_sessions: Option<bool>,
+    /// Whether to answer only when the background work that this run made necessary is done. In a stream its events come
+    /// before `RunCompleted`.
+    #[serde(default)]
+    pub wait_for_background: Option<bool>,
 }
 
 impl Fields for CreateRun {
@@ -102,6 +106,7 @@ impl Fields for CreateRun {
         "update_memory_on_run",
         "enable_agentic_memory",
         "search_past_sessions",
+        "wait_for_background",
     ];
     const TEXT: &'static [&'static str] = &["message", "session_id", "user_id", "webhook_url"];
     const VERBATIM: Option<&'static str> = Some("message");
@@ -119,6 +124,29 @@ impl Fields for CreateRun {
 }
 
 impl CreateRun {
+    /// A run on `message` that asks for nothing else.
+    pub fn of(message: String) -> Self {
+        Self {
+            message,
+            session_id: None,
+            user_id: None,
+            stream: None,
+            background: None,
+            on_busy: None,
+            webhook_url: None,
+            session_state: None,
+            metadata: None,
+            add_history_to_context: None,
+            num_history_runs: None,
+            add_session_state_to_context: None,
+            add_memories_to_context: None,
+            update_memory_on_run: None,
+            enable_agentic_memory: None,
+            search_past_sessions: None,
+            wait_for_background: None,
+        }
+    }
+
     /// The agent's settings of memories with this run's own laid over them.
     pub(super) fn memory_settings<'a>(&self, agent: &'a AgentSettings) -> Cow<'a, AgentSettings> {
         let overrides = [

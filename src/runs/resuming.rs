@@ -29,6 +29,7 @@ use crate::{
     sessions::SessionId,
 };
 
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -125,7 +126,7 @@ impl Fields for ResumeRun {
 pub async fn resume_run(
     State(app): State<Arc<App>>,
     Path((agent_id, run_id)): Path<(String, RunId)>,
-    FormOrJson { value: resume, is_form }: FormOrJson<ResumeRun>,
+    FormOrJson { value: resume, is_form, .. }: FormOrJson<ResumeRun>,
 ) -> Result<Response, Problem> {
     let scope = Caller::claiming(resume.user_id).scope();
     let run = match reading::find(&app, &scope, &agent_id, run_id, resume.session_id.as_ref()).await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use super::{
     model::{RunId, RunStatus},
     reading,
     request::{self, CreateRun},
-    service::{self, Start},
+    service::{self, Start, Started},
     store::{MAX_RUNS, RunFilter},
     stream,
     wire::{AcceptedRun, Done, MessageView, RunOutput, RunSchema},
@@ -30,6 +30,7 @@ use crate::{
         Path, Problem, Query,
         extract::{absent_if_empty, never_empty},
         forms::FormOrJson,
+        idempotency::{Attempt, IdempotencyKey, REPLAYED},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
     },
@@ -71,7 +72,7 @@ use crate::{
     path = "/agents/{agent_id}/runs",
     tag = "Runs",
     operation_id = "create_run",
-    params(("agent_id" = String, Path, description = "The agent's id", example = "assistant")),
+    params(("agent_id" = String, Path, description = "The agent's id", example = "assistant"), IdempotencyKey),
     request_body(content(
         (CreateRun = "application/json"),
         (CreateRun = "application/x-www-form-urlencoded"),
@@ -96,7 +97,8 @@ use crate::{
 pub async fn create_run(
     State(app): State<Arc<App>>,
     Path(agent_id): Path<String>,
-    FormOrJson { value: run, is_form }: FormOrJson<CreateRun>,
+    headers: HeaderMap,
+    FormOrJson { value: run, is_form, fingerprint }: FormOrJson<CreateRun>,
 ) -> Result<Response, Problem> {
     request::check(&run, &app.settings)?;
     let agent = app.agents.get(&agent_id)?;
@@ -107,31 +109,53 @@ pub async fn create_run(
         run,
         forked_from_run_id: None,
         regenerated_from: None,
+        continuation: None,
     };
-    begin(&app, start, is_form).await
+    begin(&app, start, is_form, &format!("/agents/{agent_id}/runs"), &headers, &fingerprint).await
 }
 
-/// Starts a run and answers in the way that was asked for.
-pub(super) async fn begin(app: &Arc<App>, start: Start, is_form: bool) -> Result<Response, Problem> {
+/// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for.
+pub(super) async fn begin(
+    app: &Arc<App>,
+    start: Start,
+    is_form: bool,
+    path: &str,
+    headers: &HeaderMap,
+    fingerprint: &[u8],
+) -> Result<Response, Problem> {
+    let attempt = Attempt::new(path, headers, fingerprint)?;
     let (agent, scope) = (start.agent.clone(), start.caller.scope());
     let (stream, background) = (start.stream, start.run.is_background());
-    let handle = service::start(app, start).await?;
-    if stream {
-        let source = EventSource::new(&agent, handle.run_id, &handle.session_id, background);
-        let follower = Follower::new(app, scope, handle.seq, source, Some(handle.events), 0);
-        return Ok(stream::respond(follower));
+    match service::start(app, start, attempt).await? {
+        Started::New(handle) if stream => {
+            let source = EventSource::new(&agent, handle.run_id, &handle.session_id, background);
+            Ok(stream::respond(Follower::new(app, scope, handle.seq, source, Some(handle.events), 0)))
+        }
+        Started::New(handle) if background => Ok(accepted(handle.run_id, handle.session_id, handle.seq)),
+        Started::New(handle) => {
+            let output = handle.outcome.await.map_err(|_| anyhow::anyhow!("the run's task is gone"))??;
+            reading::answer(output, is_form).map(|output| Json(output).into_response())
+        }
+        Started::Repeated(session_id, seq) => {
+            let run = reading::find_repeated(app, &session_id, seq).await?;
+            let mut response = if stream {
+                let source = EventSource::new(&agent, run.run_id, &session_id, background);
+                stream::respond(Follower::new(app, scope, seq, source, None, 0))
+            } else if background {
+                accepted(run.run_id, session_id, seq)
+            } else {
+                let output = reading::wait_for_end(app, &agent, &session_id, seq).await?;
+                Json(reading::answer(output, is_form)?).into_response()
+            };
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            Ok(response)
+        }
     }
-    if background {
-        let accepted = AcceptedRun {
-            run_id: handle.run_id,
-            session_id: handle.session_id,
-            seq: handle.seq,
-            status: RunStatus::Pending,
-        };
-        return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
-    }
-    let output = handle.outcome.await.map_err(|_| anyhow::anyhow!("the run's task is gone"))??;
-    reading::answer(output, is_form).map(|output| Json(output).into_response())
+}
+
+fn accepted(run_id: RunId, session_id: SessionId, seq: i64) -> Response {
+    let accepted = AcceptedRun { run_id, session_id, seq, status: RunStatus::Pending };
+    (StatusCode::ACCEPTED, Json(accepted)).into_response()
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

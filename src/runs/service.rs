@@ -14,12 +14,13 @@ use std::{sync::Arc, time::Duration};
 use anyhow::anyhow;
 use axum::http::StatusCode;
 use chrono::Utc;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     cancelling,
+    continuing::Continuation,
     encode::EventSource,
     end::{End, settle_once},
     events::EventLog,
@@ -34,7 +35,10 @@ use crate::{
     agents::Agent,
     app::App,
     auth::Caller,
-    http::Problem,
+    http::{
+        Problem,
+        idempotency::{self, Attempt},
+    },
     llm::ModelInfo,
     sessions::{self, SessionId, SessionType},
     text,
@@ -52,6 +56,22 @@ pub struct Start {
     pub stream: bool,
     pub forked_from_run_id: Option<RunId>,
     pub regenerated_from: Option<RunId>,
+    pub continuation: Option<Continuation>,
+}
+
+/// What another process needs to execute a run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Queued {
+    pub(super) run: CreateRun,
+    pub(super) continuation: Option<Continuation>,
+}
+
+/// What became of a request for a run.
+#[derive(Debug)]
+pub enum Started {
+    New(RunHandle),
+    /// The same request was accepted before, under the same `Idempotency-Key`.
+    Repeated(SessionId, i64),
 }
 
 /// An accepted run: its events as they happen, and its end.
@@ -66,7 +86,7 @@ pub struct RunHandle {
 
 /// Accepts the run and starts it. From here on it is stored, and ends by itself: also when this future is dropped,
 /// because a client that goes away must not leave a run that was accepted and never executed.
-pub async fn start(app: &Arc<App>, start: Start) -> Result<RunHandle, Problem> {
+pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Result<Started, Problem> {
     let session_id = start.run.session_id.clone().unwrap_or_else(SessionId::mint);
     if start.run.is_background() {
         refuse_too_many(app).await?;
@@ -81,9 +101,16 @@ pub async fn start(app: &Arc<App>, start: Start) -> Result<RunHandle, Problem> {
     let app = app.clone();
     let tasks = app.clone();
     tasks.tasks.spawn(async move {
-        match accept(&app, &start, session_id, entry.run.run_id, may_begin).await {
+        let new = match new_run(&app, &start, session_id, entry.run.run_id, may_begin) {
+            Ok(new) => new,
+            Err(problem) => return drop(tell_accepted.send(Err(problem))),
+        };
+        match accept(&app, &start, &new, attempt.as_ref()).await {
             Err(problem) => drop(tell_accepted.send(Err(problem))),
-            Ok((new, accepted)) => {
+            Ok(Taking::Repeated(session_id, seq)) => {
+                drop(tell_accepted.send(Ok(Started::Repeated(session_id, seq))));
+            }
+            Ok(Taking::Accepted(accepted)) => {
                 let _ = entry.run.is_stored.set(());
                 let (tell_outcome, outcome) = oneshot::channel();
                 let handle = RunHandle {
@@ -94,7 +121,7 @@ pub async fn start(app: &Arc<App>, start: Start) -> Result<RunHandle, Problem> {
                     outcome,
                 };
                 // Nobody may be listening any more, now or at the end.
-                drop(tell_accepted.send(Ok(handle)));
+                drop(tell_accepted.send(Ok(Started::New(handle))));
                 drop(tell_outcome.send(carry_out(app, start, entry, new, accepted).await));
             }
         }
@@ -119,8 +146,8 @@ async fn carry_out(
         cancelling::interrupt(&app, &start.caller.scope(), &new.session_id).await;
     }
     let stream = start.stream || start.run.is_background();
-    let Start { agent, run, .. } = start;
-    let work = Work { app, agent, run, origin: new.into(), claim: accepted.claim, entry, stream };
+    let Start { agent, run, continuation, .. } = start;
+    let work = Work { app, agent, run, continuation, origin: new.into(), claim: accepted.claim, entry, stream };
     if accepted.begins { work.carry_out(accepted.session_state, false).await } else { work.wait_and_carry_out().await }
 }
 
@@ -139,7 +166,7 @@ pub(super) fn go_on(app: &Arc<App>, taken: Taken) {
 
 async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
     let again = taken.attempt > 1;
-    let run = CreateRun::deserialize(&taken.request)?;
+    let Queued { run, continuation } = Queued::deserialize(&taken.request)?;
     let Ok(agent) = app.agents.get(&taken.component_id) else {
         let error = RunError {
             kind: RunErrorKind::Interrupted,
@@ -161,11 +188,11 @@ async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
         input: taken.input,
         metadata: taken.metadata,
         message_id: taken.message_id,
-        forked_from_run_id: None,
-        regenerated_from: None,
+        forked_from_run_id: taken.forked_from_run_id,
+        regenerated_from: taken.regenerated_from,
         at: taken.created_at,
     };
-    let work = Work { app: app.clone(), agent, run, origin, claim: taken.claim, entry, stream: true };
+    let work = Work { app: app.clone(), agent, run, continuation, origin, claim: taken.claim, entry, stream: true };
     // A problem has been logged and written down: nobody waits for it here.
     drop(work.carry_out(taken.session_state, again).await);
     Ok(())
@@ -191,17 +218,11 @@ async fn refuse_too_many(app: &App) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(10)))
 }
 
-async fn accept(
-    app: &App,
-    start: &Start,
-    session_id: SessionId,
-    run_id: RunId,
-    may_begin: bool,
-) -> Result<(NewRun, Accepted), Problem> {
+fn new_run(app: &App, start: &Start, session_id: SessionId, run_id: RunId, may_begin: bool) -> Result<NewRun, Problem> {
     let Start { caller, agent, run, .. } = start;
-    let background = run.is_background();
     let limits = &app.settings.runs;
-    let new = NewRun {
+    let queued = run.is_background().then(|| Queued { run: run.clone(), continuation: start.continuation.clone() });
+    Ok(NewRun {
         run_id,
         session_id,
         session_type: SessionType::Agent,
@@ -216,22 +237,43 @@ async fn accept(
         message_id: Uuid::now_v7(),
         text_config: app.settings.search.text_config.clone(),
         process: app.runs.process(),
-        background,
+        background: run.is_background(),
         may_begin,
         max_waiting: if run.on_busy == Some(OnBusy::Reject) { 0 } else { limits.max_waiting_per_session },
         max_attempts: limits.max_attempts,
-        request: background.then(|| serde_json::to_value(run)).transpose().map_err(anyhow::Error::from)?,
+        request: queued.map(serde_json::to_value).transpose().map_err(anyhow::Error::from)?,
         forked_from_run_id: start.forked_from_run_id,
         regenerated_from: start.regenerated_from,
         at: Utc::now(),
-    };
-    let mut connection = app.db.acquire().await?;
-    match store::accept(&mut connection, &new).await? {
-        Some(accepted) => Ok((new, accepted)),
-        None => {
-            drop(connection);
-            Err(refusal(app, caller, run, &new).await?)
+    })
+}
+
+enum Taking {
+    Accepted(Accepted),
+    Repeated(SessionId, i64),
+}
+
+async fn accept(app: &App, start: &Start, new: &NewRun, attempt: Option<&Attempt>) -> Result<Taking, Problem> {
+    let accepted = match attempt {
+        None => store::accept(&mut *app.db.acquire().await?, new).await?,
+        Some(attempt) => {
+            let mut tx = app.db.begin().await?;
+            if !idempotency::claim_for_run(&mut tx, attempt).await? {
+                drop(tx);
+                let (session_id, seq) = idempotency::first_run(app, attempt).await?;
+                return Ok(Taking::Repeated(session_id, seq));
+            }
+            let accepted = store::accept(&mut tx, new).await?;
+            if let Some(accepted) = &accepted {
+                idempotency::attach_run(&mut tx, attempt, &new.session_id, accepted.claim.seq).await?;
+                tx.commit().await?;
+            }
+            accepted
         }
+    };
+    match accepted {
+        Some(accepted) => Ok(Taking::Accepted(accepted)),
+        None => Err(refusal(app, &start.caller, &start.run, new).await?),
     }
 }
 

@@ -29,10 +29,10 @@ use crate::{
     sessions::{SessionId, SessionType},
 };
 
-pub use cancelling::{Wanted, active_run, look_after, request_cancel};
+pub use cancelling::{Fate, Wanted, active_run, look_after, request_cancel};
 pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
 pub use processes::{DeadProcess, Orphan, bury, enter, expire_all, leave, lock_dead, orphans, put_back, renew};
-pub use reading::{MAX_RUNS, RunFilter, conversation, find, list, messages_of};
+pub use reading::{MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_of};
 use rows::select_messages;
 pub use turns::{CHANNEL, Taken, begin, count_background, notify, take, waiter};
 
@@ -216,14 +216,27 @@ pub async fn lock_session_state(
     Ok(state.map(|state| state.0))
 }
 
-/// The newest completed runs before the claimed one, at most `runs` of them, oldest first.
-pub async fn history(db: &PgPool, claim: &Claim, runs: i64) -> Result<History, sqlx::Error> {
+/// Takes a run out of its session's history: the claimed run has taken its place.
+pub async fn leave_history(connection: &mut PgConnection, claim: &Claim, run_id: RunId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update runs set status = 'REGENERATED' where session_id = $1 and run_id = $2 and status = 'COMPLETED'",
+        claim.session_id.as_str(),
+        run_id as RunId,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The newest completed runs before the claimed one, at most `runs` of them, oldest first, and not `without`.
+pub async fn history(db: &PgPool, claim: &Claim, without: Option<RunId>, runs: i64) -> Result<History, sqlx::Error> {
     let rows = select_messages!(
         r"
         from (
             select past.seq
             from runs past
             where past.session_id = $1 and past.seq < $2 and past.status = 'COMPLETED'
+              and past.run_id is distinct from $5
               and exists (select from runs claimed where claimed.session_id = $1 and claimed.seq = $2 and claimed.run_id = $3)
             order by past.seq desc
             limit $4
@@ -235,6 +248,7 @@ pub async fn history(db: &PgPool, claim: &Claim, runs: i64) -> Result<History, s
         claim.seq,
         claim.run_id as RunId,
         runs,
+        without as Option<RunId>,
     )
     .fetch_all(db)
     .await?;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{
     model::{ProcessId, RunError},
     recovery, service,
-    store::{self, CHANNEL},
+    store::{self, CHANNEL, Fate},
     turns::Message,
 };
 use crate::app::App;
@@ -100,11 +100,12 @@ async fn look_after_runs(app: &App) {
         let ids: Vec<_> = lasting.iter().map(|run| run.run_id).collect();
         if !ids.is_empty() {
             match store::look_after(&app.db, &ids).await {
-                Ok(wanted) => {
+                Ok(fates) => {
                     for run in lasting {
-                        match wanted.get(&run.run_id) {
-                            Some(true) => run.stop.stop(RunError::cancelled("The run was cancelled.")),
-                            Some(false) => {}
+                        match fates.get(&run.run_id) {
+                            Some(Fate::GoesOn) => {}
+                            Some(Fate::ShallEnd) => run.stop.stop(RunError::cancelled("The run was cancelled.")),
+                            Some(Fate::HasEnded) => run.stop.stop(RunError::interrupted()),
                             None => run.stop.stop(RunError::cancelled("The session was deleted during the run.")),
                         }
                     }

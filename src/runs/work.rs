@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     context::{Context, ContextOptions, History},
+    continuing::{self, Continuation},
     end::{End, settle_once},
     engine::{Engine, Execution},
     events::{Completion, EventKind},
@@ -29,7 +30,7 @@ use crate::{
     auth::{Scope, UserId},
     database,
     http::Problem,
-    memories::{AfterRun, recall},
+    memories::{self, AfterRun, extraction, recall},
     tools::{self, Toolbox, Wishes},
 };
 
@@ -56,6 +57,7 @@ pub(super) struct Work {
     pub(super) app: Arc<App>,
     pub(super) agent: Arc<Agent>,
     pub(super) run: CreateRun,
+    pub(super) continuation: Option<Continuation>,
     pub(super) origin: Origin,
     pub(super) claim: Claim,
     pub(super) entry: Entry,
@@ -126,7 +128,8 @@ impl Work {
         let history = if options.history_runs == 0 || self.claim.seq == 1 {
             History::default()
         } else {
-            store::history(&self.app.db, &self.claim, i64::from(options.history_runs)).await?
+            let without = self.continuation.as_ref().filter(|it| it.replaces).map(|it| it.of);
+            store::history(&self.app.db, &self.claim, without, i64::from(options.history_runs)).await?
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
@@ -148,7 +151,11 @@ impl Work {
             deadline,
             max_answer_bytes: self.app.settings.runs.max_answer_bytes,
         };
-        let execution = engine.run(&context, &mut toolbox).await;
+        let begun = match &self.continuation {
+            Some(continuation) => continuing::begun(&self.app, continuation).await?,
+            None => Vec::new(),
+        };
+        let execution = engine.run(&context, begun, &mut toolbox).await;
         Ok((context, execution, toolbox.into_wishes()))
     }
 
@@ -157,10 +164,14 @@ impl Work {
         let events = &self.entry.run.events;
         end.events = events.unstored();
         end.jobs.extend(self.run.webhook(self.claim.run_id));
+        end.replaces = self.continuation.as_ref().filter(|it| it.replaces && end.error.is_none()).map(|it| it.of);
         let state = match self.settle_patiently(&end).await? {
             Some(after) => after.session_state,
             None => self.explain_missing(&mut end).await?,
         };
+        if end.error.is_none() && self.run.wait_for_background == Some(true) {
+            self.learn_now(&end).await;
+        }
         match &end.error {
             Some(error) if error.kind.status() == RunStatus::Cancelled => {
                 events.push(&EventKind::RunCancelled { reason: error.message.clone() });
@@ -172,6 +183,22 @@ impl Work {
             None => events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state)))),
         }
         Ok(self.output(context, end, state))
+    }
+
+    /// Does what a job would do later. If it fails, the job, which waits already, will do it.
+    async fn learn_now(&self, end: &End) {
+        let Some(user) = end.memories.as_ref().map(AfterRun::user) else { return };
+        let events = &self.entry.run.events;
+        events.push(&EventKind::MemoryUpdateStarted);
+        let updated = async {
+            extraction::learn(&self.app, user).await?;
+            Ok::<_, anyhow::Error>(memories::service::updated(&self.app, user).await?)
+        };
+        let memories = updated.await.unwrap_or_else(|error| {
+            tracing::warn!(run.id = %self.claim.run_id, %error, "Memories could not be updated now; a job will do it.");
+            Vec::new()
+        });
+        events.push(&EventKind::MemoryUpdateCompleted { memories });
     }
 
     /// A database that is away for a moment does not cost the answer.
@@ -189,7 +216,7 @@ impl Work {
     async fn explain_missing(&self, end: &mut End) -> Result<Map<String, Value>, Problem> {
         let found = store::find(&self.app.db, &Scope::All, self.claim.run_id).await?;
         let (error, state) = match found {
-            Some(run) if run.status == end.status() && run.content == end.content => {
+            Some(run) if (run.status, &run.content, &run.error) == (end.status(), &end.content, &end.error) => {
                 return Ok(run.session_state.unwrap_or_default());
             }
             Some(run) => (run.error.unwrap_or_else(RunError::interrupted), run.session_state.unwrap_or_default()),

@@ -18,6 +18,7 @@ use crate::{
     http::{
         Body, Path, Problem, Query,
         discovery::check_database,
+        idempotency::IdempotencyKey,
         paging::{Page, PageRequest},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
@@ -65,11 +66,11 @@ pub async fn list_sessions(
     path = "/sessions",
     tag = "Sessions",
     operation_id = "create_session",
-    params(CreateQuery),
+    params(CreateQuery, IdempotencyKey),
     request_body = Option<CreateSessionBody>,
     responses(
         (status = 201, body = SessionDetail),
-        (status = 409, description = "The id is in use", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The id is in use, or the first request with this key is still carried out", body = ProblemDocument, content_type = "application/problem+json"),
         BodyRefused,
         NotThere,
         Unavailable,

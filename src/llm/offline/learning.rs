@@ -13,6 +13,14 @@ use crate::llm::{ModelRequest, PromptMessage};
 /// The form of the answer by which this request is known.
 pub(super) const RESPONSE_NAME: &str = "memory_operations";
 
+/// The form of the answer when memories are to be merged.
+pub(super) const MERGES_NAME: &str = "memory_merges";
+
+/// These rules find nothing that could be said in one sentence: what is the same is known by then.
+pub(super) fn no_merges() -> String {
+    json!({ "merges": [] }).to_string()
+}
+
 /// `{"operations": […]}`.
 pub(super) fn operations(request: &ModelRequest) -> String {
     let prompt = request.messages.iter().find_map(|message| match message {

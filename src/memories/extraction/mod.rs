@@ -13,7 +13,7 @@ mod reply;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::{
@@ -38,6 +38,8 @@ pub use prompt::RESPONSE_NAME;
 const SHOWN: usize = 10;
 /// How much of what was said is looked at to choose these, in characters.
 const QUERY_CHARS: usize = 4_000;
+/// How often a model is asked, when its answers cannot be used.
+const TRIES: usize = 2;
 
 /// Whether runs of this agent are learned from.
 pub fn is_on(settings: &AgentSettings) -> bool {
@@ -102,13 +104,14 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
     let model = settings.model.as_deref().unwrap_or(&agent.model);
     let mut request = prompt::request(settings, &shown, turns);
     let mut replies = Vec::new();
-    for is_last_try in [false, true] {
+    loop {
         let answer = app.models.complete(model, &request).await.context("the model that learns memories failed")?;
         let said = answer.content.clone().unwrap_or_default();
         replies.push(answer);
         let complaint = match reply::parse(&said, shown.len(), turns.len()) {
             Ok(operations) => {
-                let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown));
+                let expires_at = settings.expire_after.and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
+                let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
                 let changes = lessons.filter(|lesson| may_be_kept(settings, &lesson.change)).collect();
                 return Ok(Lessons { changes, replies });
             }
@@ -116,7 +119,7 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
         };
         // Without the content: it may quote the conversation.
         tracing::warn!(model, bytes = said.len(), complaint, "What a model wanted to remember cannot be used.");
-        if is_last_try {
+        if replies.len() == TRIES {
             bail!("the model's answer cannot be used: it {complaint}");
         }
         request.messages.push(PromptMessage::Assistant {
@@ -125,7 +128,6 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
         });
         request.messages.push(PromptMessage::User(prompt::complaint(&complaint)));
     }
-    unreachable!("the last try returns")
 }
 
 /// The memories that are most like what was said, then the newest.

@@ -1,5 +1,6 @@
 //! What a model may answer when it is to learn, read and checked whole.
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -130,9 +131,8 @@ fn topics(said: Option<Vec<String>>) -> Vec<String> {
 
 impl Operation {
     /// With the memories that the numbers stand for.
-    pub(super) fn into_lesson(self, shown: &[Memory]) -> Option<Lesson> {
+    pub(super) fn into_lesson(self, shown: &[Memory], expires_at: Option<DateTime<Utc>>) -> Option<Lesson> {
         let Self { kind, topics, turns } = self;
-        let expires_at = None;
         let (change, old) = match kind {
             Kind::Add(memory) => (Change::Add { memory, topics, expires_at }, None),
             Kind::Update(at, memory) => {

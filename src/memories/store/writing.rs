@@ -175,6 +175,36 @@ pub async fn end(
     Ok(ended.rows_affected() > 0)
 }
 
+/// A memory that was merged from others has their sources, and is the user's own if one of them is.
+pub async fn inherit(
+    connection: &mut PgConnection,
+    user: &UserId,
+    heir: MemoryId,
+    from: &[MemoryId],
+) -> Result<(), sqlx::Error> {
+    let from: Vec<Uuid> = from.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        r#"
+        with source as (
+            insert into memory_sources (user_id, memory_id, session_id, seq)
+            select distinct $1, $2::uuid, session_id, seq
+            from memory_sources
+            where user_id = $1 and memory_id = any($3)
+            on conflict do nothing
+        )
+        update memories
+        set is_own = exists (select from memories m where m.user_id = $1 and m.memory_id = any($3) and m.is_own)
+        where user_id = $1 and memory_id = $2
+        "#,
+        user.as_str(),
+        heir as MemoryId,
+        &from,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// What a user changes of a memory; what is absent stays.
 #[derive(Debug, Default)]
 pub struct Edit {

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::{
     auth::Scope,
-    runs::model::{ProcessId, RunId},
+    runs::model::{ProcessId, RunId, RunStatus},
     sessions::SessionId,
 };
 use serde_json::Value;
@@ -72,12 +72,22 @@ pub async fn active_run(db: &PgPool, scope: &Scope, session_id: &SessionId) -> R
     .await
 }
 
-/// Which of these runs are still there, and whether they shall end. Only for runs of this process, which its claims name.
-pub async fn look_after(db: &PgPool, runs: &[RunId]) -> Result<HashMap<RunId, bool>, sqlx::Error> {
+/// What has become of a run that this process executes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    GoesOn,
+    ShallEnd,
+    /// Others have taken this process for dead and ended the run.
+    HasEnded,
+}
+
+/// What has become of these runs; one that is not there any more is left out. Only for runs of this process, which its
+/// claims name.
+pub async fn look_after(db: &PgPool, runs: &[RunId]) -> Result<HashMap<RunId, Fate>, sqlx::Error> {
     let ids: Vec<_> = runs.iter().map(|run| run.0).collect();
     let rows = sqlx::query!(
         r#"
-        select run_id as "run_id: RunId", cancel_requested_at is not null as "is_wanted!"
+        select run_id as "run_id: RunId", cancel_requested_at is not null as "is_wanted!", status as "status: RunStatus"
         from runs
         where run_id = any($1)
         "#,
@@ -85,5 +95,13 @@ pub async fn look_after(db: &PgPool, runs: &[RunId]) -> Result<HashMap<RunId, bo
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.run_id, row.is_wanted)).collect())
+    let fates = rows.into_iter().map(|row| {
+        let fate = match (row.status.is_final(), row.is_wanted) {
+            (true, _) => Fate::HasEnded,
+            (false, true) => Fate::ShallEnd,
+            (false, false) => Fate::GoesOn,
+        };
+        (row.run_id, fate)
+    });
+    Ok(fates.collect())
 }

@@ -21,6 +21,42 @@ pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Ru
     Ok(row.map(RunRow::into_run))
 }
 
+/// One run by its number.
+pub async fn find_by_seq(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<Option<Run>, sqlx::Error> {
+    let row = select_runs!(
+        "where r.session_id = $1 and r.seq = $2 and ($3::text is null or s.user_id = $3)",
+        session_id.as_str(),
+        seq,
+        scope.user(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(RunRow::into_run))
+}
+
+/// Whether the conversation has gone on, or is about to, after the run `seq`.
+pub async fn is_followed(db: &PgPool, scope: &Scope, session_id: &SessionId, seq: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select from runs r join sessions s using (session_id)
+            where r.session_id = $1 and r.seq > $2 and ($3::text is null or s.user_id = $3)
+              and r.status in ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED')
+        ) as "is_followed!"
+        "#,
+        session_id.as_str(),
+        seq,
+        scope.user(),
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// How many runs of a session are listed at most.
 pub const MAX_RUNS: u32 = 1_000;
 

@@ -56,6 +56,8 @@ pub struct Taken {
     pub input: String,
     pub metadata: Map<String, Value>,
     pub message_id: Uuid,
+    pub forked_from_run_id: Option<RunId>,
+    pub regenerated_from: Option<RunId>,
     pub created_at: DateTime<Utc>,
     pub session_state: Map<String, Value>,
     /// This is its first attempt where 1.
@@ -86,6 +88,7 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
         )
         select run.session_id, run.seq, run.run_id as "run_id: RunId", run.component_id, run.user_id, run.input,
                run.metadata as "metadata: Json<Map<String, Value>>", run.created_at, m.message_id,
+               run.forked_from_run_id as "forked_from_run_id: RunId", run.regenerated_from as "regenerated_from: RunId",
                taken.request as "request!", taken.attempts, free.session_state as "state: Json<Map<String, Value>>"
         from free
         join run using (session_id, seq)
@@ -110,6 +113,8 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
         input: row.input,
         metadata: row.metadata.0,
         message_id: row.message_id,
+        forked_from_run_id: row.forked_from_run_id,
+        regenerated_from: row.regenerated_from,
         created_at: row.created_at,
         session_state: row.state.0,
         attempt: row.attempts,

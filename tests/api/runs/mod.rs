@@ -1,6 +1,11 @@
 //! Runs: what is answered, what is stored, what the model sees.
 
+mod background;
+mod continuing;
 mod conversation;
+mod idempotency;
 mod outcome;
 mod owner;
+mod resuming;
 mod streaming;
+mod turns;

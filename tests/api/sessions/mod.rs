@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod get;
+mod idempotency;
 mod list;
 mod paging;
 mod rename;

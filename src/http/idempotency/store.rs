@@ -1,0 +1,128 @@
+//! Idempotency keys in PostgreSQL.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::{ABANDONED_AFTER, Attempt, KEPT_FOR};
+use crate::sessions::SessionId;
+
+/// Takes the key, if it is new, expired, or left behind by a request that died. A key that a run is attached to is never
+/// left behind: the run ends by itself.
+pub(super) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> Result<bool, sqlx::Error> {
+    let claimed = sqlx::query!(
+        "
+        insert into idempotency_keys as k (scope, key, fingerprint, created_at)
+        values ($1, $2, $3, $4)
+        on conflict (scope, key) do update set
+            fingerprint = excluded.fingerprint,
+            session_id = null,
+            run_seq = null,
+            status = null,
+            body = null,
+            etag = null,
+            created_at = excluded.created_at
+        where k.created_at < $5 or (k.status is null and k.run_seq is null and k.created_at < $6)
+        ",
+        attempt.scope,
+        attempt.key,
+        attempt.fingerprint,
+        attempt.at,
+        attempt.at - KEPT_FOR,
+        attempt.at - ABANDONED_AFTER,
+    )
+    .execute(connection)
+    .await?;
+    Ok(claimed.rows_affected() > 0)
+}
+
+/// Attaches the run that the request began.
+pub(super) async fn attach(
+    connection: &mut PgConnection,
+    attempt: &Attempt,
+    session_id: &SessionId,
+    run_seq: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update idempotency_keys set session_id = $3, run_seq = $4 where scope = $1 and key = $2",
+        attempt.scope,
+        attempt.key,
+        session_id.as_str(),
+        run_seq,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What is known of the first request with a key.
+pub(super) struct First {
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) session_id: Option<String>,
+    pub(super) run_seq: Option<i64>,
+    pub(super) status: Option<i16>,
+    pub(super) body: Option<String>,
+    pub(super) etag: Option<String>,
+}
+
+pub(super) async fn find(db: &PgPool, attempt: &Attempt) -> Result<Option<First>, sqlx::Error> {
+    sqlx::query_as!(
+        First,
+        "select fingerprint, session_id, run_seq, status, body, etag from idempotency_keys where scope = $1 and key = $2",
+        attempt.scope,
+        attempt.key,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn keep(
+    db: &PgPool,
+    attempt: &Attempt,
+    status: u16,
+    body: &str,
+    etag: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update idempotency_keys set status = $4, body = $5, etag = $6
+        where scope = $1 and key = $2 and created_at = $3
+        ",
+        attempt.scope,
+        attempt.key,
+        attempt.at,
+        i16::try_from(status).unwrap_or_default(),
+        body,
+        etag,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn release(db: &PgPool, attempt: &Attempt) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from idempotency_keys where scope = $1 and key = $2 and created_at = $3 and status is null",
+        attempt.scope,
+        attempt.key,
+        attempt.at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Removes at most `limit` keys from before `until`.
+pub(super) async fn remove_before(db: &PgPool, until: DateTime<Utc>, limit: i64) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query!(
+        "
+        delete from idempotency_keys k
+        using (select scope, key from idempotency_keys where created_at < $1 limit $2) old
+        where k.scope = old.scope and k.key = old.key and k.created_at < $1
+        ",
+        until,
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(removed.rows_affected())
+}
