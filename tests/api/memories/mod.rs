@@ -2,7 +2,9 @@
 
 mod learned;
 mod sources;
+mod tidied;
 mod told;
+mod tools;
 
 
 use serde_json::{Value, json};
