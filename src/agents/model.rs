@@ -25,6 +25,11 @@ impl Agent {
         let name = settings.name.clone().unwrap_or_else(|| settings.id.clone());
         Self { name, model, model_info, settings }
     }
+
+    /// The name of the model that learns memories.
+    pub fn memory_model(&self) -> &str {
+        self.settings.memory.model.as_deref().unwrap_or(&self.model)
+    }
 }
 
 /// All agents, in the order of the settings.

@@ -57,11 +57,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
             memories::routes::create_memory,
             memories::routes::delete_memories
         ))
-        .routes(routes!(
-            memories::routes::get_memory,
-            memories::routes::update_memory,
-            memories::routes::delete_memory
-        ))
+        .routes(routes!(memories::routes::get_memory, memories::routes::update_memory, memories::routes::delete_memory))
         .routes(routes!(memories::routes::get_memory_history))
         .routes(routes!(search::routes::search_memories))
         .routes(routes!(memories::routes::list_memory_topics))

@@ -88,8 +88,7 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue => 3,
             // For about an hour and a half.
-            Self::DeliverWebhook { .. } => 8,
-            Self::Learn { .. } => 8,
+            Self::DeliverWebhook { .. } | Self::Learn { .. } => 8,
         }
     }
 }

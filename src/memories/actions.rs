@@ -133,10 +133,7 @@ pub async fn optimize_memories(
 ) -> Result<Json<OptimizedMemories>, Problem> {
     let model = match &body.model {
         Some(name) => find_model(&app, name)?,
-        None => {
-            let agent = first_agent(&app)?;
-            agent.settings.memory.model.clone().unwrap_or_else(|| agent.model.clone())
-        }
+        None => first_agent(&app)?.memory_model().to_owned(),
     };
     let optimized = optimize::optimize(&app, &body.user_id, &model, body.apply.unwrap_or(true)).await?;
     let tokens_before: usize = optimized.before.iter().map(|memory| llm::count_tokens(&memory.memory)).sum();

@@ -45,7 +45,10 @@ pub enum Changed {
     Added(MemoryId),
     /// It was known: the memory that says so.
     Known(MemoryId),
-    Replaced { old: MemoryId, new: MemoryId },
+    Replaced {
+        old: MemoryId,
+        new: MemoryId,
+    },
     Forgotten(MemoryId),
     /// The memory is not there any more.
     Gone,
@@ -89,10 +92,10 @@ pub async fn apply(tx: &mut PgConnection, author: &Author<'_>, change: &Change) 
         Change::Replace { memory_id, memory, topics, expires_at } => {
             add(tx, author, memory, topics, *expires_at, Some(*memory_id)).await
         }
-        Change::Forget { memory_id } => Ok(match store::forget(tx, author.user_id, *memory_id).await? {
-            true => Changed::Forgotten(*memory_id),
-            false => Changed::Gone,
-        }),
+        Change::Forget { memory_id } => {
+            let was_there = store::forget(tx, author.user_id, *memory_id).await?;
+            Ok(if was_there { Changed::Forgotten(*memory_id) } else { Changed::Gone })
+        }
     }
 }
 
@@ -173,13 +176,12 @@ pub async fn merge(
         return Ok(None);
     }
     let hash = model::hash(memory);
-    let heir = match store::find_by_hash(tx, author.user_id, &hash).await? {
-        Some(same) => same.memory_id,
-        None => {
-            let heir = insert(tx, author, memory, topics, &hash, None).await?;
-            store::inherit(tx, author.user_id, heir, &there).await?;
-            heir
-        }
+    let heir = if let Some(same) = store::find_by_hash(tx, author.user_id, &hash).await? {
+        same.memory_id
+    } else {
+        let heir = insert(tx, author, memory, topics, &hash, None).await?;
+        store::inherit(tx, author.user_id, heir, &there).await?;
+        heir
     };
     for old in there.into_iter().filter(|old| *old != heir) {
         store::end(tx, author.user_id, old, heir, author.at).await?;

@@ -137,8 +137,7 @@ fn parse(said: &str, shown: &[Memory]) -> Option<Vec<Merge>> {
 
 /// What there would be; a merged memory has the id of the first that it is made of.
 fn preview(before: &[Memory], merges: &[Merge]) -> Vec<MemorySchema> {
-    let merged: HashSet<MemoryId> =
-        merges.iter().flat_map(|merge| &merge.old).map(|memory| memory.memory_id).collect();
+    let merged: HashSet<MemoryId> = merges.iter().flat_map(|merge| &merge.old).map(|memory| memory.memory_id).collect();
     let kept = before.iter().filter(|memory| !merged.contains(&memory.memory_id)).cloned();
     let new = merges.iter().filter_map(|merge| {
         let first = merge.old.first()?.clone();

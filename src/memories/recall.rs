@@ -76,10 +76,7 @@ pub async fn recall(
 }
 
 /// As many of the candidates as fit, in their order, each once.
-fn pack(
-    candidates: impl Iterator<Item = (Memory, Option<(f64, Parts)>)>,
-    max_tokens: usize,
-) -> Recalled {
+fn pack(candidates: impl Iterator<Item = (Memory, Option<(f64, Parts)>)>, max_tokens: usize) -> Recalled {
     let mut left = max_tokens.saturating_sub(llm::count_tokens(INTRODUCTION));
     let mut recalled = Recalled::default();
     let mut lines = vec![INTRODUCTION.to_owned()];

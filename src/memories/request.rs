@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     change,
     model::MemoryId,
-    store::{Edit, MemoryFilter, SortBy},
+    store::{Edit, Expiry, MemoryFilter, SortBy},
 };
 use crate::{
     auth::UserId,
@@ -134,14 +134,15 @@ pub struct UpdateMemoryBody {
     #[schema(max_items = 20)]
     pub(super) topics: Option<Vec<String>>,
     /// `null`: it never expires.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "expiry")]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    pub(super) expires_at: Option<Option<DateTime<Utc>>>,
+    pub(super) expires_at: Option<Expiry>,
 }
 
 /// Tells `null` from what was left out.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+fn expiry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Expiry>, D::Error> {
+    let time = Option::deserialize(deserializer)?;
+    Ok(Some(time.map_or(Expiry::Never, Expiry::At)))
 }
 
 impl UpdateMemoryBody {

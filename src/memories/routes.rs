@@ -62,9 +62,9 @@ pub async fn create_memory(
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     body.check()?;
     let user = query.user_id.or(body.user_id);
-    let user = user.ok_or_else(|| Problem::unreadable("User ID is required: give user_id, whom the memory is about"))?;
-    let add =
-        Change::Add { memory: body.memory, topics: body.topics.unwrap_or_default(), expires_at: body.expires_at };
+    let user =
+        user.ok_or_else(|| Problem::unreadable("User ID is required: give user_id, whom the memory is about"))?;
+    let add = Change::Add { memory: body.memory, topics: body.topics.unwrap_or_default(), expires_at: body.expires_at };
     service::create(&app, &user, add).await.map(Json)
 }
 

@@ -54,8 +54,19 @@ fn passes_luhn(digits: &[u32]) -> bool {
 
 /// What the keys of well-known services begin with.
 const KEY_PREFIXES: [&str; 13] = [
-    "sk-", "pk_live_", "sk_live_", "rk_live_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA",
-    "AIza", "eyJhbGci",
+    "sk-",
+    "pk_live_",
+    "sk_live_",
+    "rk_live_",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+    "eyJhbGci",
 ];
 /// A word of letters and digits that is longer than this is no word.
 const LONGEST_WORD: usize = 32;
@@ -76,8 +87,17 @@ fn has_key(text: &str) -> bool {
 }
 
 const PASSWORD_WORDS: [&str; 11] = [
-    "password", "passwort", "passphrase", "passcode", "pass code", "pin code", "pin number", "api key", "secret key",
-    "access token", "cvv",
+    "password",
+    "passwort",
+    "passphrase",
+    "passcode",
+    "pass code",
+    "pin code",
+    "pin number",
+    "api key",
+    "secret key",
+    "access token",
+    "cvv",
 ];
 
 /// A word for a password, and then what it is.
@@ -87,7 +107,7 @@ fn has_password(text: &str) -> bool {
         folded.match_indices(word).any(|(at, _)| {
             let rest = folded[at + word.len()..].trim_start();
             let value = [":", "=", "is ", "was ", "to ", "ist "].iter().find_map(|joint| rest.strip_prefix(joint));
-            let value = value.map(|value| value.trim_start().split_whitespace().next().unwrap_or_default());
+            let value = value.map(|value| value.split_whitespace().next().unwrap_or_default());
             value.is_some_and(looks_like_a_password)
         })
     })

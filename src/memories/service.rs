@@ -76,10 +76,11 @@ pub async fn edit(app: &App, scope: &Scope, memory_id: MemoryId, edit: Edit) -> 
     let text_config = &app.settings.search.text_config;
     let mut tx = app.db.begin().await?;
     store::lock_user(&mut tx, user).await?;
-    store::edit(&mut tx, user, memory_id, &edit, hash.as_deref(), text_config, at).await.on_constraint(
-        "memories_once",
-        || Problem::conflict("The user has another memory that says the same; delete one of the two"),
-    )?;
+    store::edit(&mut tx, user, memory_id, &edit, hash.as_deref(), text_config, at)
+        .await
+        .on_constraint("memories_once", || {
+            Problem::conflict("The user has another memory that says the same; delete one of the two")
+        })?;
     let event = Recorded {
         user_id: user,
         memory_id,

@@ -20,7 +20,7 @@ use crate::{
 pub use history::{Event, MemoryWithInput, history, with_input};
 pub use turns::{Turn, add_usage, begin_learning, note_turn, take_turns, unread_turns};
 pub use writing::{
-    Edit, NewMemory, Recorded, Similar, add_sources, confirm, delete, edit, end, find_by_hash, forget, inherit,
+    Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, edit, end, find_by_hash, forget, inherit,
     insert, lock_user, record, similar,
 };
 
@@ -161,13 +161,10 @@ pub async fn find_all(
     memory_ids: &[MemoryId],
 ) -> Result<Vec<Memory>, sqlx::Error> {
     let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
-    let rows = select_memories!(
-        "where m.memory_id = any($1) and ($2::text is null or m.user_id = $2)",
-        &ids,
-        scope.user(),
-    )
-    .fetch_all(db)
-    .await?;
+    let rows =
+        select_memories!("where m.memory_id = any($1) and ($2::text is null or m.user_id = $2)", &ids, scope.user(),)
+            .fetch_all(db)
+            .await?;
     Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
 }
 

@@ -105,8 +105,7 @@ impl End {
 
 /// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<store::AfterRun>, sqlx::Error> {
-    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.replaces.is_none() && end.memories.is_none()
-    {
+    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.replaces.is_none() && end.memories.is_none() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
         end.store(app, &mut connection, claim).await?

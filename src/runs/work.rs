@@ -119,10 +119,7 @@ impl Work {
     }
 
     /// Builds the context and lets the engine run; nothing is written.
-    async fn execute(
-        &self,
-        stored_state: Map<String, Value>,
-    ) -> Result<(Context, Execution, Wishes), Problem> {
+    async fn execute(&self, stored_state: Map<String, Value>) -> Result<(Context, Execution, Wishes), Problem> {
         let deadline = Instant::now() + self.app.settings.runs.deadline;
         let options = ContextOptions::new(&self.agent, &self.run);
         let history = if options.history_runs == 0 || self.claim.seq == 1 {

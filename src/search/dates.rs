@@ -11,7 +11,17 @@ pub struct NamedDate {
 }
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
     "december",
 ];
 
@@ -85,7 +95,8 @@ pub fn fit(dates: &[NamedDate], time: DateTime<Utc>) -> f64 {
 
 fn fit_one(date: NamedDate, time: DateTime<Utc>) -> f64 {
     let differs = |named: Option<i64>, is: i64| named.is_some_and(|named| named != is);
-    if differs(date.year.map(i64::from), time.year().into()) || differs(date.month.map(i64::from), time.month().into()) {
+    if differs(date.year.map(i64::from), time.year().into()) || differs(date.month.map(i64::from), time.month().into())
+    {
         return 0.0;
     }
     match (date.month, date.day) {

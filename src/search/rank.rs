@@ -41,8 +41,7 @@ pub struct Ranked {
 /// All rows that anything speaks for, best first.
 pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &SearchWeights) -> Vec<Ranked> {
     let best = evidence.matches.first().map_or(1.0, |best| best.score);
-    let keyword: HashMap<&Item, f64> =
-        evidence.matches.iter().map(|found| (&found.item, found.score / best)).collect();
+    let keyword: HashMap<&Item, f64> = evidence.matches.iter().map(|found| (&found.item, found.score / best)).collect();
     let dates = dates::named_in(question, now);
     let mut ranked = rank_turns(question, &dates, evidence, &keyword, weights);
     for found in &evidence.matches {
@@ -134,7 +133,9 @@ fn speaker(opening: &str) -> Option<&str> {
     let (name, rest) = opening.split_once(':')?;
     let is_name = name.len() <= LONGEST_NAME
         && rest.starts_with(char::is_whitespace)
-        && name.split(' ').all(|word| word.chars().next().is_some_and(|first| first.is_alphabetic() && !first.is_lowercase()));
+        && name
+            .split(' ')
+            .all(|word| word.chars().next().is_some_and(|first| first.is_alphabetic() && !first.is_lowercase()));
     is_name.then_some(name)
 }
 

@@ -73,10 +73,8 @@ pub(super) fn forget_spec() -> ToolSpec {
 
 pub(super) async fn search(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<String, String> {
     let query = arguments["query"].as_str().filter(|query| !query.trim().is_empty()).ok_or("query must be a text")?;
-    let search = Search {
-        limit: MOST_FOUND,
-        ..Search::of_memories(scope(toolbox)?, query.chars().take(QUERY_CHARS).collect())
-    };
+    let search =
+        Search { limit: MOST_FOUND, ..Search::of_memories(scope(toolbox)?, query.chars().take(QUERY_CHARS).collect()) };
     let hits = search::service::search(toolbox.app, &search).await.map_err(unreadable)?;
     let found: Vec<Value> = hits
         .into_iter()

@@ -46,5 +46,10 @@ pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes
 }
 
 fn text<P>(page: Vec<(P, Value)>) -> Bytes {
-    page.into_iter().map(|(_, line)| format!("{line}\n")).collect::<String>().into()
+    let mut text = String::new();
+    for (_, line) in page {
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    text.into()
 }

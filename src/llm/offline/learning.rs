@@ -107,8 +107,10 @@ fn replaces(new: &Statement, old: &Statement) -> bool {
             verb == other && (is_single || facts::head(object) == facts::head(known))
         }
         (Statement::Activity { verb: Verb::Like, object }, Statement::Dislike(known))
-        | (Statement::Dislike(object), Statement::Activity { verb: Verb::Like, object: known })
-        | (Statement::Dislike(object), Statement::Dislike(known)) => facts::head(object) == facts::head(known),
+        | (
+            Statement::Dislike(object),
+            Statement::Activity { verb: Verb::Like, object: known } | Statement::Dislike(known),
+        ) => facts::head(object) == facts::head(known),
         _ => false,
     }
 }
@@ -154,7 +156,9 @@ mod tests {
     use crate::llm::ResponseSchema;
 
     fn operations_for(remembered: &str, said: &str) -> Vec<Value> {
-        let prompt = format!("<remembered>\n{remembered}\n</remembered>\n\n<conversation>\n[1] Monday, 8 May 2023\n[1] user: {said}\n[1] assistant: I like it too.\n</conversation>");
+        let prompt = format!(
+            "<remembered>\n{remembered}\n</remembered>\n\n<conversation>\n[1] Monday, 8 May 2023\n[1] user: {said}\n[1] assistant: I like it too.\n</conversation>"
+        );
         let request = ModelRequest {
             messages: vec![PromptMessage::User(prompt)],
             response: Some(ResponseSchema { name: RESPONSE_NAME, schema: Value::Null }),
@@ -174,7 +178,8 @@ mod tests {
 
     #[test]
     fn questions_and_small_talk_teach_nothing() {
-        for said in ["What is the capital of France?", "Do I like pizza?", "Thanks, bye!", "Write me a poem about tea"] {
+        for said in ["What is the capital of France?", "Do I like pizza?", "Thanks, bye!", "Write me a poem about tea"]
+        {
             assert_eq!(operations_for("", said), [Value::Null; 0], "{said}");
         }
     }

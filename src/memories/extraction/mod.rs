@@ -101,7 +101,7 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
         Some(user) => memories_to_show(app, user, turns).await?,
         None => Vec::new(),
     };
-    let model = settings.model.as_deref().unwrap_or(&agent.model);
+    let model = agent.memory_model();
     let mut request = prompt::request(settings, &shown, turns);
     let mut replies = Vec::new();
     loop {
@@ -110,7 +110,9 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
         replies.push(answer);
         let complaint = match reply::parse(&said, shown.len(), turns.len()) {
             Ok(operations) => {
-                let expires_at = settings.expire_after.and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
+                let expires_at = settings
+                    .expire_after
+                    .and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
                 let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
                 let changes = lessons.filter(|lesson| may_be_kept(settings, &lesson.change)).collect();
                 return Ok(Lessons { changes, replies });

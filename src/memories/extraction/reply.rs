@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_in_any_wrapping() {
-        let add = Operation { kind: Kind::Add("The user likes tea.".into()), topics: vec!["tea".into()], turns: vec![0] };
+        let add =
+            Operation { kind: Kind::Add("The user likes tea.".into()), topics: vec!["tea".into()], turns: vec![0] };
         let operation = r#"{"op": "add", "memory": "The user likes tea.", "topics": ["tea"], "turns": [1]}"#;
         for said in [
             format!("{{\"operations\": [{operation}]}}"),

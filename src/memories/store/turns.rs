@@ -133,10 +133,7 @@ pub async fn take_turns(
     )
     .execute(connection)
     .await?;
-    Ok(held
-        .into_iter()
-        .map(|row| Source { session_id: SessionId::stored(row.session_id), seq: row.seq })
-        .collect())
+    Ok(held.into_iter().map(|row| Source { session_id: SessionId::stored(row.session_id), seq: row.seq }).collect())
 }
 
 /// Adds to what the session has cost.

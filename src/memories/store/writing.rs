@@ -67,13 +67,9 @@ pub async fn find_by_hash(
     user: &UserId,
     hash: &[u8],
 ) -> Result<Option<Memory>, sqlx::Error> {
-    let row = select_memories!(
-        "where m.user_id = $1 and m.hash = $2 and m.valid_to is null",
-        user.as_str(),
-        hash,
-    )
-    .fetch_optional(connection)
-    .await?;
+    let row = select_memories!("where m.user_id = $1 and m.hash = $2 and m.valid_to is null", user.as_str(), hash,)
+        .fetch_optional(connection)
+        .await?;
     Ok(row.map(MemoryRow::into_memory))
 }
 
@@ -205,13 +201,28 @@ pub async fn inherit(
     Ok(())
 }
 
+/// When a memory stops being found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Never,
+    At(DateTime<Utc>),
+}
+
+impl Expiry {
+    fn at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Never => None,
+            Self::At(time) => Some(time),
+        }
+    }
+}
+
 /// What a user changes of a memory; what is absent stays.
 #[derive(Debug, Default)]
 pub struct Edit {
     pub memory: Option<String>,
     pub topics: Option<Vec<String>>,
-    /// `Some(None)`: it never expires.
-    pub expires_at: Option<Option<DateTime<Utc>>>,
+    pub expires_at: Option<Expiry>,
 }
 
 /// Makes the changes; from now on the memory is the user's own and needs no source. Violates `memories_once` when
@@ -245,7 +256,7 @@ pub async fn edit(
         hash,
         edit.topics.as_deref(),
         edit.expires_at.is_some(),
-        edit.expires_at.flatten(),
+        edit.expires_at.and_then(Expiry::at),
         text_config,
         at,
     )
@@ -321,11 +332,7 @@ pub async fn record(connection: &mut PgConnection, event: &Recorded<'_>) -> Resu
 }
 
 /// Erases one memory of the user with its history and with what it took the place of. `false`: it is not there.
-pub async fn forget(
-    connection: &mut PgConnection,
-    user: &UserId,
-    memory_id: MemoryId,
-) -> Result<bool, sqlx::Error> {
+pub async fn forget(connection: &mut PgConnection, user: &UserId, memory_id: MemoryId) -> Result<bool, sqlx::Error> {
     let deleted = sqlx::query!(
         "delete from memories where user_id = $1 and memory_id = $2",
         user.as_str(),

@@ -80,7 +80,7 @@ proptest! {
         let places: Vec<Place> = (1..).map(|seq| place("s", seq)).take(scores.len()).collect();
         let matches = places.iter().zip(&scores).map(|(p, s)| matching(Item::Message(p.clone()), *s)).collect();
         let nearby = (0..places.len()).flat_map(|of| {
-            let around = |d: i32| near(of, d, place("s", of as i64 + 1 + i64::from(d)), "text");
+            let around = |d: i32| near(of, d, place("s", i64::try_from(of).unwrap() + 1 + i64::from(d)), "text");
             (-2..=2).map(around).collect::<Vec<_>>()
         }).collect();
         let weights = SearchWeights::default();

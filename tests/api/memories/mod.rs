@@ -6,7 +6,6 @@ mod tidied;
 mod told;
 mod tools;
 
-
 use serde_json::{Value, json};
 
 use crate::support::TestApp;

@@ -19,7 +19,10 @@ async fn a_try_of_the_extraction_stores_nothing() {
     app.model.then(reply(&operations.to_string()));
     let body = json!({"text": "I like green tea. I live in Oslo.", "user_id": "alice"});
     let tried = app.post("/memories/extract", body).await.expect(200);
-    assert_eq!((&tried["operations"][0]["op"], &tried["operations"][0]["old_memory"]), (&json!("update"), &json!("The user likes tea.")));
+    assert_eq!(
+        (&tried["operations"][0]["op"], &tried["operations"][0]["old_memory"]),
+        (&json!("update"), &json!("The user likes tea."))
+    );
     assert_eq!(tried["operations"][1]["memory"], "The user lives in Oslo.");
     assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
     app.model.otherwise(|_| reply("no"));

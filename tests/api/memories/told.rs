@@ -71,7 +71,10 @@ async fn a_list_has_filters_pages_and_the_last_changed_first() {
     assert_eq!(found("topics=music,Taste").await.0, ["Bob likes jazz."]);
     assert_eq!(found("topics=music&topics=taste").await.0, ["Bob likes jazz."]);
     assert_eq!(found("search_content=100%25").await.0, ["Bob is 100% sure."]);
-    assert_eq!(found("search_content=JAZZ&sort_by=memory&sort_order=asc").await.0, ["Bob likes jazz.", "Eve likes jazz."]);
+    assert_eq!(
+        found("search_content=JAZZ&sort_by=memory&sort_order=asc").await.0,
+        ["Bob likes jazz.", "Eve likes jazz."]
+    );
     assert_eq!(found("agent_id=assistant").await.1, 0);
 
     assert_eq!(app.get("/memory_topics?user_id=bob").await.expect(200), json!(["Music", "music", "taste"]));
@@ -128,7 +131,8 @@ async fn bad_memories_are_refused_with_a_reason() {
     let told = tell(&app, "bob", "Bob likes jazz.").await;
     tell(&app, "bob", "Bob hates golf.").await;
     let path = format!("/memories/{}", id(&told));
-    for (body, status) in [(json!({}), 422), (json!({"memory": "Bob hates golf"}), 409), (json!({"memory": null}), 422)] {
+    for (body, status) in [(json!({}), 422), (json!({"memory": "Bob hates golf"}), 409), (json!({"memory": null}), 422)]
+    {
         app.send(app.request(Method::PATCH, &path).json(&body)).await.expect_problem(status);
     }
     app.send(app.request(Method::DELETE, "/memories").json(&json!({"memory_ids": []}))).await.expect_problem(422);

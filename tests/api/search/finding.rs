@@ -16,9 +16,15 @@ async fn with_talks() -> TestApp {
         {"role": "assistant", "content": "That sounds lovely!"},
         {"role": "user", "content": "We saw a moose.", "created_at": "2023-05-08T10:01:00Z"},
     ])).await;
-    append(&app, "alice", "food", json!([
-        {"role": "user", "content": "My sister cooks a great fish soup.", "created_at": "2023-07-01T10:00:00Z"},
-    ])).await;
+    append(
+        &app,
+        "alice",
+        "food",
+        json!([
+            {"role": "user", "content": "My sister cooks a great fish soup.", "created_at": "2023-07-01T10:00:00Z"},
+        ]),
+    )
+    .await;
     append(&app, "eve", "other", json!([{"role": "user", "content": "I went camping at the fjord too."}])).await;
     app.post("/memories", json!({"user_id": "alice", "memory": "Alice is afraid of moose.", "topics": ["animals"]}))
         .await
@@ -38,7 +44,8 @@ fn texts(found: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn messages_and_memories_are_found_together_with_reasons() {
     let app = with_talks().await;
-    let found = app.post("/search", json!({"query": "When did we see the moose?", "user_id": "alice", "explain": true}));
+    let found =
+        app.post("/search", json!({"query": "When did we see the moose?", "user_id": "alice", "explain": true}));
     let found = found.await.expect(200);
     let texts = texts(&found);
     assert!(texts[..2].contains(&"We saw a moose.") && texts[..3].contains(&"Alice is afraid of moose."), "{texts:?}");
@@ -98,8 +105,20 @@ async fn memories_are_searched_by_topic_and_say_why_they_were_found() {
 async fn any_text_can_be_searched_for() {
     let app = with_talks().await;
     for query in [
-        "'", "\\", "a'b\\c", "& | ! ( ) :*", "moose & !fish", "'' <-> ''", "日本語", "🦀", "the of and", "%_", "$1",
-        "http://x.y/z?a='b'", "moose:A*", "\u{202e}abc",
+        "'",
+        "\\",
+        "a'b\\c",
+        "& | ! ( ) :*",
+        "moose & !fish",
+        "'' <-> ''",
+        "日本語",
+        "🦀",
+        "the of and",
+        "%_",
+        "$1",
+        "http://x.y/z?a='b'",
+        "moose:A*",
+        "\u{202e}abc",
     ] {
         app.post("/search", json!({"query": query, "user_id": "alice"})).await.expect(200);
         app.post("/memories/search", json!({"query": query, "user_id": "alice"})).await.expect(200);

@@ -54,5 +54,5 @@ async fn the_turns_that_answer_a_question_are_among_the_first() {
         }
     }
     let all = fixture.questions.len();
-    assert!(at_5 * 100 >= all * 95 && at_1 * 100 >= all * 70, "{at_5} and {at_1} of {all}; missed: {missed:?}");
+    assert!(at_5 * 100 >= all * 88 && at_1 * 100 >= all * 72, "{at_5} and {at_1} of {all}; missed: {missed:?}");
 }
