@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::{
     end::End,
     model::{RunError, RunErrorKind},
-    store::{self, Orphan},
-    turns,
+    service::Queued,
+    store, turns,
 };
 use crate::{app::App, llm::ModelInfo};
 
@@ -18,11 +20,13 @@ pub(super) async fn recover(app: &Arc<App>) -> anyhow::Result<()> {
     for dead in store::lock_dead(&mut tx).await? {
         for orphan in store::orphans(&mut tx, &dead).await? {
             if orphan.may_go_on {
-                store::put_back(&mut tx, &orphan.claim).await?;
+                store::put_back(&mut tx, &orphan.claim, false).await?;
                 handed_on += 1;
                 continue;
             }
-            let end = End::failed(reason(&orphan), ModelInfo::default());
+            let mut end = End::failed(reason(orphan.attempts), ModelInfo::default());
+            let queued = orphan.request.and_then(|request| Queued::deserialize(request).ok());
+            end.jobs.extend(queued.and_then(|queued| queued.run.webhook(orphan.claim.run_id)));
             if let Some(after) = end.store(app, &mut tx, &orphan.claim).await? {
                 next.push((orphan.claim.session_id, after.next_seq));
             }
@@ -41,13 +45,11 @@ pub(super) async fn recover(app: &Arc<App>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn reason(orphan: &Orphan) -> RunError {
-    if orphan.attempts <= 1 {
+fn reason(attempts: i16) -> RunError {
+    if attempts <= 1 {
         return RunError::interrupted();
     }
-    let message = format!(
-        "The server was stopped during each of {} attempts at this run. Send the message again.",
-        orphan.attempts
-    );
+    let message =
+        format!("The server was stopped during each of {attempts} attempts at this run. Send the message again.");
     RunError { kind: RunErrorKind::Interrupted, message }
 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{Caller, UserId},
+    auth::{Caller, Scope, UserId},
     http::{
         Path, Problem, Query,
         extract::{absent_if_empty, never_empty},
@@ -114,7 +114,8 @@ pub async fn create_run(
     begin(&app, start, is_form, &format!("/agents/{agent_id}/runs"), &headers, &fingerprint).await
 }
 
-/// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for.
+/// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for. Who may start a run may
+/// hear of it, also where the session is nobody's.
 pub(super) async fn begin(
     app: &Arc<App>,
     start: Start,
@@ -124,12 +125,12 @@ pub(super) async fn begin(
     fingerprint: &[u8],
 ) -> Result<Response, Problem> {
     let attempt = Attempt::new(path, headers, fingerprint)?;
-    let (agent, scope) = (start.agent.clone(), start.caller.scope());
+    let agent = start.agent.clone();
     let (stream, background) = (start.stream, start.run.is_background());
     match service::start(app, start, attempt).await? {
         Started::New(handle) if stream => {
             let source = EventSource::new(&agent, handle.run_id, &handle.session_id, background);
-            Ok(stream::respond(Follower::new(app, scope, handle.seq, source, Some(handle.events), 0)))
+            Ok(stream::respond(Follower::new(app, Scope::All, handle.seq, source, Some(handle.events), 0)))
         }
         Started::New(handle) if background => Ok(accepted(handle.run_id, handle.session_id, handle.seq)),
         Started::New(handle) => {
@@ -140,7 +141,7 @@ pub(super) async fn begin(
             let run = reading::find_repeated(app, &session_id, seq).await?;
             let mut response = if stream {
                 let source = EventSource::new(&agent, run.run_id, &session_id, background);
-                stream::respond(Follower::new(app, scope, seq, source, None, 0))
+                stream::respond(Follower::new(app, Scope::All, seq, source, None, 0))
             } else if background {
                 accepted(run.run_id, session_id, seq)
             } else {
@@ -248,8 +249,8 @@ pub async fn get_run(
 
 /// Ends a run early, wherever it is executed. What was said so far is kept, with status `CANCELLED`.
 ///
-/// A run that was cancelled before is as it should be. In forms, as AgentOS clients send them, an unknown run is passed
-/// over.
+/// Send `Content-Type: application/json` to hear what is wrong: without it, as AgentOS clients send it, a run that is not
+/// there or has ended is passed over. A run that was cancelled before is as it should be.
 #[utoipa::path(
     post,
     path = "/agents/{agent_id}/runs/{run_id}/cancel",
@@ -275,17 +276,20 @@ pub async fn cancel_run(
     headers: HeaderMap,
 ) -> Result<Json<Done>, Problem> {
     let scope = Caller::claiming(query.user_id).scope();
-    let found = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await;
-    let run = match found {
-        Err(problem) if problem.status() == StatusCode::NOT_FOUND && is_form(&headers) => return Ok(Json(Done {})),
-        found => found?,
+    let cancelled = async {
+        let run = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await?;
+        cancelling::cancel(&app, &scope, &run).await
     };
-    cancelling::cancel(&app, &scope, &run).await?;
+    match cancelled.await {
+        Err(problem) if problem.status().is_client_error() && !is_json(&headers) => {
+            tracing::info!(run.id = %run_id, "A run was to be cancelled that is not there or has ended.");
+        }
+        cancelled => cancelled?,
+    }
     Ok(Json(Done {}))
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).is_some_and(|media| {
-        media.starts_with("application/x-www-form-urlencoded") || media.starts_with("multipart/form-data")
-    })
+fn is_json(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+    media.is_some_and(|media| media.starts_with("application/json"))
 }

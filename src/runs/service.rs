@@ -165,7 +165,8 @@ pub(super) fn go_on(app: &Arc<App>, taken: Taken) {
 }
 
 async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
-    let again = taken.attempt > 1;
+    let heard = store::count_events(&app.db, &taken.claim.session_id, taken.claim.seq).await?;
+    let again = taken.attempt > 1 || heard > 0;
     let Queued { run, continuation } = Queued::deserialize(&taken.request)?;
     let Ok(agent) = app.agents.get(&taken.component_id) else {
         let error = RunError {
@@ -177,7 +178,7 @@ async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
         settle_once(app, &taken.claim, &end).await?;
         return Ok(());
     };
-    let first = if again { store::count_events(&app.db, &taken.claim.session_id, taken.claim.seq).await? } else { 0 };
+    let first = if again { beyond(heard) } else { 0 };
     let source = EventSource::new(&agent, taken.claim.run_id, &taken.claim.session_id, true);
     let log = EventLog::recording(source, first);
     let entry = app.runs.enter_background(taken.claim.run_id, taken.user_id.as_ref(), log);
@@ -196,6 +197,12 @@ async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
     // A problem has been logged and written down: nobody waits for it here.
     drop(work.carry_out(taken.session_state, again).await);
     Ok(())
+}
+
+/// The first index of another attempt: beyond whatever was heard of the one before, stored or not.
+fn beyond(heard: i32) -> i32 {
+    const EVENTS_PER_ATTEMPT: i32 = 1_000_000;
+    (heard / EVENTS_PER_ATTEMPT + 1).saturating_mul(EVENTS_PER_ATTEMPT)
 }
 
 impl Start {

@@ -16,12 +16,14 @@ use super::{
 };
 use crate::{app::App, sessions::SessionId};
 
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a waiting run looks for itself: seldom, once it has waited for long.
+const LOOK_INTERVALS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
 /// Waits until the claimed run may be executed; from then on the claim is this process's. Answers the session's state,
 /// or why there is nothing to wait for any more.
 pub(super) async fn wait(app: &App, live: &LiveRun, claim: &mut Claim) -> Result<Map<String, Value>, RunError> {
     let deadline = Instant::now() + app.settings.runs.queue_timeout;
+    let (mut interval, longest) = LOOK_INTERVALS;
     loop {
         let attempt = Claim { process: Some(app.runs.process()), ..claim.clone() };
         match store::begin(&app.db, &attempt).await {
@@ -34,7 +36,7 @@ pub(super) async fn wait(app: &App, live: &LiveRun, claim: &mut Claim) -> Result
         }
         tokio::select! {
             () = live.turn.notified() => {}
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep(interval) => interval = longest.min(interval * 2),
             reason = live.stop.stopped() => return Err(reason),
             () = app.tasks.stop_token().cancelled() => return Err(RunError::interrupted()),
             () = tokio::time::sleep_until(deadline) => {

@@ -74,7 +74,7 @@ impl Work {
             Err(reason) => {
                 let end = End::failed(reason, self.agent.model_info.clone());
                 let outcome = self.settle(None, end).await;
-                self.conclude(outcome)
+                self.conclude(outcome.map(Some))
             }
         }
     }
@@ -86,18 +86,24 @@ impl Work {
         self.conclude(outcome)
     }
 
-    fn conclude(&self, outcome: Result<RunOutput, Problem>) -> Result<RunOutput, Problem> {
+    /// `None`: the run goes on in another process.
+    fn conclude(&self, outcome: Result<Option<RunOutput>, Problem>) -> Result<RunOutput, Problem> {
         let events = &self.entry.run.events;
-        if let Err(problem) = &outcome {
-            let error = RunError { kind: RunErrorKind::NotSaved, message: problem.detail().to_owned() };
-            events.push(&EventKind::RunError(error.clone()));
-            self.write_down(error);
-        }
+        let outcome = match outcome {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => Err(Problem::unavailable("This server stops; the run goes on in another one")),
+            Err(problem) => {
+                let error = RunError { kind: RunErrorKind::NotSaved, message: problem.detail().to_owned() };
+                events.push(&EventKind::RunError(error.clone()));
+                self.write_down(error);
+                Err(problem)
+            }
+        };
         events.close();
         outcome.map_err(|problem| problem.about_run(self.claim.run_id.0))
     }
 
-    async fn execute_and_settle(&self, state: Map<String, Value>, again: bool) -> Result<RunOutput, Problem> {
+    async fn execute_and_settle(&self, state: Map<String, Value>, again: bool) -> Result<Option<RunOutput>, Problem> {
         let began = if again { EventKind::RunContinued } else { EventKind::RunStarted(self.agent.model_info.clone()) };
         self.entry.run.events.push(&began);
         let storing = flush::keep_stored(&self.app, &self.claim, &self.entry.run.events);
@@ -115,7 +121,26 @@ impl Work {
         if end.error.is_none() {
             end.memories = AfterRun::new(&settings, self.origin.user_id.as_ref(), memories);
         }
-        self.settle(Some(context), end).await
+        if self.is_left_to_others(&end).await? {
+            return Ok(None);
+        }
+        self.settle(Some(context), end).await.map(Some)
+    }
+
+    /// A background run that a shutdown interrupts is not over: another process goes on with it.
+    async fn is_left_to_others(&self, end: &End) -> Result<bool, sqlx::Error> {
+        let is_interrupted = end.error.as_ref().is_some_and(|error| error.kind == RunErrorKind::Interrupted);
+        if !is_interrupted || !self.run.is_background() {
+            return Ok(false);
+        }
+        let heard = self.entry.run.events.unstored();
+        store::append_events(&self.app.db, &self.claim, &heard, Utc::now()).await?;
+        let mut connection = self.app.db.acquire().await?;
+        let is_left = store::put_back(&mut connection, &self.claim, true).await?;
+        if is_left {
+            turns::tell(&self.app, &turns::Message::Work).await;
+        }
+        Ok(is_left)
     }
 
     /// Builds the context and lets the engine run; nothing is written.

@@ -146,6 +146,27 @@ class Drive:
         expect_that("metrics", completed.metrics, completed.metrics)
         self.run_ids.append(completed.run_id)
 
+    # --- What may follow
+
+    async def cancel_agent_run(self):
+        # As there: what has ended, or never was, is passed over.
+        await self.client.cancel_agent_run(AGENT, self.run_ids[-1])
+        await self.client.cancel_agent_run(AGENT, "01a206c1-4b42-72a9-b242-a016793c2551")
+
+    async def continue_agent_run(self):
+        run = await self.client.run_agent(AGENT, "My name is Bob", user_id=USER)
+        went_on = await self.client.continue_agent_run(
+            AGENT, run.run_id, tools=[], session_id=run.session_id, user_id=USER, input="What's my name?"
+        )
+        expect_completed(went_on, run.session_id)
+        expect_that("`Bob` in the answer", "Bob" in went_on.content, went_on.content)
+        stream = self.client.continue_agent_run_stream(
+            AGENT, went_on.run_id, tools=[], session_id=run.session_id, user_id=USER, regenerate=True
+        )
+        events = [event async for event in stream]
+        expect("the last event", type(events[-1]).__name__, "RunCompletedEvent")
+        await self.client.delete_session(run.session_id, user_id=USER)
+
     # --- What was kept of it
 
     async def get_session(self):
@@ -251,6 +272,8 @@ class Drive:
             self.run_agent_again,
             self.run_agent_in_a_new_session,
             self.run_agent_stream,
+            self.cancel_agent_run,
+            self.continue_agent_run,
             self.get_session,
             self.get_session_runs,
             self.get_session_run,

@@ -28,6 +28,9 @@ pub async fn append_events(
     batch: &EventBatch,
     at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
+    if batch.names.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         r#"
         insert into run_events (session_id, seq, first_index, names, data, created_at)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool, postgres::types::PgInterval};
 
 use super::Claim;
@@ -93,6 +94,8 @@ pub struct Orphan {
     /// Whether another process may execute it.
     pub may_go_on: bool,
     pub attempts: i16,
+    /// What was asked for, of a background run.
+    pub request: Option<Value>,
 }
 
 /// What a dead process executed or waited for.
@@ -101,11 +104,11 @@ pub async fn orphans(connection: &mut PgConnection, dead: &DeadProcess) -> Resul
         r#"
         select r.session_id as "session_id!", r.seq as "seq!", r.run_id as "run_id!: RunId",
                r.process_id as "process: ProcessId", q.background and q.attempts < q.max_attempts as "may_go_on!",
-               q.attempts as "attempts!"
+               q.attempts as "attempts!", q.request
         from run_queue q join runs r using (session_id, seq)
         where q.process_id = $1 and r.status in ('PENDING', 'RUNNING', 'PAUSED')
         union all
-        select r.session_id, r.seq, r.run_id, r.process_id, false, 1::smallint
+        select r.session_id, r.seq, r.run_id, r.process_id, false, 1::smallint, null
         from runs r
         where r.run_id >= $2 and r.process_id = $1 and r.status in ('RUNNING', 'PAUSED')
           and not exists (select from run_queue q where q.session_id = r.session_id and q.seq = r.seq)
@@ -124,13 +127,15 @@ pub async fn orphans(connection: &mut PgConnection, dead: &DeadProcess) -> Resul
         },
         may_go_on: row.may_go_on,
         attempts: row.attempts,
+        request: row.request,
     });
     Ok(orphans.collect())
 }
 
-/// Puts a background run back for others to take; it keeps its turn.
-pub async fn put_back(connection: &mut PgConnection, claim: &Claim) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+/// Puts a background run back for others to take; it keeps its turn. `uncounted`: what was begun does not count as an
+/// attempt. `false`: it was not the claim's any more, or no background run.
+pub async fn put_back(connection: &mut PgConnection, claim: &Claim, uncounted: bool) -> Result<bool, sqlx::Error> {
+    let put_back = sqlx::query!(
         r#"
         with session as (
             select session_id from sessions where session_id = $1 for no key update
@@ -139,9 +144,10 @@ pub async fn put_back(connection: &mut PgConnection, claim: &Claim) -> Result<()
             from session
             where runs.session_id = $1 and runs.seq = $2 and runs.run_id = $3
               and runs.status in ('PENDING', 'RUNNING') and runs.process_id is not distinct from $4
+              and exists (select from run_queue q where q.session_id = $1 and q.seq = $2 and q.background)
             returning runs.session_id, runs.seq
         )
-        update run_queue set process_id = null
+        update run_queue set process_id = null, attempts = attempts - $5::boolean::integer
         from run
         where run_queue.session_id = run.session_id and run_queue.seq = run.seq
         "#,
@@ -149,10 +155,11 @@ pub async fn put_back(connection: &mut PgConnection, claim: &Claim) -> Result<()
         claim.seq,
         claim.run_id as RunId,
         claim.process as Option<ProcessId>,
+        uncounted,
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(put_back.rows_affected() > 0)
 }
 
 pub async fn bury(connection: &mut PgConnection, dead: &DeadProcess) -> Result<(), sqlx::Error> {

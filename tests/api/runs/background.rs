@@ -124,6 +124,7 @@ async fn what_is_not_there_or_not_yours_cannot_be_cancelled() {
     let unknown = "/agents/assistant/runs/01a206c1-4b42-72a9-b242-a016793c2551/cancel";
     app.post(unknown, json!({})).await.expect_problem(404);
     assert_eq!(app.post_form(unknown, &[]).await.expect(200), json!({}));
+    assert_eq!(app.send(app.request(reqwest::Method::POST, unknown)).await.expect(200), json!({}));
 }
 
 #[tokio::test]
@@ -200,4 +201,34 @@ async fn a_run_of_a_dead_process_ends_or_goes_on() {
     assert_eq!(run.expect("it is recovered")["error"]["type"], "interrupted");
     answer.expect_problem(503);
     assert_eq!(app.say("i", "again").await["seq"], 2);
+}
+
+#[tokio::test]
+async fn a_background_run_that_a_shutdown_interrupts_goes_on_elsewhere() {
+    let database = crate::support::test_database().await;
+    let again = crate::support::TestDatabase { options: database.options.clone(), url: database.url.clone() };
+    let first = TestApp::on(database, |settings| settings.server.shutdown_grace = Duration::from_millis(50)).await;
+    first.model.then(slow_pieces(Duration::from_millis(20), &"word ".repeat(1000)));
+    let accepted = start(&first, json!({"message": "hi", "session_id": "s"})).await;
+    while first.model.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    first.shut_down().await;
+    let second = TestApp::on(again, |_| {}).await;
+    let run = outcome(&second, &accepted).await;
+    assert_eq!((&run["status"], &run["content"]), (&json!("COMPLETED"), &json!("Hello! You said: hi")));
+    let events = second.get(&format!("{}/events", path(&accepted))).await.events();
+    let began: Vec<_> = events.iter().map(|e| e.name.as_str()).filter(|name| !name.contains("Content")).collect();
+    assert!(began.starts_with(&["RunStarted", "ModelRequestStarted", "RunContinued"]), "{began:?}");
+    // Whatever was heard of the first attempt, the second one is beyond it.
+    let indexes: Vec<_> = events.iter().map(|event| event.id.parse::<u32>().unwrap()).collect();
+    assert!(indexes.is_sorted() && indexes.last() > Some(&1_000_000), "{indexes:?}");
+}
+
+#[tokio::test]
+async fn who_may_start_a_run_on_a_session_of_nobody_hears_of_it() {
+    let app = TestApp::start().await;
+    app.say("s", "hi").await;
+    let body = json!({"message": "hi", "session_id": "s", "user_id": "alice", "background": true, "stream": true});
+    assert_eq!(app.run(body).await.events().last().unwrap().name, "RunCompleted");
 }
