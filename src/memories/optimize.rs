@@ -172,3 +172,36 @@ fn schema() -> Value {
         "additionalProperties": false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(texts: [&str; 2]) -> Vec<Memory> {
+        let memory = |text: &str| Memory {
+            user_id: UserId::stored("alice".into()),
+            memory_id: MemoryId::mint(),
+            memory: text.into(),
+            topics: Vec::new(),
+            agent_id: None,
+            team_id: None,
+            created_at: Utc::now(),
+            updated_at: Utc::now(),
+            valid_to: None,
+            superseded_by: None,
+            expires_at: None,
+        };
+        texts.map(memory).into()
+    }
+
+    #[test]
+    fn a_proposal_is_taken_whole_or_not_at_all() {
+        let shown = shown(["The user likes pizza.", "The user likes margherita."]);
+        let proposal =
+            |ids: &str, memory: &str| format!("Sure: {{\"merges\": [{{\"ids\": {ids}, \"memory\": \"{memory}\"}}]}}");
+        assert_eq!(parse(&proposal("[1, 2]", "The user likes pizza margherita."), &shown).unwrap().len(), 1);
+        for (ids, memory) in [("[1]", "x"), ("[1, 3]", "x"), ("[1, 1]", "x"), ("[0, 1]", "x"), ("[1, 2]", "")] {
+            assert!(parse(&proposal(ids, memory), &shown).is_none(), "{ids}");
+        }
+    }
+}
