@@ -67,6 +67,16 @@ create trigger sessions_are_relabelled
     when (old.session_name is distinct from new.session_name or old.metadata is distinct from new.metadata)
     execute function label_session();
 
+-- An id as the server makes them (UUIDv7), for rows that are copied inside of PostgreSQL: milliseconds, then chance.
+create function mint_id() returns uuid language sql volatile parallel safe as $$
+    select encode(
+        substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3 for 6)
+            || set_byte(rest, 0, get_byte(rest, 0) & 15 | 112),
+        'hex'
+    )::uuid
+    from (select substring(uuid_send(gen_random_uuid()) from 7) as rest) chance
+$$;
+
 -- Requests with an Idempotency-Key, for a day.
 create table idempotency_keys (
     -- What was asked for: the method and the path.

@@ -1,6 +1,11 @@
 //! What every room shares. Built once, by `main` and by every test.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -25,6 +30,8 @@ pub struct App {
     /// The runs of this process.
     pub runs: Arc<Registry>,
     pub webhooks: Webhooks,
+    /// Whether this process does jobs now.
+    pub workers_are_up: AtomicBool,
     /// The sizes of large collections, for searches.
     pub search_statistics: search::Statistics,
     pub tasks: Tasks,
@@ -55,6 +62,7 @@ impl App {
             agents,
             runs: Arc::default(),
             webhooks,
+            workers_are_up: AtomicBool::new(false),
             search_statistics: search::Statistics::default(),
             tasks: Tasks::default(),
             started_at: Utc::now(),

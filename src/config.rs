@@ -39,6 +39,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     pub webhooks: WebhookSettings,
     pub search: SearchSettings,
+    pub sessions: SessionSettings,
+    pub retention: RetentionSettings,
     pub memories: MemorySettings,
     /// Models by the name that agents call them by.
     pub models: BTreeMap<String, ModelSettings>,
@@ -182,6 +184,30 @@ pub struct WebhookSettings {
     pub allow_private: bool,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionSettings {
+    /// Largest state of a session, and largest metadata, in bytes of JSON.
+    pub max_state_bytes: usize,
+    /// Largest session that may be imported, in bytes of its export.
+    pub max_import_bytes: usize,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { max_state_bytes: 256 * 1024, max_import_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// When what was kept is removed by itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// How long after its last activity a session that is not pinned is removed; absent: never.
+    #[serde(with = "humantime_serde")]
+    pub sessions_after: Option<Duration>,
+}
+
 /// Which API a model is called with.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
@@ -303,6 +329,8 @@ pub struct AgentSettings {
     pub read_chat_history: bool,
     /// How many tool calls one run may make before the model has to answer.
     pub tool_call_limit: u32,
+    /// For the sessions that began with this agent; absent: as `[retention]`.
+    pub retention: Option<RetentionSettings>,
 }
 
 impl Default for AgentSettings {
@@ -327,6 +355,7 @@ impl Default for AgentSettings {
             enable_agentic_state: false,
             read_chat_history: false,
             tool_call_limit: 20,
+            retention: None,
         }
     }
 }

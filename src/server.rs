@@ -49,7 +49,7 @@ async fn start(settings: Settings) -> anyhow::Result<(Database, Arc<App>)> {
     database.migrate().await?;
     let app = App::build(settings, database.pool.clone()).await?;
     runs::supervision::start(&app, database.is_private()).await?;
-    jobs::spawn_workers(&app).await?;
+    jobs::spawn_workers(&app);
     Ok((database, app))
 }
 

@@ -80,6 +80,12 @@ pub async fn claim_for_run(connection: &mut PgConnection, attempt: &Attempt) -> 
     store::claim(connection, attempt).await
 }
 
+/// Whether another request, or this one before, has begun something under the key. A request that differs is refused.
+pub async fn is_known(app: &App, attempt: &Attempt) -> Result<bool, Problem> {
+    let first = store::find(&app.db, attempt).await?.filter(|first| first.at > attempt.at - KEPT_FOR);
+    first.map_or(Ok(false), |first| first.check(attempt).map(|()| true))
+}
+
 /// Attaches the accepted run to the key that was claimed for it.
 pub async fn attach_run(
     connection: &mut PgConnection,
@@ -172,11 +178,18 @@ fn fingerprint(query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
 
 async fn find_first(app: &App, attempt: &Attempt) -> Result<store::First, Problem> {
     let first = store::find(&app.db, attempt).await?.ok_or_else(in_flight)?;
-    if first.fingerprint != attempt.fingerprint {
-        let detail = "was used for another request within the last day; give a new key, or send the same request";
-        return Err(Problem::invalid("Idempotency-Key", detail));
-    }
+    first.check(attempt)?;
     Ok(first)
+}
+
+impl store::First {
+    fn check(&self, attempt: &Attempt) -> Result<(), Problem> {
+        if self.fingerprint == attempt.fingerprint {
+            return Ok(());
+        }
+        let detail = "was used for another request within the last day; give a new key, or send the same request";
+        Err(Problem::invalid("Idempotency-Key", detail))
+    }
 }
 
 fn in_flight() -> Problem {

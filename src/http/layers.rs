@@ -103,7 +103,12 @@ fn is_fit(id: &HeaderValue) -> bool {
 async fn refuse_large_body(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let Some(length) = length.filter(|length: &u64| *length > app.settings.server.max_body_bytes as u64) else {
+    let settings = &app.settings;
+    let max = match request.uri().path() {
+        "/sessions/import" => settings.sessions.max_import_bytes,
+        _ => settings.server.max_body_bytes,
+    };
+    let Some(length) = length.filter(|length: &u64| *length > max as u64) else {
         return next.run(request).await;
     };
     if length <= MAX_DRAINED_BYTES && !request.headers().contains_key(header::EXPECT) {

@@ -5,6 +5,8 @@
 //! *Architecture Invariant:* every error leaves as one [`Problem`], and every refusal of axum is turned into one; no
 //! handler builds an error response by itself.
 
+pub mod conditional;
+pub mod contract;
 pub mod discovery;
 pub mod extract;
 pub mod forms;

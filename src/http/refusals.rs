@@ -47,6 +47,17 @@ pub enum BodyRefused {
     Invalid(#[to_schema] ProblemDocument),
 }
 
+/// A change was made from a version that is not the current one.
+#[derive(Debug, IntoResponses)]
+pub enum VersionMismatch {
+    #[response(
+        status = 412,
+        description = "It is at another version than `If-Match` names; read it again",
+        content_type = "application/problem+json"
+    )]
+    Changed(#[to_schema] ProblemDocument),
+}
+
 /// Everything may be well in a moment.
 #[derive(Debug, IntoResponses)]
 pub enum Unavailable {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 use utoipa::{OpenApi, openapi::OpenApi as Document};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{discovery, idempotency, layers, status};
+use super::{contract, discovery, idempotency, layers, status};
 use crate::{agents, app::App, jobs, memories, runs, search, sessions, users};
 
 #[derive(OpenApi)]
@@ -50,7 +50,10 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::append::append_messages))
         .routes(routes!(sessions::routes::list_session_runs))
         .routes(routes!(sessions::routes::list_session_run_previews))
-        .routes(routes!(sessions::routes::get_session_run))
+        .routes(routes!(sessions::routes::get_session_run, sessions::routes::delete_session_run))
+        .routes(routes!(sessions::routes::list_session_messages))
+        .routes(routes!(sessions::routes::delete_session_message))
+        .routes(routes!(sessions::routes::export_session))
         // /memories
         .routes(routes!(
             memories::routes::list_memories,
@@ -83,6 +86,15 @@ fn creating_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         // /sessions
         .routes(routes!(sessions::routes::create_session))
+        .routes(routes!(sessions::routes::fork_session))
+        .routes(routes!(sessions::routes::fork_agent_session))
+}
+
+/// The one of them whose body may be larger than others.
+fn import_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        // /sessions
+        .routes(routes!(sessions::routes::import_session))
 }
 
 /// Routes that wait for a run; its own timeouts apply.
@@ -100,14 +112,22 @@ fn run_routes() -> OpenApiRouter<Arc<App>> {
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.
 pub fn contract() -> Document {
-    quick_routes().merge(creating_routes()).merge(run_routes()).into_openapi()
+    let routes = quick_routes().merge(creating_routes()).merge(import_routes()).merge(run_routes());
+    contract::describe_forms(routes.into_openapi())
 }
 
 /// The whole HTTP service.
 pub fn router(app: Arc<App>) -> Router {
     let creating = creating_routes().layer(middleware::from_fn_with_state(app.clone(), idempotency::once));
-    let limited = quick_routes().merge(creating).layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
+    let importing = import_routes()
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
+        .layer(DefaultBodyLimit::max(app.settings.sessions.max_import_bytes));
+    let limited = quick_routes()
+        .merge(creating)
+        .merge(importing)
+        .layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
     let (routes, document) = limited.merge(run_routes()).split_for_parts();
+    let document = contract::describe_forms(document);
     let routes = routes
         .fallback(layers::answer_unknown_path)
         .method_not_allowed_fallback(layers::answer_unknown_method)

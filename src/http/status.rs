@@ -1,6 +1,6 @@
 //! Whether the process lives and can serve.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::SecondsFormat;
@@ -42,6 +42,9 @@ pub struct Readiness {
     /// `ok`, or what is wrong.
     #[schema(example = "ok")]
     migrations: &'static str,
+    /// `ok`, `none` where the settings leave background work to other processes, or what is wrong.
+    #[schema(example = "ok")]
+    workers: &'static str,
 }
 
 /// Says whether runs can be served: the database answers and its schema is up to date.
@@ -61,8 +64,14 @@ pub async fn get_ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readine
             ("does not answer", "unknown")
         }
     };
-    if (database, migrations) == ("ok", "ok") {
-        return (StatusCode::OK, Json(Readiness { status: "ready", database, migrations }));
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "unavailable", database, migrations }))
+    // Runs can be served without workers, so they do not decide.
+    let workers = match (app.settings.jobs.workers, app.workers_are_up.load(Ordering::Relaxed)) {
+        (0, _) => "none",
+        (_, true) => "ok",
+        (_, false) => "starting",
+    };
+    let is_ready = (database, migrations) == ("ok", "ok");
+    let (code, status) =
+        if is_ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
+    (code, Json(Readiness { status, database, migrations, workers }))
 }

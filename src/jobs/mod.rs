@@ -24,6 +24,7 @@ use crate::{
     http::idempotency,
     memories,
     runs::{self, RunId, webhook},
+    sessions::retention,
 };
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
@@ -48,7 +49,8 @@ impl Job {
         match self {
             Self::CleanUp => {
                 runs::clean_up(app).await?;
-                idempotency::sweep(app).await.map(drop)
+                idempotency::sweep(app).await?;
+                retention::sweep(app).await.map(drop)
             }
             Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,

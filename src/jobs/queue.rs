@@ -1,6 +1,10 @@
 //! The queue: the edge to the library `graphile_worker`, whose rows live in a schema of their own.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::Context;
 use graphile_worker::worker_utils::types::CleanupTask;
@@ -12,6 +16,7 @@ use super::{Job, SCHEDULE};
 use crate::app::App;
 
 const SCHEMA: &str = "graphile_worker";
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 /// Brings the queue's own schema up to date.
 pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
@@ -35,18 +40,29 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
 }
 
 /// Starts the workers of this process, as many as the settings say. They finish what they have begun when the process
-/// is told to stop.
-pub async fn spawn_workers(app: &Arc<App>) -> anyhow::Result<()> {
+/// is told to stop; when something else stops them, such as a database that is away, they begin anew.
+pub fn spawn_workers(app: &Arc<App>) {
     if app.settings.jobs.workers == 0 {
-        return Ok(());
+        return;
     }
-    let worker = worker(app).await?;
+    let task_app = app.clone();
     app.tasks.spawn(async move {
-        if let Err(error) = worker.run().await {
-            tracing::error!(%error, "The workers have stopped; no background work is done until this process restarts.");
+        let app = task_app;
+        while !app.tasks.stopping().is_cancelled() {
+            if let Err(error) = work(&app).await {
+                app.workers_are_up.store(false, Ordering::Relaxed);
+                tracing::warn!(error = format!("{error:#}"), "The workers have stopped; they begin anew.");
+                let pause = tokio::time::sleep(RESTART_PAUSE);
+                let _ = app.tasks.stopping().run_until_cancelled(pause).await;
+            }
         }
     });
-    Ok(())
+}
+
+async fn work(app: &Arc<App>) -> anyhow::Result<()> {
+    let worker = worker(app).await?;
+    app.workers_are_up.store(true, Ordering::Relaxed);
+    Ok(worker.run().await?)
 }
 
 /// Does all jobs that are due, and returns. For tests, which drive background work by hand.

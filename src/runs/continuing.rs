@@ -15,8 +15,8 @@ use super::{
     request::{self, CreateRun},
     routes::begin,
     service::Start,
-    store,
-    wire::RunOutput,
+    store::{self, RunFilter},
+    wire::{RunOutput, ServerEvent},
 };
 use crate::{
     app::App,
@@ -24,11 +24,11 @@ use crate::{
     http::{
         Path, Problem,
         forms::{Fields, FormOrJson},
-        idempotency::IdempotencyKey,
+        idempotency::{self, Attempt, IdempotencyKey},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, Unavailable},
     },
-    sessions::SessionId,
+    sessions::{self, SessionId, service::Fork},
 };
 
 /// From where a run goes on.
@@ -63,6 +63,9 @@ pub struct ContinueRun {
     /// What the model is told beside the message.
     #[serde(default)]
     additional_instructions: Option<String>,
+    /// Go on in a copy of the session that ends with this run; so any run may be continued, not only the newest.
+    #[serde(default)]
+    fork: Option<bool>,
     /// Not needed; where given, the run has to be of this session.
     #[serde(default)]
     session_id: Option<SessionId>,
@@ -77,10 +80,10 @@ pub struct ContinueRun {
 }
 
 impl Fields for ContinueRun {
-    const FIELDS: &'static [&'static str] = &["regenerate", "replace_original", "stream", "background"];
+    const FIELDS: &'static [&'static str] = &["regenerate", "replace_original", "fork", "stream", "background"];
     const TEXT: &'static [&'static str] =
         &["input", "continue_from", "additional_instructions", "session_id", "user_id"];
-    const UNSUPPORTED: &'static [&'static str] = &["tools", "requirements", "step_requirements", "fork"];
+    const UNSUPPORTED: &'static [&'static str] = &["tools", "requirements", "step_requirements"];
 }
 
 /// What a run takes from the one that it goes on from.
@@ -95,7 +98,7 @@ pub struct Continuation {
     pub replaces: bool,
 }
 
-/// Goes on from the newest run of a session.
+/// Goes on from the newest run of a session, or with `fork` from any, in a copy of the session.
 ///
 /// A run with an answer takes `input`, or gives another answer with `regenerate` or `continue_from=last_user`; the old
 /// run then has status `REGENERATED` and is no part of the history any more, unless `replace_original` is false. A run
@@ -118,7 +121,7 @@ pub struct Continuation {
     responses(
         (status = 200, description = "The new run has ended, or its events follow", content(
             (RunOutput = "application/json"),
-            (String = "text/event-stream"),
+            (ServerEvent = "text/event-stream"),
         )),
         (status = 202, description = "The new run goes on in the background", body = super::wire::AcceptedRun),
         (status = 409, description = "The run has not ended, or is not its session's newest", body = ProblemDocument, content_type = "application/problem+json"),
@@ -142,7 +145,15 @@ pub async fn continue_run(
     let original = reading::find(&app, &caller.scope(), &agent_id, run_id, body.session_id.as_ref())
         .await
         .map_err(|problem| problem.saying(format!("No runs found for run ID {run_id}")))?;
-    let (run, continuation) = plan(&app, &caller.scope(), &body, &original).await?;
+    let path = format!("/agents/{agent_id}/runs/{run_id}/continue");
+    let attempt = Attempt::new(&path, &headers, &fingerprint)?;
+    let is_repeated = match &attempt {
+        Some(attempt) => idempotency::is_known(&app, attempt).await?,
+        None => false,
+    };
+    let original =
+        if body.fork == Some(true) && !is_repeated { copy(&app, &caller.scope(), original).await? } else { original };
+    let (run, continuation) = plan(&app, &caller.scope(), &body, &original, is_repeated).await?;
     request::check(&run, &app.settings)?;
     let start = Start {
         caller,
@@ -153,8 +164,16 @@ pub async fn continue_run(
         run,
         continuation,
     };
-    let path = format!("/agents/{agent_id}/runs/{run_id}/continue");
-    begin(&app, start, is_form, &path, &headers, &fingerprint).await
+    begin(&app, start, is_form, attempt).await
+}
+
+/// Copies the session up to the run, and answers the run's copy.
+async fn copy(app: &App, scope: &Scope, original: Run) -> Result<Run, Problem> {
+    let fork = Fork { up_to_run_id: Some(original.run_id), ..Fork::default() };
+    let copy_id = sessions::service::fork(app, scope, &original.session_id, None, fork).await?;
+    let newest = RunFilter { limit: 1, ..RunFilter::default() };
+    let copied = store::list(&app.db, scope, &copy_id, &newest).await?;
+    copied.into_iter().next().ok_or_else(|| Problem::not_found("The session was deleted while it was copied"))
 }
 
 /// What is to be run, and what it takes over.
@@ -163,13 +182,15 @@ async fn plan(
     scope: &Scope,
     body: &ContinueRun,
     original: &Run,
+    is_repeated: bool,
 ) -> Result<(CreateRun, Option<Continuation>), Problem> {
     if !original.status.is_final() {
         return Err(Problem::conflict("The run has not ended; wait for it, or cancel it"));
     }
-    if store::is_followed(&app.db, scope, &original.session_id, original.seq).await? {
+    // The run that a repeated request began follows this one, and is what it is answered with.
+    if !is_repeated && store::is_followed(&app.db, scope, &original.session_id, original.seq).await? {
         return Err(Problem::conflict(
-            "The conversation has gone on after this run; fork the session up to it, and continue there",
+            "The conversation has gone on after this run; with fork=true it is continued in a copy of the session",
         ));
     }
     let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());

@@ -36,12 +36,13 @@ use crate::{
 pub struct EventsQuery {
     /// Not needed; where given, the run has to be of this session.
     #[serde(default, deserialize_with = "absent_if_empty")]
+    #[param(value_type = Option<String>, max_length = 255)]
     session_id: Option<SessionId>,
     /// Another user's run is not found.
     #[serde(default, deserialize_with = "never_empty")]
     user_id: Option<UserId>,
     /// The index of the last event that is known, for clients that cannot send `Last-Event-ID`.
-    #[param(minimum = 0)]
+    #[param(minimum = -1)]
     last_event_id: Option<i32>,
 }
 
@@ -56,10 +57,10 @@ pub struct EventsQuery {
         ("agent_id" = String, Path, description = "The agent's id", example = "assistant"),
         ("run_id" = RunId, Path),
         EventsQuery,
-        ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = 0),
+        ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = -1),
     ),
     responses(
-        (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = String),
+        (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = super::wire::ServerEvent),
         NotThere,
         ParametersRefused,
         Unavailable,
@@ -71,6 +72,8 @@ pub async fn stream_run_events(
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // Checked also where the header makes it unneeded.
+    first_unknown(query.last_event_id)?;
     let last = match headers.get("last-event-id") {
         Some(id) => Some(read_index(id.to_str().unwrap_or_default())?),
         None => query.last_event_id,
@@ -88,7 +91,7 @@ pub async fn stream_run_events(
 pub struct ResumeRun {
     /// The index of the last event that is known; absent: from the beginning.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = -1)]
     last_event_index: Option<i32>,
     #[serde(default)]
     session_id: Option<SessionId>,
@@ -117,7 +120,7 @@ impl Fields for ResumeRun {
         (ResumeRun = "multipart/form-data"),
     )),
     responses(
-        (status = 200, description = "The events that follow", content_type = "text/event-stream", body = String),
+        (status = 200, description = "The events that follow", content_type = "text/event-stream", body = super::wire::ServerEvent),
         BodyRefused,
         NotThere,
         Unavailable,

@@ -21,7 +21,7 @@ use super::{
     service::{self, Start, Started},
     store::{MAX_RUNS, RunFilter},
     stream,
-    wire::{AcceptedRun, Done, MessageView, RunOutput, RunSchema},
+    wire::{AcceptedRun, Done, MessageView, RunOutput, RunSchema, ServerEvent},
 };
 use crate::{
     app::App,
@@ -81,7 +81,7 @@ use crate::{
     responses(
         (status = 200, description = "The run has ended, or its events follow", content(
             (RunOutput = "application/json"),
-            (String = "text/event-stream"),
+            (ServerEvent = "text/event-stream"),
         )),
         (status = 202, description = "The run is stored and goes on in the background", body = AcceptedRun),
         (status = 408, description = "The body did not arrive in time", body = ProblemDocument, content_type = "application/problem+json"),
@@ -111,7 +111,8 @@ pub async fn create_run(
         regenerated_from: None,
         continuation: None,
     };
-    begin(&app, start, is_form, &format!("/agents/{agent_id}/runs"), &headers, &fingerprint).await
+    let attempt = Attempt::new(&format!("/agents/{agent_id}/runs"), &headers, &fingerprint)?;
+    begin(&app, start, is_form, attempt).await
 }
 
 /// Starts a run, once under its `Idempotency-Key`, and answers in the way that was asked for. Who may start a run may
@@ -120,11 +121,8 @@ pub(super) async fn begin(
     app: &Arc<App>,
     start: Start,
     is_form: bool,
-    path: &str,
-    headers: &HeaderMap,
-    fingerprint: &[u8],
+    attempt: Option<Attempt>,
 ) -> Result<Response, Problem> {
-    let attempt = Attempt::new(path, headers, fingerprint)?;
     let agent = start.agent.clone();
     let (stream, background) = (start.stream, start.run.is_background());
     match service::start(app, start, attempt).await? {
@@ -211,6 +209,7 @@ pub async fn list_runs(
 pub struct GetRunQuery {
     /// Not needed; where given, the run has to be of this session.
     #[serde(default, deserialize_with = "absent_if_empty")]
+    #[param(value_type = Option<String>, max_length = 255)]
     session_id: Option<SessionId>,
     /// Another user's run is not found.
     #[serde(default, deserialize_with = "never_empty")]

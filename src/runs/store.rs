@@ -32,7 +32,9 @@ use crate::{
 pub use cancelling::{Fate, Wanted, active_run, look_after, request_cancel};
 pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
 pub use processes::{DeadProcess, Orphan, bury, enter, expire_all, leave, lock_dead, orphans, put_back, renew};
-pub use reading::{MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_of};
+pub use reading::{
+    MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
+};
 use rows::select_messages;
 pub use turns::{CHANNEL, Taken, begin, count_background, notify, take, waiter};
 

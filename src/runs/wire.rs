@@ -406,3 +406,14 @@ impl RunSchema {
         }
     }
 }
+
+/// One event of a stream, for the contract.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "events are written as text")]
+pub struct ServerEvent {
+    /// The event's index, for `Last-Event-ID`.
+    id: Option<String>,
+    event: String,
+    /// One line of JSON.
+    data: String,
+}

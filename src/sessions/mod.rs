@@ -1,13 +1,16 @@
 //! Sessions: conversations, and what is known about them.
 //!
-//! `model` → `request` → `routes` → `service` → `store`; `wire` has the shapes that clients get. `append`
-//! takes in what was said elsewhere.
+//! `model` → `request` → `routes` → `service` → `store`; `filter` is what lists and searches are made of, `wire` has the
+//! shapes that clients get. `append` takes in what was said elsewhere, without a model.
 //!
 //! *Architecture Invariant:* a list never reads a transcript, and every statement filters by the caller's scope.
 
 pub mod append;
+pub mod filter;
+pub mod import;
 pub mod model;
 pub mod request;
+pub mod retention;
 pub mod routes;
 pub mod service;
 pub mod store;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::UserId,
+    http::conditional::EntityTag,
     runs::model::RunMetrics,
     text::{self, TextError},
 };
@@ -61,13 +62,50 @@ pub enum SessionType {
     Workflow,
 }
 
-impl fmt::Display for SessionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl SessionType {
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Agent => "agent",
             Self::Team => "team",
             Self::Workflow => "workflow",
-        })
+        }
+    }
+}
+
+impl TryFrom<String> for SessionType {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let of_name = [Self::Agent, Self::Team, Self::Workflow].into_iter().find(|one| one.as_str() == name);
+        of_name.ok_or_else(|| format!("\"{name}\" is no type of session"))
+    }
+}
+
+impl fmt::Display for SessionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who gave a session its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "named_by", rename_all = "lowercase")]
+pub enum NamedBy {
+    User,
+    Message,
+    Model,
+}
+
+impl NamedBy {
+    /// The one that PostgreSQL calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "user" => Some(Self::User),
+            "message" => Some(Self::Message),
+            "model" => Some(Self::Model),
+            _ => None,
+        }
     }
 }
 
@@ -79,6 +117,7 @@ pub struct Session {
     pub component_id: Option<String>,
     pub user_id: Option<UserId>,
     pub session_name: Option<String>,
+    pub named_by: Option<NamedBy>,
     pub session_state: Map<String, Value>,
     pub metadata: Map<String, Value>,
     pub version: i64,
@@ -87,5 +126,31 @@ pub struct Session {
     /// What all runs took together.
     pub usage: RunMetrics,
     pub created_at: DateTime<Utc>,
+    /// When it last changed or a run last ended.
     pub updated_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
+    /// Retention and expiry leave it alone.
+    pub pinned: bool,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The session that this one was copied from.
+    pub forked_from: Option<SessionId>,
+}
+
+impl Session {
+    /// Another one for each version, and for a later session of the same id.
+    pub fn tag(&self) -> EntityTag {
+        EntityTag::new(format_args!("{}-{:x}", self.version, self.created_at.timestamp_micros()))
+    }
+}
+
+const TITLE_CHARS: usize = 100;
+
+/// The name of a session that its user has not named: the beginning of its first message.
+pub fn title(message: &str) -> Option<String> {
+    Some(message.trim()).filter(|title| !title.is_empty()).map(|title| text::truncate(title, TITLE_CHARS))
+}
+
+/// How large an object is as JSON.
+pub fn json_bytes(object: &Map<String, Value>) -> usize {
+    serde_json::to_vec(object).map_or(usize::MAX, |json| json.len())
 }

@@ -1,25 +1,38 @@
 //! What clients send to `/sessions`.
+//!
+//! `listing` has the filters, which lists and deletions share, `editing`, `deleting` and `copying` what
+//! their names say, `moment`
+//! how a time is given.
+
+mod copying;
+mod deleting;
+mod editing;
+mod listing;
+mod moment;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    model::{SessionId, SessionType},
-    store::{Edit, SortBy},
-};
+use super::model::{SessionId, SessionType};
 use crate::{
     auth::UserId,
     http::{
         Problem,
         extract::{absent_if_empty, never_empty},
-        paging::SortOrder,
     },
     runs::{
         RunStatus,
         store::{MAX_RUNS, RunFilter},
     },
+};
+
+pub use self::{
+    copying::{AgentForkQuery, ForkBody, ImportQuery, MessagesQuery},
+    deleting::{DeleteSessionsBody, Deletion},
+    editing::{MergePatchBody, RenameBody, UpdateRequest, UpdateSessionBody},
+    listing::{ListQuery, Listing},
 };
 
 /// Which session, for endpoints on one.
@@ -34,38 +47,6 @@ pub struct SessionQuery {
     /// Another user's session is not found.
     #[serde(default, deserialize_with = "never_empty")]
     pub(super) user_id: Option<UserId>,
-    /// The database of `/config`; there is one.
-    #[serde(default, deserialize_with = "absent_if_empty")]
-    pub(super) db_id: Option<String>,
-    #[serde(default, deserialize_with = "absent_if_empty")]
-    pub(super) table: Option<String>,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListQuery {
-    #[serde(rename = "type", default, deserialize_with = "absent_if_empty")]
-    #[param(rename = "type")]
-    pub(super) session_type: Option<SessionType>,
-    /// Sessions with this agent, team or workflow.
-    #[serde(default, deserialize_with = "absent_if_empty")]
-    pub(super) component_id: Option<String>,
-    #[serde(default, deserialize_with = "never_empty")]
-    pub(super) user_id: Option<UserId>,
-    /// A part of the name, in any case.
-    #[serde(default, deserialize_with = "absent_if_empty")]
-    pub(super) session_name: Option<String>,
-    #[param(minimum = 1, default = 1)]
-    pub(super) page: Option<u32>,
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    pub(super) limit: Option<u32>,
-    /// `created_at` if left out.
-    #[param(inline)]
-    pub(super) sort_by: Option<SortBy>,
-    /// `desc` if left out.
-    #[param(inline)]
-    pub(super) sort_order: Option<SortOrder>,
     /// The database of `/config`; there is one.
     #[serde(default, deserialize_with = "absent_if_empty")]
     pub(super) db_id: Option<String>,
@@ -158,61 +139,6 @@ pub struct GetQuery {
     pub(super) db_id: Option<String>,
     #[serde(default, deserialize_with = "absent_if_empty")]
     pub(super) table: Option<String>,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RenameBody {
-    #[schema(min_length = 1, max_length = 500, example = "Product discussion")]
-    pub(super) session_name: String,
-}
-
-/// What to replace; what is left out, or null, stays.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"session_name": "Product discussion"}))]
-pub struct UpdateSessionBody {
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 500)]
-    session_name: Option<String>,
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    session_state: Option<Map<String, Value>>,
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<Map<String, Value>>,
-}
-
-impl From<UpdateSessionBody> for Edit {
-    fn from(body: UpdateSessionBody) -> Self {
-        let UpdateSessionBody { session_name, session_state, metadata } = body;
-        Self { session_name, session_state, metadata }
-    }
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeleteSessionsBody {
-    #[schema(min_items = 1, max_items = 1000)]
-    pub(super) session_ids: Vec<SessionId>,
-    /// One for each id; a session of another type is passed over.
-    #[serde(default)]
-    pub(super) session_types: Option<Vec<SessionType>>,
-}
-
-const MAX_IDS: usize = 1_000;
-
-impl DeleteSessionsBody {
-    pub(super) fn check(&self) -> Result<(), Problem> {
-        if !(1..=MAX_IDS).contains(&self.session_ids.len()) {
-            let detail = format!("has {} ids; give 1 to {MAX_IDS}", self.session_ids.len());
-            return Err(Problem::invalid("/session_ids", detail));
-        }
-        if self.session_types.as_ref().is_some_and(|types| types.len() != self.session_ids.len()) {
-            return Err(Problem::unreadable("Session IDs and session types must have the same length"));
-        }
-        Ok(())
-    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

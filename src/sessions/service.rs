@@ -1,4 +1,12 @@
-//! The rules of sessions.
+//! The rules of sessions: making, listing and reading them here, changing and removing them in `editing` and
+//! `deleting`.
+
+mod deleting;
+mod editing;
+mod exporting;
+mod forking;
+mod importing;
+mod parts;
 
 use std::time::Instant;
 
@@ -7,22 +15,31 @@ use chrono::Utc;
 use serde_json::{Map, Value};
 
 use super::{
+    filter::{SessionFilter, Sort},
     model::{Session, SessionId, SessionType},
-    store::{self, Edit, NewSession, SessionFilter, SortBy},
-    wire::{SessionDetail, SessionItem},
+    store::{self, Found, NewSession, Part},
+    wire::{SessionDetail, SessionItem, SessionMessage},
 };
 use crate::{
     app::App,
     auth::{Caller, Scope},
     http::{
         Problem,
-        paging::{Page, PageRequest, SortOrder},
+        conditional::Tagged,
+        paging::{Cursor, Page, PageMeta, PageRequest, SortOrder},
         problem::OnConstraint,
     },
     runs::{self, wire::MessageView},
 };
 
-const MAX_NAME_CHARS: usize = 500;
+pub use self::{
+    deleting::{delete, delete_matching},
+    editing::{Edit, Write, check_name, check_state, edit},
+    exporting::export,
+    forking::{Fork, fork},
+    importing::{Imported, import},
+    parts::{delete_message, delete_run},
+};
 
 /// A session that a caller asks for.
 #[derive(Debug)]
@@ -35,11 +52,13 @@ pub struct CreateSession {
     pub metadata: Map<String, Value>,
 }
 
-pub async fn create(app: &App, caller: &Caller, create: CreateSession) -> Result<SessionDetail, Problem> {
+pub async fn create(app: &App, caller: &Caller, create: CreateSession) -> Result<Tagged<SessionDetail>, Problem> {
     let session_name = create.session_name.filter(|name| !name.trim().is_empty());
     if let Some(name) = &session_name {
-        check_name(name)?;
+        check_name("/session_name", name)?;
     }
+    check_state(&app.settings, "/session_state", &create.session_state)?;
+    check_state(&app.settings, "/metadata", &create.metadata)?;
     let new = NewSession {
         session_id: create.session_id.unwrap_or_else(SessionId::mint),
         session_type: create.session_type,
@@ -66,18 +85,50 @@ pub async fn create(app: &App, caller: &Caller, create: CreateSession) -> Result
     }
 }
 
-pub async fn list(
-    app: &App,
-    scope: &Scope,
-    filter: &SessionFilter,
-    sort: (SortBy, SortOrder),
-    page: PageRequest,
-) -> Result<Page<SessionItem>, Problem> {
+/// What to list, and how much of it.
+#[derive(Debug)]
+pub struct ListSessions {
+    pub filter: SessionFilter,
+    pub sort: Sort,
+    pub page: PageRequest,
+    /// In place of the page's number.
+    pub cursor: Option<String>,
+    pub include_total: bool,
+}
+
+pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<SessionItem>, Problem> {
     let started = Instant::now();
-    let total = store::count(&app.db, scope, filter).await?;
-    let sessions = store::list(&app.db, scope, filter, sort, page).await?;
-    let data = sessions.into_iter().map(SessionItem::from).collect();
-    Ok(Page { data, meta: page.meta(total, started.elapsed()) })
+    let ListSessions { filter, sort, page, cursor, include_total } = list;
+    let config = &app.settings.search.text_config;
+    let cursors = Cursor::of(&(scope.user(), &filter, sort));
+    let part = match &cursor {
+        Some(cursor) => Part::After(cursors.read("cursor", cursor)?),
+        None => Part::From { offset: page.offset() },
+    };
+    // One more than asked for tells whether there is a next page.
+    let mut found = store::list(&app.db, scope, &filter, sort, (&part, page.limit() + 1), config).await?;
+    let shown = usize::try_from(page.limit()).unwrap_or(usize::MAX).min(found.len());
+    let has_more = found.len() > shown;
+    found.truncate(shown);
+    let next = found.last().filter(|_| has_more).map(|last| cursors.write(&sort.place_of(&last.session)));
+    let meta = match part {
+        Part::After(_) => PageMeta::after_cursor(page.limit, next, started.elapsed()),
+        Part::From { .. } if !include_total => page.meta_without_total(next, started.elapsed()),
+        Part::From { offset } => {
+            let rows = i64::try_from(shown).unwrap_or(i64::MAX);
+            // The last page ends where the list does.
+            let total = if !has_more && (rows > 0 || offset == 0) {
+                offset + rows
+            } else {
+                store::count(&app.db, scope, &filter, config).await?
+            };
+            PageMeta { has_more, next_cursor: next, ..page.meta(total, started.elapsed()) }
+        }
+    };
+    Ok(Page {
+        data: found.into_iter().map(|Found { session, excerpt }| SessionItem::new(session, excerpt)).collect(),
+        meta,
+    })
 }
 
 /// Which part of a conversation to read.
@@ -122,8 +173,9 @@ pub async fn get(
     session_id: &SessionId,
     session_type: Option<SessionType>,
     page: MessagesPage,
-) -> Result<SessionDetail, Problem> {
+) -> Result<Tagged<SessionDetail>, Problem> {
     let session = find(app, scope, session_id, session_type).await?;
+    let tag = session.tag();
     // One more than asked for tells whether there is an older page.
     let mut messages = runs::store::conversation(&app.db, scope, session_id, page.before, page.limit + 1).await?;
     let has_more = messages.len() > usize::try_from(page.limit).unwrap_or(usize::MAX);
@@ -132,7 +184,31 @@ pub async fn get(
     }
     let cursor = messages.first().filter(|_| has_more).map(|((seq, index), _)| format!("{seq}.{index}"));
     let views = messages.into_iter().map(|(_, message)| MessageView::new(message, false)).collect();
-    Ok(SessionDetail::new(session, &app.agents, views, cursor))
+    Ok(Tagged(tag, SessionDetail::new(session, &app.agents, views, cursor)))
+}
+
+/// A page of all messages, those of tools too.
+pub async fn messages(
+    app: &App,
+    scope: &Scope,
+    session_id: &SessionId,
+    order: SortOrder,
+    limit: u32,
+    cursor: Option<&str>,
+) -> Result<Page<SessionMessage>, Problem> {
+    let started = Instant::now();
+    find(app, scope, session_id, None).await?;
+    let cursors = Cursor::of(&("messages", scope.user(), session_id, order));
+    let after = cursor.map(|cursor| cursors.read("cursor", cursor)).transpose()?;
+    let mut found = runs::store::messages_after(&app.db, scope, session_id, order, after, i64::from(limit) + 1).await?;
+    let has_more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| has_more).map(|(place, ..)| cursors.write(place));
+    let data = found.into_iter().map(|((seq, _), run_id, message)| {
+        let message = MessageView::new(message, false);
+        SessionMessage { run_id, seq, message }
+    });
+    Ok(Page { data: data.collect(), meta: PageMeta::after_cursor(limit, next, started.elapsed()) })
 }
 
 /// The session, if it is there, the caller's, and of the type that was asked for.
@@ -142,7 +218,15 @@ pub async fn find(
     session_id: &SessionId,
     session_type: Option<SessionType>,
 ) -> Result<Session, Problem> {
-    let found = store::find(&app.db, scope, session_id).await?;
+    of_type(store::find(&app.db, scope, session_id).await?, session_id, session_type)
+}
+
+/// What was found, if it is of the type that was asked for.
+fn of_type(
+    found: Option<Session>,
+    session_id: &SessionId,
+    session_type: Option<SessionType>,
+) -> Result<Session, Problem> {
     found.filter(|session| session_type.is_none_or(|wanted| wanted == session.session_type)).ok_or_else(|| {
         let kind = match session_type {
             None => "",
@@ -150,37 +234,6 @@ pub async fn find(
             Some(SessionType::Team) => "Team ",
             Some(SessionType::Workflow) => "Workflow ",
         };
-        Problem::not_found(format!("{kind}Session with id '{session_id}' not found").trim_start().to_owned())
+        Problem::not_found(format!("{kind}Session with id '{session_id}' not found"))
     })
-}
-
-/// Makes a user's changes. They stand whatever runs do meanwhile.
-pub async fn edit(
-    app: &App,
-    scope: &Scope,
-    session_id: &SessionId,
-    session_type: Option<SessionType>,
-    edit: Edit,
-) -> Result<SessionDetail, Problem> {
-    if let Some(name) = &edit.session_name {
-        check_name(name)?;
-    }
-    find(app, scope, session_id, session_type).await?;
-    if !store::edit(&app.db, scope, session_id, &edit, Utc::now()).await? {
-        return Err(Problem::not_found(format!("Session with id '{session_id}' not found")));
-    }
-    get(app, scope, session_id, session_type, MessagesPage::default()).await
-}
-
-fn check_name(name: &str) -> Result<(), Problem> {
-    if name.trim().is_empty() {
-        return Err(Problem::invalid("/session_name", "is empty; give the session a name"));
-    }
-    match name.chars().count() {
-        0..=MAX_NAME_CHARS => Ok(()),
-        count => {
-            let detail = format!("has {count} characters; use at most {MAX_NAME_CHARS}");
-            Err(Problem::invalid("/session_name", detail))
-        }
-    }
 }

@@ -4,11 +4,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::model::{Session, SessionId, SessionType};
+use super::{
+    model::{Session, SessionId, SessionType},
+    service::Imported,
+    store,
+};
 use crate::{
     agents::Agents,
     auth::UserId,
     runs::{
+        RunId,
         model::RunMetrics,
         wire::{MessageView, rfc3339},
     },
@@ -37,6 +42,15 @@ pub struct SessionItem {
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
+    pub archived: bool,
+    pub pinned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// With `q`: what was said about it last, as HTML in which nothing but `<mark>` is markup. Absent where only the
+    /// name has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "We fly to <mark>Lisbon</mark> in May")]
+    pub excerpt: Option<String>,
 }
 
 /// The session's component, under the name of its type and under the general one.
@@ -86,10 +100,15 @@ impl Metrics {
     }
 }
 
-impl From<Session> for SessionItem {
-    fn from(session: Session) -> Self {
+impl SessionItem {
+    /// `excerpt` has hits between [`store::HIT_START`] and [`store::HIT_END`].
+    pub fn new(session: Session, excerpt: Option<String>) -> Self {
         let metrics = Metrics::new(session.usage);
         Self {
+            excerpt: excerpt.map(|excerpt| highlight(&excerpt)),
+            archived: session.archived_at.is_some(),
+            pinned: session.pinned,
+            expires_at: session.expires_at.map(rfc3339),
             component: Component::new(session.session_type, session.component_id.as_ref()),
             session_id: session.session_id,
             session_name: session.session_name.unwrap_or_default(),
@@ -146,6 +165,13 @@ pub struct SessionDetail {
     /// Give it as `messages_before` to read what was said before; absent when there is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages_cursor: Option<String>,
+    pub archived: bool,
+    pub pinned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The session that this one was copied from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from_session_id: Option<SessionId>,
     #[schema(example = "2026-11-22T10:05:20Z")]
     pub created_at: String,
     pub updated_at: String,
@@ -202,10 +228,72 @@ impl SessionDetail {
             chat_history: messages.clone(),
             messages,
             messages_cursor: cursor,
+            archived: session.archived_at.is_some(),
+            pinned: session.pinned,
+            expires_at: session.expires_at.map(rfc3339),
+            forked_from_session_id: session.forked_from,
             created_at: rfc3339(session.created_at),
             updated_at: rfc3339(session.updated_at),
         }
     }
+}
+
+/// A message of a session, and the run that it belongs to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionMessage {
+    pub run_id: RunId,
+    /// The run's number in its session.
+    pub seq: i64,
+    #[serde(flatten)]
+    pub message: MessageView,
+}
+
+/// As AgentOS answers a fork.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ForkedSession {
+    pub session_id: SessionId,
+    pub forked_from_session_id: SessionId,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImportedSession {
+    pub session_id: SessionId,
+    pub run_count: usize,
+    pub message_count: usize,
+    /// `false`: it was there already, and is the same.
+    pub created: bool,
+}
+
+impl From<Imported> for ImportedSession {
+    fn from(imported: Imported) -> Self {
+        let Imported { session_id, runs, messages, is_new } = imported;
+        Self { session_id, run_count: runs, message_count: messages, created: is_new }
+    }
+}
+
+fn highlight(excerpt: &str) -> String {
+    let mut html = String::with_capacity(excerpt.len());
+    for character in excerpt.chars() {
+        match character {
+            store::HIT_START => html.push_str("<mark>"),
+            store::HIT_END => html.push_str("</mark>"),
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            other => html.push(other),
+        }
+    }
+    html
+}
+
+/// What a deletion by filter came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedSessions {
+    pub session_count: u64,
+    /// Whether they were only counted.
+    pub dry_run: bool,
 }
 
 /// As AgentOS answers edits: fields that are empty are there, as nulls.

@@ -87,6 +87,7 @@ async fn every_path_of_the_contract_is_served() {
             .replace("{run_id}", run_id)
             .replace("{agent_id}", "assistant")
             .replace("{session_id}", "x")
+            .replace("{message_id}", run_id)
             .replace("{job_id}", "1");
         assert!(!filled.contains('{'), "{filled}");
         let method: Method = method.parse().unwrap();

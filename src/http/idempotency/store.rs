@@ -62,12 +62,17 @@ pub(super) struct First {
     pub(super) status: Option<i16>,
     pub(super) body: Option<String>,
     pub(super) etag: Option<String>,
+    pub(super) at: DateTime<Utc>,
 }
 
 pub(super) async fn find(db: &PgPool, attempt: &Attempt) -> Result<Option<First>, sqlx::Error> {
     sqlx::query_as!(
         First,
-        "select fingerprint, session_id, run_seq, status, body, etag from idempotency_keys where scope = $1 and key = $2",
+        "
+        select fingerprint, session_id, run_seq, status, body, etag, created_at as at
+        from idempotency_keys
+        where scope = $1 and key = $2
+        ",
         attempt.scope,
         attempt.key,
     )

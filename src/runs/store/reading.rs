@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use super::rows::{RunRow, select_messages, select_runs};
 use crate::{
     auth::Scope,
+    http::paging::SortOrder,
     runs::model::{Message, Run, RunId, RunStatus},
     sessions::SessionId,
 };
@@ -156,4 +157,60 @@ pub async fn conversation(
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().rev().map(|row| ((row.seq, row.index), row.into_message())).collect())
+}
+
+/// Messages of a session, each with its place, the run's number and the index within the run, and with the run's id:
+/// those after the place `after`, in this order.
+pub async fn messages_after(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    order: SortOrder,
+    after: Option<(i64, i32)>,
+    limit: i64,
+) -> Result<Vec<((i64, i32), RunId, Message)>, sqlx::Error> {
+    macro_rules! page {
+        ($beyond:literal, $direction:literal, $first:expr) => {{
+            let (seq, index) = after.unwrap_or($first);
+            select_messages!(
+                "from messages m join sessions s using (session_id)
+                where m.session_id = $1 and ($2::text is null or s.user_id = $2) and (m.seq, m.index) "
+                    + $beyond
+                    + " ($3, $4) order by m.seq "
+                    + $direction
+                    + ", m.index "
+                    + $direction
+                    + " limit $5",
+                session_id.as_str(),
+                scope.user(),
+                seq,
+                index,
+                limit,
+            )
+            .fetch_all(db)
+            .await?
+        }};
+    }
+    let rows = match order {
+        SortOrder::Asc => page!(">", "asc", (0, 0)),
+        SortOrder::Desc => page!("<", "desc", (i64::MAX, 0)),
+    };
+    let mut seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    seqs.dedup();
+    let ids = sqlx::query!(
+        r#"
+        select r.seq, r.run_id as "run_id: RunId"
+        from runs r join sessions s using (session_id)
+        where r.session_id = $1 and r.seq = any($2) and ($3::text is null or s.user_id = $3)
+        "#,
+        session_id.as_str(),
+        &seqs,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
+    let ids: HashMap<i64, RunId> = ids.into_iter().map(|row| (row.seq, row.run_id)).collect();
+    let with_id =
+        rows.into_iter().filter_map(|row| Some(((row.seq, row.index), *ids.get(&row.seq)?, row.into_message())));
+    Ok(with_id.collect())
 }

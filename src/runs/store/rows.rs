@@ -48,7 +48,7 @@ pub(super) use select_runs;
 
 /// Reads messages `m`; what follows is the rest of the statement, from its `from` on.
 macro_rules! select_messages {
-    ($rest:literal, $($parameter:expr),* $(,)?) => {{
+    ($rest:literal $(+ $more:literal)*, $($parameter:expr),* $(,)?) => {{
         use sqlx::types::Json;
         use $crate::{
             llm::ToolCall,
@@ -61,7 +61,7 @@ macro_rules! select_messages {
                    m.tool_calls as "tool_calls: Json<Vec<ToolCall>>", m.tool_call_id, m.tool_name, m.tool_args,
                    m.tool_call_error, m.metrics as "metrics: Json<MessageMetrics>", m.provider_data, m.created_at
             "#
-            + $rest,
+            + $rest $(+ $more)*,
             $($parameter),*
         )
     }};

@@ -25,6 +25,23 @@ async fn a_wrong_parameter_of_the_list_is_refused_by_its_name() {
         ("type=Agent", "type"),
         ("nonsense=1", "nonsense"),
         ("user_id=%00", "user_id"),
+        ("sort_by=created_at&sort_by=updated_at", "sort_by"),
+        ("start_timestamp=soon", "1970"),
+        ("end_timestamp=253402300800", "9999"),
+        ("updated_after=-1", "updated_after"),
+        ("updated_before=1.5", "updated_before"),
+        ("start_timestamp=2&end_timestamp=1", "end_timestamp"),
+        ("start_timestamp=2026-11-22T10:05:20Z&end_timestamp=2026-11-22T10:05:19Z", "end_timestamp"),
+        ("updated_after=2&updated_before=1", "updated_before"),
+        ("archived=maybe", "archived"),
+        ("pinned=1", "pinned"),
+        ("include_total=no", "include_total"),
+        ("q=%21%3F", "word"),
+        ("cursor=nonsense", "cursor"),
+        ("cursor=%F0%9F%A6%80", "cursor"),
+        ("metadata=1", "metadata"),
+        ("metadata.a=1&metadata.a=2", "more than once"),
+        ("metadata.a=%00", "NUL"),
     ] {
         refused_get(&app, &format!("/sessions?{query}"), 422, mentions).await;
     }

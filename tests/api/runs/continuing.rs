@@ -130,3 +130,25 @@ async fn a_run_is_continued_in_the_background_too() {
     let runs = app.get("/sessions/s/runs").await.expect(200);
     assert_eq!((&runs[0]["status"], &runs[1]["status"]), (&json!("REGENERATED"), &json!("COMPLETED")));
 }
+
+#[tokio::test]
+async fn an_older_run_is_continued_in_a_copy_of_the_session_once() {
+    let app = TestApp::start().await;
+    let first = app.say("s", "one").await;
+    app.say("s", "two").await;
+    let body = json!({"input": "instead", "fork": true});
+    let ask = || app.request(reqwest::Method::POST, &path(&first)).header("idempotency-key", "k").json(&body);
+    let went_on = app.send(ask()).await.expect(200);
+    assert_ne!(went_on["session_id"], "s");
+    assert_eq!(went_on["forked_from_run_id"], first["run_id"]);
+    assert_eq!(
+        last_prompt(&app),
+        spoken(&[("user", "one"), ("assistant", "Hello! You said: one"), ("user", "instead")])
+    );
+    assert_eq!(app.send(ask()).await.expect(200)["run_id"], went_on["run_id"]);
+    assert_eq!(app.get("/sessions").await.expect(200)["meta"]["total_count"], 2);
+    let again = app.post(&path(&first), json!({"regenerate": true, "fork": true})).await.expect(200);
+    assert_eq!(last_prompt(&app), spoken(&[("user", "one")]));
+    let copy = app.get(&format!("/sessions/{}/runs", again["session_id"].as_str().unwrap())).await.expect(200);
+    assert_eq!((&copy[0]["status"], &copy[1]["status"]), (&json!("REGENERATED"), &json!("COMPLETED")));
+}

@@ -137,3 +137,33 @@ async fn a_run_does_not_settle_into_a_later_session_of_the_same_id() {
         sqlx::query_scalar("select session_state from sessions").fetch_one(app.db()).await.unwrap();
     assert_eq!(state, json!({}));
 }
+
+#[tokio::test]
+async fn what_the_list_shows_with_a_filter_is_deleted_by_it_and_first_only_counted() {
+    let app = TestApp::start().await;
+    for (id, user, tag) in [("a", "alice", "old"), ("b", "alice", "old"), ("c", "alice", "new"), ("d", "bob", "old")] {
+        create(&app, json!({"session_id": id, "user_id": user, "metadata": {"tag": tag}})).await;
+    }
+    let by = |dry_run: bool| json!({"filter": {"metadata": {"tag": "old"}, "type": "agent"}, "dry_run": dry_run});
+    let counted = delete_many(&app, "?user_id=alice", by(true)).await.expect(200);
+    assert_eq!(counted, json!({"session_count": 2, "dry_run": true}));
+    assert_eq!(rows(&app).await.0, 4);
+    let deleted = delete_many(&app, "?user_id=alice", by(false)).await.expect(200);
+    assert_eq!(deleted, json!({"session_count": 2, "dry_run": false}));
+    assert_eq!(ids(&list(&app, "").await), ["d", "c"]);
+    let of_bob = json!({"filter": {"user_id": "bob"}});
+    delete_many(&app, "?user_id=alice", of_bob.clone()).await.expect_problem(422);
+    assert_eq!(delete_many(&app, "", of_bob).await.expect(200)["session_count"], 1);
+    assert_eq!(ids(&list(&app, "").await), ["c"]);
+}
+
+#[tokio::test]
+async fn archived_sessions_are_deleted_by_a_filter_that_asks_for_them() {
+    let app = TestApp::start().await;
+    create(&app, json!({"session_id": "a"})).await;
+    create(&app, json!({"session_id": "b"})).await;
+    app.patch("/sessions/a", json!({"archived": true})).await.expect(200);
+    assert_eq!(delete_many(&app, "", json!({"filter": {"type": "team"}})).await.expect(200)["session_count"], 0);
+    assert_eq!(delete_many(&app, "", json!({"filter": {"archived": true}})).await.expect(200)["session_count"], 1);
+    assert_eq!(ids(&list(&app, "archived=all").await), ["b"]);
+}

@@ -1,12 +1,18 @@
 //! Conversations: made, found, read, named, deleted.
 
+mod copies;
 mod create;
 mod delete;
+mod edit;
+mod filters;
 mod get;
 mod idempotency;
 mod list;
 mod paging;
+mod parts;
+mod plans;
 mod rename;
+mod retention;
 mod runs;
 
 use std::{future::Future, sync::mpsc};

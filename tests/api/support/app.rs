@@ -102,6 +102,10 @@ impl TestApp {
         self.send(self.request(Method::POST, path).json(&body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
     /// Posts a form, as the existing clients do.
     pub(crate) async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let body = serde_urlencoded::to_string(fields).expect("a form");

@@ -1,0 +1,96 @@
+"""What is asked, and how long the answers take: HTTP over keep-alive connections, one thread for each."""
+
+import http.client
+import json
+import random
+import threading
+import time
+import urllib.parse
+
+
+def requests(sessions, user_count):
+    """Named makers of paths. Each call draws other values, so that no answer is the last one again."""
+
+    def number():
+        return random.randrange(1, sessions + 1)
+
+    def user():
+        return f"user-{random.randrange(10, user_count)}"
+
+    def listing(**query):
+        return "/sessions?" + urllib.parse.urlencode({"include_total": "false", **query})
+
+    def start():
+        day = random.randrange(290)
+        return 1767225600 + day * 86400
+
+    return {
+        "first page": lambda: listing(),
+        "first page with its total": lambda: "/sessions",
+        "user": lambda: listing(user_id=user()),
+        "user with its total": lambda: f"/sessions?user_id={user()}",
+        "a user with many": lambda: listing(user_id=f"user-{random.randrange(10)}"),
+        "component": lambda: listing(component_id=f"agent-{random.randrange(200)}"),
+        "type": lambda: listing(type="workflow"),
+        "created": lambda: listing(start_timestamp=(at := start()), end_timestamp=at + 86400),
+        "updated": lambda: listing(updated_after=(at := start()), updated_before=at + 86400, sort_by="updated_at"),
+        "archived": lambda: listing(archived="true"),
+        "pinned": lambda: listing(pinned="true"),
+        "metadata": lambda: listing(**{"metadata.ticket": number() // 3 * 3}),
+        "metadata that many have": lambda: listing(**{"metadata.plan": "pro"}),
+        "name": lambda: listing(session_name=f"{random.getrandbits(20):05x}"),
+        "name that many have": lambda: listing(session_name="holidays"),
+        "sorted by name": lambda: listing(sort_by="session_name"),
+        "user, type, component, updated": lambda: listing(
+            user_id=user(), type="agent", component_id=f"agent-{random.randrange(200)}", sort_by="updated_at"
+        ),
+        "search: a rare word": lambda: listing(q=f"w{random.randrange(2000, 20000)}"),
+        "search: two words": lambda: listing(q=f"w{random.randrange(2000)} talk"),
+        "search: a word in every tenth message": lambda: listing(q="everyday"),
+        "search of a user": lambda: listing(user_id=user(), q=f"w{random.randrange(2000)}"),
+        "a session": lambda: f"/sessions/session-{number()}",
+        "nothing (GET /health)": lambda: "/health",
+    }
+
+
+def measure(address, make, connections, count):
+    """The seconds that `count` requests took, in order of length, `connections` at a time."""
+    taken, left, lock = [], [count], threading.Lock()
+
+    def work():
+        connection = http.client.HTTPConnection(address)
+        while True:
+            with lock:
+                if left[0] == 0:
+                    return
+                left[0] -= 1
+                path = make()
+            begun = time.perf_counter()
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+            seconds = time.perf_counter() - begun
+            if response.status != 200:
+                raise SystemExit(f"{path}: {response.status} {body[:200]}")
+            with lock:
+                taken.append(seconds)
+
+    threads = [threading.Thread(target=work) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(taken)
+
+
+def deep_cursors(address, pages):
+    """Cursors of a walk through the list, a hundred at a time."""
+    connection = http.client.HTTPConnection(address)
+    cursors, cursor = [], ""
+    for _ in range(pages):
+        connection.request("GET", f"/sessions?limit=100&include_total=false&cursor={cursor}")
+        cursor = json.loads(connection.getresponse().read())["meta"].get("next_cursor")
+        if cursor is None:
+            break
+        cursors.append(cursor)
+    return cursors

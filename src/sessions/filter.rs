@@ -1,0 +1,157 @@
+//! Which sessions to list, to count or to delete, and in which order.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::model::{Session, SessionType};
+use crate::http::paging::SortOrder;
+
+/// All that is given has to hold. Bounds are inclusive.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SessionFilter {
+    pub session_type: Option<SessionType>,
+    pub component_id: Option<String>,
+    /// A part of the name, in any case; `%` and `_` are ordinary characters.
+    pub session_name: Option<String>,
+    pub created_from: Option<DateTime<Utc>>,
+    pub created_until: Option<DateTime<Utc>>,
+    pub updated_from: Option<DateTime<Utc>>,
+    pub updated_until: Option<DateTime<Utc>>,
+    /// For each key the values of which it has to have one.
+    pub metadata: BTreeMap<String, Vec<Value>>,
+    /// What has to be in a message, or in the name.
+    pub search: Option<String>,
+    pub archived: Archived,
+    pub pinned: Option<bool>,
+}
+
+impl SessionFilter {
+    /// Whether every session that is not archived fits.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            session_type,
+            component_id,
+            session_name,
+            created_from,
+            created_until,
+            updated_from,
+            updated_until,
+            metadata,
+            search,
+            archived,
+            pinned,
+        } = self;
+        let is_narrowed = session_type.is_some()
+            || component_id.is_some()
+            || session_name.is_some()
+            || [created_from, created_until, updated_from, updated_until].into_iter().any(Option::is_some)
+            || !metadata.is_empty()
+            || search.is_some()
+            || *archived == Archived::True
+            || pinned.is_some();
+        !is_narrowed
+    }
+
+    /// Patterns for `ilike`: each has to match the name.
+    pub(super) fn name_patterns(&self) -> Vec<String> {
+        self.session_name.as_deref().map(containing).into_iter().collect()
+    }
+
+    /// Patterns for the names that a search finds, each with whether it has to match: names have all of its words, and
+    /// none of those behind a `-`.
+    pub(super) fn search_patterns(&self) -> Vec<(bool, String)> {
+        let words = self.search.as_deref().unwrap_or_default().split_whitespace();
+        let words = words.map(|word| (!word.starts_with('-'), word.trim_matches(['-', '"'])));
+        words.filter(|(_, word)| !word.is_empty()).map(|(is_wanted, word)| (is_wanted, containing(word))).collect()
+    }
+}
+
+/// The pattern of texts that contain `part`.
+fn containing(part: &str) -> String {
+    let literal = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{literal}%")
+}
+
+/// Archived sessions are not listed unless they are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Archived {
+    True,
+    #[default]
+    False,
+    /// Both.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SortBy {
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+    SessionName,
+}
+
+/// A total order: the field, then the id.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Sort {
+    pub by: SortBy,
+    pub order: SortOrder,
+}
+
+impl Sort {
+    /// Where `session` stands in this order.
+    pub(super) fn place_of(self, session: &Session) -> Place {
+        let key = match self.by {
+            SortBy::CreatedAt => SortKey::Time(session.created_at.timestamp_micros()),
+            SortBy::UpdatedAt => SortKey::Time(session.updated_at.timestamp_micros()),
+            SortBy::SessionName => SortKey::Name(session.session_name.clone().unwrap_or_default()),
+        };
+        Place { key, session_id: session.session_id.to_string() }
+    }
+}
+
+/// A place in an order; a page begins after it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Place {
+    pub(super) key: SortKey,
+    pub(super) session_id: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum SortKey {
+    /// Microseconds since 1970, which is what PostgreSQL keeps.
+    Time(i64),
+    Name(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_in_a_name_are_ordinary_characters() {
+        let filter = SessionFilter { session_name: Some(r"100%_\".into()), ..SessionFilter::default() };
+        assert_eq!(filter.name_patterns(), [r"%100\%\_\\%"]);
+    }
+
+    #[test]
+    fn a_search_finds_names_with_all_of_its_words() {
+        let filter = SessionFilter { search: Some(r#""lisbon trip"  -work 5%"#.into()), ..SessionFilter::default() };
+        let expected = [(true, "%lisbon%"), (true, "%trip%"), (false, "%work%"), (true, r"%5\%%")];
+        assert_eq!(filter.search_patterns(), expected.map(|(is_wanted, pattern)| (is_wanted, pattern.to_owned())));
+    }
+
+    #[test]
+    fn a_filter_that_leaves_nothing_out_is_empty() {
+        assert!(SessionFilter::default().is_empty());
+        assert!(SessionFilter { archived: Archived::All, ..SessionFilter::default() }.is_empty());
+        assert!(!SessionFilter { archived: Archived::True, ..SessionFilter::default() }.is_empty());
+        assert!(!SessionFilter { pinned: Some(false), ..SessionFilter::default() }.is_empty());
+    }
+}

@@ -1,0 +1,275 @@
+//! The lines of an export, checked one by one: a refusal names the line.
+
+use std::collections::HashSet;
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::model::{NamedBy, SessionId, SessionType};
+use crate::{
+    auth::UserId,
+    http::{Problem, extract::parse_json},
+    llm::ToolCall,
+    runs::{
+        RunId,
+        model::{ContextRecord, MessageMetrics, Role, RunError, RunMetrics, RunStatus},
+        wire::ToolExecution,
+    },
+};
+
+const FORMAT: u32 = 1;
+
+/// A whole export, each of whose lines can be stored.
+#[derive(Debug)]
+pub struct Transcript {
+    pub lines: Vec<Value>,
+    pub session: SessionLine,
+    /// The places of these lines.
+    pub usage: Vec<usize>,
+    pub runs: Vec<usize>,
+    pub messages: Vec<usize>,
+    pub run_ids: Vec<Uuid>,
+}
+
+#[expect(dead_code, reason = "most fields are read to be checked; what is stored is the line")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionLine {
+    format: u32,
+    pub session_id: SessionId,
+    session_type: SessionType,
+    component_id: Option<String>,
+    pub user_id: Option<UserId>,
+    pub session_name: Option<String>,
+    named_by: Option<NamedBy>,
+    pub session_state: Map<String, Value>,
+    pub metadata: Map<String, Value>,
+    last_seq: i64,
+    archived_at: Option<DateTime<Utc>>,
+    pinned: bool,
+    expires_at: Option<DateTime<Utc>>,
+    forked_from: Option<SessionId>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Purpose {
+    Run,
+    Summary,
+    Memory,
+    Title,
+}
+
+#[expect(dead_code, reason = "read to be checked")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsageLine {
+    purpose: Purpose,
+    model_provider: String,
+    model: String,
+    input_tokens: i64,
+    output_tokens: i64,
+    total_tokens: i64,
+    reasoning_tokens: i64,
+    cache_read_tokens: i64,
+    cache_write_tokens: i64,
+}
+
+#[expect(dead_code, reason = "most fields are read to be checked; what is stored is the line")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunLine {
+    seq: i64,
+    run_id: RunId,
+    component_id: String,
+    user_id: Option<UserId>,
+    status: RunStatus,
+    input: String,
+    content: Option<String>,
+    error: Option<RunError>,
+    model: Option<String>,
+    model_provider: Option<String>,
+    metrics: RunMetrics,
+    session_state: Option<Map<String, Value>>,
+    metadata: Map<String, Value>,
+    context: ContextRecord,
+    tools: Vec<ToolExecution>,
+    created_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+    forked_from_run_id: Option<RunId>,
+    regenerated_from: Option<RunId>,
+}
+
+#[expect(dead_code, reason = "most fields are read to be checked; what is stored is the line")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageLine {
+    seq: i64,
+    index: i32,
+    message_id: Uuid,
+    role: Role,
+    content: Option<String>,
+    reasoning: Option<String>,
+    tool_calls: Option<Vec<ToolCall>>,
+    tool_call_id: Option<String>,
+    tool_name: Option<String>,
+    tool_args: Option<Value>,
+    tool_call_error: Option<bool>,
+    metrics: Option<MessageMetrics>,
+    provider_data: Option<Value>,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndLine {
+    runs: usize,
+    messages: usize,
+}
+
+/// Reads and checks an export.
+pub fn read(body: &[u8]) -> Result<Transcript, Problem> {
+    let mut reader = Reader::default();
+    let lines = body.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.trim_ascii().is_empty());
+    for (line, number) in lines {
+        let value: Value = parse_json(line).map_err(|problem| at_line(number, &problem))?;
+        reader.take(value).map_err(|reason| at_line(number, &reason))?;
+    }
+    let Reader { lines, session: Some(session), usage, runs, messages, run_ids, is_complete: true, .. } = reader else {
+        return Err(Problem::invalid("body", "ends without its last line; send all that the export answered with"));
+    };
+    Ok(Transcript { lines, session, usage, runs, messages, run_ids: run_ids.into_iter().collect() })
+}
+
+fn at_line(number: usize, problem: &Problem) -> Problem {
+    if problem.status() == StatusCode::BAD_REQUEST {
+        return Problem::unreadable(format!("Line {number}: {}", problem.detail()));
+    }
+    Problem::invalid(format!("line {number}"), problem.detail())
+}
+
+#[derive(Default)]
+struct Reader {
+    lines: Vec<Value>,
+    session: Option<SessionLine>,
+    usage: Vec<usize>,
+    runs: Vec<usize>,
+    messages: Vec<usize>,
+    run_ids: HashSet<Uuid>,
+    /// The run whose messages come now.
+    seq: i64,
+    /// The place of its last message.
+    index: Option<i32>,
+    is_complete: bool,
+}
+
+impl Reader {
+    fn take(&mut self, mut line: Value) -> Result<(), Problem> {
+        if self.is_complete {
+            return Err(refusal("comes after the end; one export holds one session"));
+        }
+        let kind = line.as_object_mut().and_then(|fields| fields.shift_remove("kind"));
+        let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let place = self.lines.len();
+        match kind {
+            "session" => self.take_session(parsed(&line)?)?,
+            _ if self.session.is_none() => return Err(refusal("is not the session, which is the first line")),
+            "usage" => {
+                let _: UsageLine = parsed(&line)?;
+                self.usage.push(place);
+            }
+            "run" => {
+                self.take_run(&parsed(&line)?)?;
+                self.runs.push(place);
+            }
+            "message" => {
+                self.take_message(&parsed(&line)?)?;
+                self.messages.push(place);
+            }
+            "end" => self.take_end(&parsed(&line)?)?,
+            _ => return Err(refusal("has no kind that is known; it is session, usage, run, message or end")),
+        }
+        if let Some(fields) = line.as_object_mut() {
+            fields.shift_insert(0, "kind".into(), kind.into());
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    fn take_session(&mut self, session: SessionLine) -> Result<(), Problem> {
+        if self.session.is_some() {
+            return Err(refusal("is a second session; one export holds one"));
+        }
+        if session.format != FORMAT {
+            return Err(refusal("is of a later format; import it with the version that exported it"));
+        }
+        if session.last_seq < 0 {
+            return Err(refusal("has a negative last_seq; give the number of the newest run"));
+        }
+        if session.named_by.is_some() != session.session_name.is_some() {
+            return Err(refusal("has only one of session_name and named_by; give both, or null for both"));
+        }
+        self.session = Some(session);
+        Ok(())
+    }
+
+    fn take_run(&mut self, run: &RunLine) -> Result<(), Problem> {
+        let last_seq = self.session.as_ref().map_or(0, |session| session.last_seq);
+        if run.seq <= self.seq || run.seq > last_seq {
+            return Err(refusal("is a run out of order; runs are numbered upwards from 1 to the session's last_seq"));
+        }
+        if !run.status.is_final() {
+            return Err(refusal("is a run that has not ended; leave it out with its messages"));
+        }
+        if !self.run_ids.insert(run.run_id.0) {
+            return Err(refusal("has the run_id of an earlier line; give each run its own"));
+        }
+        (self.seq, self.index) = (run.seq, None);
+        Ok(())
+    }
+
+    fn take_message(&mut self, message: &MessageLine) -> Result<(), Problem> {
+        if self.runs.is_empty() || message.seq != self.seq {
+            return Err(refusal("is a message apart from its run; a run's messages follow it"));
+        }
+        if message.index < 0 || self.index.is_some_and(|index| message.index <= index) {
+            return Err(refusal("is a message out of order; their index grows within a run, from 0"));
+        }
+        if message.role == Role::System {
+            return Err(refusal("is a system message, which no run keeps; leave it out"));
+        }
+        self.index = Some(message.index);
+        Ok(())
+    }
+
+    fn take_end(&mut self, end: &EndLine) -> Result<(), Problem> {
+        if (end.runs, end.messages) != (self.runs.len(), self.messages.len()) {
+            return Err(refusal(&format!(
+                "counts {} runs and {} messages, but {} and {} came; send the whole export",
+                end.runs,
+                end.messages,
+                self.runs.len(),
+                self.messages.len()
+            )));
+        }
+        self.is_complete = true;
+        Ok(())
+    }
+}
+
+fn parsed<T: for<'de> Deserialize<'de>>(line: &Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(line).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        refusal(&if path == "." { format!("is refused: {inner}") } else { format!("is refused: {path}: {inner}") })
+    })
+}
+
+fn refusal(reason: &str) -> Problem {
+    Problem::invalid("", reason)
+}

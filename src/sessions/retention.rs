@@ -1,0 +1,70 @@
+//! Retention: sessions are removed when they expire, or when nothing has happened in them for long enough.
+//!
+//! [`sweep`] is a job that runs by the clock. It removes in small batches, each a transaction of its own, so that nobody
+//! waits long for it, and says what it removed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use super::store;
+use crate::app::App;
+
+const BATCH: i64 = 100;
+
+/// How many sessions were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub expired: usize,
+    pub inactive: usize,
+}
+
+pub async fn sweep(app: &App) -> anyhow::Result<Swept> {
+    let now = Utc::now();
+    let mut swept = Swept::default();
+    let mut by_component = BTreeMap::new();
+    loop {
+        let removed = store::delete_expired(&app.db, now, BATCH).await?;
+        swept.expired += note(&mut by_component, &removed);
+        if is_last(&removed) {
+            break;
+        }
+    }
+    let own: Vec<(&str, Option<Duration>)> = app
+        .agents
+        .iter()
+        .filter_map(|agent| Some((agent.settings.id.as_str(), agent.settings.retention.as_ref()?.sessions_after)))
+        .collect();
+    let with_own: Vec<&str> = own.iter().map(|(id, _)| *id).collect();
+    let of_each = own.iter().map(|(id, after)| (Some(*id), *after));
+    for (component_id, after) in of_each.chain([(None, app.settings.retention.sessions_after)]) {
+        let Some(until) = after.and_then(|after| before(now, after)) else { continue };
+        loop {
+            let removed = store::delete_inactive(&app.db, component_id, &with_own, until, BATCH).await?;
+            swept.inactive += note(&mut by_component, &removed);
+            if is_last(&removed) {
+                break;
+            }
+        }
+    }
+    for (component, sessions) in by_component {
+        tracing::info!(component, sessions, "Removed sessions that had expired, or were not used any more.");
+    }
+    Ok(swept)
+}
+
+/// A time so long ago that it cannot be told is before everything.
+fn before(now: DateTime<Utc>, after: Duration) -> Option<DateTime<Utc>> {
+    now.checked_sub_signed(chrono::TimeDelta::from_std(after).ok()?)
+}
+
+fn note(by_component: &mut BTreeMap<String, usize>, removed: &[Option<String>]) -> usize {
+    for component in removed {
+        *by_component.entry(component.clone().unwrap_or_default()).or_default() += 1;
+    }
+    removed.len()
+}
+
+fn is_last(removed: &[Option<String>]) -> bool {
+    removed.len() < usize::try_from(BATCH).unwrap_or(usize::MAX)
+}

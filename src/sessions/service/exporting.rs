@@ -1,0 +1,81 @@
+//! A conversation as lines of JSON: the session, what it cost, each run followed by its messages, and an end.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures::{Stream, stream};
+use serde_json::json;
+
+use super::find;
+use crate::{
+    app::App,
+    auth::Scope,
+    http::Problem,
+    sessions::{SessionId, SessionType, store},
+};
+
+/// Runs that are read at a time: a reader that is slow holds no more of the conversation than this, and no connection.
+const BATCH: i64 = 50;
+
+/// The lines of an export, each with its line feed. Runs that have not ended are left out. A failure ends the lines early,
+/// without the one that is the end.
+pub async fn export(
+    app: &Arc<App>,
+    scope: Scope,
+    session_id: SessionId,
+    session_type: Option<SessionType>,
+) -> Result<impl Stream<Item = Result<String, Problem>> + use<>, Problem> {
+    find(app, &scope, &session_id, session_type).await?;
+    let head = store::export_head(&app.db, &scope, &session_id).await?;
+    let reading = Reading {
+        app: app.clone(),
+        scope,
+        session_id,
+        lines: head.into(),
+        after: 0,
+        runs: 0,
+        messages: 0,
+        is_at_end: false,
+    };
+    Ok(stream::try_unfold(reading, |mut reading| async move {
+        let line = reading.next().await?;
+        Ok(line.map(|line| (line + "\n", reading)))
+    }))
+}
+
+struct Reading {
+    app: Arc<App>,
+    scope: Scope,
+    session_id: SessionId,
+    lines: VecDeque<String>,
+    /// The number of the last run that was read.
+    after: i64,
+    runs: usize,
+    messages: usize,
+    is_at_end: bool,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<String>, Problem> {
+        if self.lines.is_empty() && !self.is_at_end {
+            self.read().await?;
+        }
+        Ok(self.lines.pop_front())
+    }
+
+    async fn read(&mut self) -> Result<(), Problem> {
+        let runs = store::export_runs(&self.app.db, &self.scope, &self.session_id, self.after, BATCH).await?;
+        let is_last = i64::try_from(runs.len()).is_ok_and(|runs| runs < BATCH);
+        for run in runs {
+            self.after = run.seq;
+            self.runs += 1;
+            self.messages += run.messages.len();
+            self.lines.push_back(run.run);
+            self.lines.extend(run.messages);
+        }
+        if is_last {
+            self.is_at_end = true;
+            self.lines.push_back(json!({"kind": "end", "runs": self.runs, "messages": self.messages}).to_string());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Copies of a conversation, to go on from it in another direction.
+
+use axum::http::StatusCode;
+use chrono::Utc;
+
+use super::{check_name, find};
+use crate::{
+    app::App,
+    auth::Scope,
+    http::{Problem, problem::OnConstraint},
+    runs::RunId,
+    sessions::{
+        SessionId, SessionType,
+        store::{self, CopyOrigin},
+    },
+};
+
+/// What the copy shall be.
+#[derive(Debug, Default)]
+pub struct Fork {
+    /// Absent: made here.
+    pub session_id: Option<SessionId>,
+    /// The last run to copy; absent: all that have ended.
+    pub up_to_run_id: Option<RunId>,
+    /// Absent: as the source.
+    pub session_name: Option<String>,
+}
+
+/// Copies a session with its runs and messages, which get ids of their own. Answers the copy's id.
+pub async fn fork(
+    app: &App,
+    scope: &Scope,
+    session_id: &SessionId,
+    session_type: Option<SessionType>,
+    fork: Fork,
+) -> Result<SessionId, Problem> {
+    let session_name = fork.session_name.filter(|name| !name.trim().is_empty());
+    if let Some(name) = &session_name {
+        check_name("/session_name", name)?;
+    }
+    find(app, scope, session_id, session_type).await?;
+    let up_to_seq = match fork.up_to_run_id {
+        Some(run_id) => Some(ended_run(app, scope, session_id, run_id).await?),
+        None => None,
+    };
+    let copy_id = fork.session_id.unwrap_or_else(SessionId::mint);
+    let origin = CopyOrigin { session_id, up_to_seq, session_name: session_name.as_deref(), at: Utc::now() };
+    let taken = "This session id is in use; choose another, or leave it out";
+    let is_copied = store::fork(&app.db, scope, &origin, &copy_id).await;
+    if is_copied.on_constraint("sessions_pkey", || Problem::conflict(taken))? {
+        return Ok(copy_id);
+    }
+    Err(Problem::new(StatusCode::BAD_REQUEST, "Source session has no runs to fork: none has ended yet"))
+}
+
+async fn ended_run(app: &App, scope: &Scope, session_id: &SessionId, run_id: RunId) -> Result<i64, Problem> {
+    let mut connection = app.db.acquire().await?;
+    let run = store::find_run(&mut connection, scope, session_id, run_id).await?;
+    let detail = "is no run of this session; give one of those that GET …/runs lists";
+    let run = run.ok_or_else(|| Problem::invalid("/up_to_run_id", detail))?;
+    if !run.status.is_final() {
+        return Err(Problem::conflict("The run has not ended; cancel it, or wait for its end, and try again"));
+    }
+    Ok(run.seq)
+}

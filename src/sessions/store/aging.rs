@@ -1,0 +1,54 @@
+//! Sessions that have had their time, whosever they are. Pinned ones, and those with a run under way, stay.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+/// Removes at most `limit` sessions that have expired. Answers their agents, teams or workflows.
+pub async fn delete_expired(db: &PgPool, at: DateTime<Utc>, limit: i64) -> Result<Vec<Option<String>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        delete from sessions
+        where session_id in (
+            select session_id from sessions
+            where expires_at <= $1 and not pinned and active_seq is null
+            limit $2
+        ) and expires_at <= $1 and not pinned and active_seq is null
+        returning component_id
+        ",
+        at,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Removes at most `limit` sessions that were last active before `until`: those of `component_id`, or, if it is absent,
+/// of everything but `others`.
+pub async fn delete_inactive(
+    db: &PgPool,
+    component_id: Option<&str>,
+    others: &[&str],
+    until: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Option<String>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        delete from sessions
+        where session_id in (
+            select session_id from sessions
+            where updated_at < $3 and not pinned and active_seq is null
+              and case when $1::text is null then component_id is null or component_id <> all($2::text[])
+                       else component_id = $1 end
+            order by updated_at
+            limit $4
+        ) and updated_at < $3 and not pinned and active_seq is null
+        returning component_id
+        ",
+        component_id,
+        others as &[&str],
+        until,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,235 @@
+//! Statements on all sessions that fit a filter.
+//!
+//! These are put together from what the filter has, because each set of conditions and each order has an index of its
+//! own: a statement with `$1 is null or …` for every filter could use none. For the same reason they are not kept
+//! prepared: they are planned with their values, so that a rare value and a common one each get their own plan. The
+//! parts are constants; what comes from outside is always a parameter.
+
+use chrono::DateTime;
+use serde_json::json;
+use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
+
+use super::rows::{SESSION_COLUMNS, SessionRow};
+use crate::{
+    auth::Scope,
+    http::paging::{MAX_TOTAL, SortOrder},
+    sessions::{
+        filter::{Archived, Place, SessionFilter, Sort, SortBy, SortKey},
+        model::Session,
+    },
+};
+
+/// A session in a list, and where it says what was searched for: hits stand between [`HIT_START`] and [`HIT_END`].
+#[derive(Debug)]
+pub struct Found {
+    pub session: Session,
+    pub excerpt: Option<String>,
+}
+
+/// Characters that no text has a use for.
+pub const HIT_START: char = '\u{2}';
+pub const HIT_END: char = '\u{3}';
+const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, \
+                        FragmentDelimiter=\" … \"";
+
+/// Which part of a list to read.
+#[derive(Clone, Debug)]
+pub enum Part {
+    From { offset: i64 },
+    After(Place),
+}
+
+/// At most `limit` of the sessions that fit, in order. `config` is the text search configuration.
+pub async fn list(
+    db: &PgPool,
+    scope: &Scope,
+    filter: &SessionFilter,
+    sort: Sort,
+    (part, limit): (&Part, i64),
+    config: &str,
+) -> Result<Vec<Found>, sqlx::Error> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        session: SessionRow,
+        excerpt: Option<String>,
+    }
+    let mut sql = QueryBuilder::new("");
+    write_list(&mut sql, scope, filter, sort, (part, limit), config);
+    let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
+}
+
+/// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
+///
+/// The page is found first, from the index alone where that is enough. What costs more per row, the totals and the
+/// excerpt, is done for the page only, not for the rows that an offset passes over.
+pub fn write_list<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &'a Scope,
+    filter: &'a SessionFilter,
+    sort: Sort,
+    (part, limit): (&'a Part, i64),
+    config: &'a str,
+) {
+    let (key, id) = match sort.by {
+        SortBy::CreatedAt => ("s.created_at", "s.session_id"),
+        SortBy::UpdatedAt => ("s.updated_at", "s.session_id"),
+        SortBy::SessionName => ("l.name", "l.session_id"),
+    };
+    let (direction, beyond) = match sort.order {
+        SortOrder::Asc => ("", ">"),
+        SortOrder::Desc => (" desc", "<"),
+    };
+    sql.push("with page as (select s.session_id, ").push(key).push(" as key");
+    write_source(sql, scope, filter, sort.by == SortBy::SessionName, config);
+    if let Part::After(place) = part {
+        sql.push(" and (").push(key).push(", ").push(id).push(") ").push(beyond).push(" (");
+        match &place.key {
+            SortKey::Time(micros) => sql.push_bind(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
+            SortKey::Name(name) => sql.push_bind(name),
+        };
+        sql.push(", ").push_bind(&place.session_id).push(")");
+    }
+    sql.push(" order by ").push(key).push(direction).push(", ").push(id).push(direction);
+    sql.push(" limit ").push_bind(limit);
+    if let Part::From { offset: offset @ 1.. } = part {
+        sql.push(" offset ").push_bind(offset);
+    }
+    sql.push(") select ").push(SESSION_COLUMNS).push(", ");
+    write_excerpt(sql, filter, config);
+    sql.push(" as excerpt from page join sessions s using (session_id) order by page.key").push(direction);
+    sql.push(", s.session_id").push(direction);
+}
+
+/// How many sessions fit; counting ends at one more than [`MAX_TOTAL`].
+pub async fn count(db: &PgPool, scope: &Scope, filter: &SessionFilter, config: &str) -> Result<i64, sqlx::Error> {
+    count_up_to(db, scope, filter, Some(MAX_TOTAL + 1), config).await
+}
+
+/// How many sessions fit, however many.
+pub async fn count_all(db: &PgPool, scope: &Scope, filter: &SessionFilter, config: &str) -> Result<i64, sqlx::Error> {
+    count_up_to(db, scope, filter, None, config).await
+}
+
+async fn count_up_to(
+    db: &PgPool,
+    scope: &Scope,
+    filter: &SessionFilter,
+    limit: Option<i64>,
+    config: &str,
+) -> Result<i64, sqlx::Error> {
+    let mut sql = QueryBuilder::new("select count(*) from (select");
+    write_source(&mut sql, scope, filter, false, config);
+    sql.push(" limit ").push_bind(limit).push(") counted");
+    sql.build_query_scalar().persistent(false).fetch_one(db).await
+}
+
+/// Removes at most `limit` of the sessions that fit, with all that is in them.
+pub async fn delete_matching(
+    db: &PgPool,
+    scope: &Scope,
+    filter: &SessionFilter,
+    limit: i64,
+    config: &str,
+) -> Result<u64, sqlx::Error> {
+    let mut sql = QueryBuilder::new("delete from sessions where session_id in (select s.session_id");
+    write_source(&mut sql, scope, filter, false, config);
+    sql.push(" limit ").push_bind(limit).push(")");
+    Ok(sql.build().persistent(false).execute(db).await?.rows_affected())
+}
+
+/// `from … where …`: sessions `s`, with their labels `l` where these are needed.
+fn write_source<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &'a Scope,
+    filter: &'a SessionFilter,
+    is_sorted_by_label: bool,
+    config: &'a str,
+) {
+    sql.push(" from sessions s");
+    let is_labelled = is_sorted_by_label || filter.session_name.is_some() || !filter.metadata.is_empty();
+    if is_labelled {
+        sql.push(" join session_labels l using (session_id)");
+    }
+    sql.push(" where true");
+    if let Some(user) = scope.user() {
+        sql.push(" and s.user_id = ").push_bind(user);
+        if is_labelled {
+            sql.push(" and l.user_id = ").push_bind(user);
+        }
+    }
+    if let Some(session_type) = filter.session_type {
+        // As a constant, which a partial index can be matched with.
+        sql.push(" and s.session_type = '").push(session_type.as_str()).push("'");
+    }
+    if let Some(component_id) = &filter.component_id {
+        sql.push(" and s.component_id = ").push_bind(component_id);
+    }
+    let bounds = [
+        (" and s.created_at >= ", filter.created_from),
+        (" and s.created_at <= ", filter.created_until),
+        (" and s.updated_at >= ", filter.updated_from),
+        (" and s.updated_at <= ", filter.updated_until),
+    ];
+    for (condition, bound) in bounds {
+        if let Some(time) = bound {
+            sql.push(condition).push_bind(time);
+        }
+    }
+    match filter.archived {
+        Archived::True => sql.push(" and s.archived_at is not null"),
+        Archived::False => sql.push(" and s.archived_at is null"),
+        Archived::All => sql,
+    };
+    match filter.pinned {
+        Some(true) => sql.push(" and s.pinned"),
+        Some(false) => sql.push(" and not s.pinned"),
+        None => sql,
+    };
+    for pattern in filter.name_patterns() {
+        sql.push(" and l.name ilike ").push_bind(pattern);
+    }
+    for (key, values) in &filter.metadata {
+        sql.push(" and (false");
+        for value in values {
+            sql.push(" or l.metadata @> ").push_bind(Json(json!({ key: value })));
+        }
+        sql.push(")");
+    }
+    write_search(sql, filter, config);
+}
+
+/// Sessions of which a message, or the name, has what is searched for.
+fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, config: &'a str) {
+    let Some(search) = &filter.search else { return };
+    sql.push(" and s.session_id in (select m.session_id from messages m where m.words @@ ");
+    write_query(sql, search, config);
+    let patterns = filter.search_patterns();
+    // What only leaves out would find every name.
+    if patterns.iter().any(|(is_wanted, _)| *is_wanted) {
+        sql.push(" union all select found.session_id from session_labels found where true");
+        for (is_wanted, pattern) in patterns {
+            sql.push(if is_wanted { " and found.name ilike " } else { " and found.name not ilike " })
+                .push_bind(pattern);
+        }
+    }
+    sql.push(")");
+}
+
+/// The newest message of a session with what is searched for.
+fn write_excerpt<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, config: &'a str) {
+    let Some(search) = &filter.search else {
+        sql.push("null::text");
+        return;
+    };
+    sql.push("(select ts_headline(").push_bind(config).push("::text::regconfig, left(m.content, 100000), ");
+    write_query(sql, search, config);
+    sql.push(", ").push_bind(HEADLINE).push(") from messages m where m.session_id = s.session_id and m.words @@ ");
+    write_query(sql, search, config);
+    sql.push(" order by m.seq desc, m.index desc limit 1)");
+}
+
+fn write_query<'a>(sql: &mut QueryBuilder<Postgres>, search: &'a str, config: &'a str) {
+    sql.push("websearch_to_tsquery(").push_bind(config).push("::text::regconfig, ").push_bind(search).push(")");
+}

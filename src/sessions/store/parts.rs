@@ -1,0 +1,160 @@
+//! Runs and messages of a session, removed one by one. The numbers of the others stay.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    auth::Scope,
+    runs::{
+        RunId,
+        model::{Role, RunStatus},
+    },
+    sessions::SessionId,
+};
+
+/// What has to be known of a run before it, or a part of it, is removed.
+#[derive(Debug)]
+pub struct RunPart {
+    pub seq: i64,
+    pub status: RunStatus,
+}
+
+pub async fn find_run(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    run_id: RunId,
+) -> Result<Option<RunPart>, sqlx::Error> {
+    sqlx::query_as!(
+        RunPart,
+        r#"
+        select r.seq, r.status as "status: RunStatus"
+        from runs r join sessions s using (session_id)
+        where r.session_id = $1 and r.run_id = $2 and ($3::text is null or s.user_id = $3)
+        "#,
+        session_id.as_str(),
+        run_id as RunId,
+        scope.user(),
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Removes a run with its messages and events.
+pub async fn delete_run(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        delete from runs r using sessions s
+        where r.session_id = $1 and r.seq = $2 and s.session_id = r.session_id and ($3::text is null or s.user_id = $3)
+        ",
+        session_id.as_str(),
+        seq,
+        scope.user(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What has to be known of a message before it is removed.
+#[derive(Debug)]
+pub struct MessagePart {
+    pub seq: i64,
+    pub index: i32,
+    pub role: Role,
+    pub status: RunStatus,
+}
+
+pub async fn find_message(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    message_id: Uuid,
+) -> Result<Option<MessagePart>, sqlx::Error> {
+    sqlx::query_as!(
+        MessagePart,
+        r#"
+        select m.seq, m.index, m.role as "role: Role", r.status as "status: RunStatus"
+        from messages m join runs r using (session_id, seq) join sessions s using (session_id)
+        where m.session_id = $1 and m.message_id = $2 and ($3::text is null or s.user_id = $3)
+        "#,
+        session_id.as_str(),
+        message_id,
+        scope.user(),
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Removes a message, the results of the calls that it makes, and what the run repeats of them: its input, its answer,
+/// the executions of its tools, and the events that said so.
+pub async fn delete_message(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    message: &MessagePart,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with message as (
+            select m.session_id, m.seq, m.index, m.content, m.role,
+                   coalesce(array(select call ->> 'id' from jsonb_array_elements(m.tool_calls) call), '{}') as calls
+            from messages m join sessions s using (session_id)
+            where m.session_id = $1 and m.seq = $2 and m.index = $3 and ($4::text is null or s.user_id = $4)
+        ), gone as (
+            delete from messages m using message
+            where m.session_id = message.session_id and m.seq = message.seq
+              and (m.index = message.index or m.tool_call_id = any(message.calls))
+        ), heard as (
+            delete from run_events e using message
+            where e.session_id = message.session_id and e.seq = message.seq
+        )
+        update runs r set
+            input = case when message.role = 'user' then '' else r.input end,
+            content = case when message.role = 'assistant' and r.content = message.content then null else r.content end,
+            tools = (
+                select coalesce(jsonb_agg(tool order by place), '[]')
+                from jsonb_array_elements(r.tools) with ordinality as t (tool, place)
+                where not tool ->> 'tool_call_id' = any(message.calls)
+            )
+        from message
+        where r.session_id = message.session_id and r.seq = message.seq
+        "#,
+        session_id.as_str(),
+        message.seq,
+        message.index,
+        scope.user(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Says that the session has changed, and what it is called after its first message, if it is.
+pub async fn touch(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    title: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update sessions set
+            session_name = case when named_by = 'message' then $3 else session_name end,
+            named_by = case when named_by = 'message' and $3::text is null then null else named_by end,
+            version = version + 1
+        where session_id = $1 and ($2::text is null or user_id = $2)
+        ",
+        session_id.as_str(),
+        scope.user(),
+        title,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

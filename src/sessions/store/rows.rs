@@ -1,0 +1,98 @@
+//! Sessions as the statements select them.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+
+use crate::{
+    auth::UserId,
+    runs::model::{ModelUsage, RunMetrics, UsageDetails},
+    sessions::{
+        SessionId, SessionType,
+        model::{NamedBy, Session},
+    },
+};
+
+/// Sessions `s` with everything but their transcripts. Enums are read as text: the driver would have to ask what they are
+/// between preparing a statement and executing it, and an unnamed one does not survive that.
+pub(super) const SESSION_COLUMNS: &str = "
+    s.session_id, s.session_type::text, s.component_id, s.user_id, s.session_name, s.named_by::text, s.session_state, s.metadata,
+    s.version, s.last_seq, s.created_at, s.updated_at, s.archived_at, s.pinned, s.expires_at, s.forked_from,
+    (
+        select jsonb_agg(jsonb_build_object(
+            'purpose', u.purpose, 'id', u.model, 'provider', u.model_provider,
+            'input_tokens', u.input_tokens, 'output_tokens', u.output_tokens,
+            'total_tokens', u.total_tokens, 'reasoning_tokens', u.reasoning_tokens,
+            'cache_read_tokens', u.cache_read_tokens, 'cache_write_tokens', u.cache_write_tokens
+        ))
+        from session_usage u
+        where u.session_id = s.session_id
+    ) as usage
+";
+
+#[derive(sqlx::FromRow)]
+pub(super) struct SessionRow {
+    session_id: String,
+    #[sqlx(try_from = "String")]
+    session_type: SessionType,
+    component_id: Option<String>,
+    user_id: Option<String>,
+    session_name: Option<String>,
+    named_by: Option<String>,
+    session_state: Json<Map<String, Value>>,
+    metadata: Json<Map<String, Value>>,
+    version: i64,
+    last_seq: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    archived_at: Option<DateTime<Utc>>,
+    pinned: bool,
+    expires_at: Option<DateTime<Utc>>,
+    forked_from: Option<String>,
+    usage: Option<Json<Vec<UsageRow>>>,
+}
+
+impl SessionRow {
+    pub(super) fn into_session(self) -> Session {
+        Session {
+            session_id: SessionId::stored(self.session_id),
+            session_type: self.session_type,
+            component_id: self.component_id,
+            user_id: self.user_id.map(UserId::stored),
+            session_name: self.session_name,
+            named_by: self.named_by.as_deref().and_then(NamedBy::named),
+            session_state: self.session_state.0,
+            metadata: self.metadata.0,
+            version: self.version,
+            run_count: self.last_seq,
+            usage: RunMetrics::of(by_purpose(self.usage.map(|rows| rows.0).unwrap_or_default())),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            archived_at: self.archived_at,
+            pinned: self.pinned,
+            expires_at: self.expires_at,
+            forked_from: self.forked_from.map(SessionId::stored),
+        }
+    }
+}
+
+/// Tokens of a session for one purpose and model.
+#[derive(Debug, Deserialize)]
+struct UsageRow {
+    purpose: String,
+    #[serde(flatten)]
+    usage: ModelUsage,
+}
+
+fn by_purpose(rows: Vec<UsageRow>) -> UsageDetails {
+    let mut details = UsageDetails::default();
+    for row in rows {
+        match row.purpose.as_str() {
+            "summary" => details.session_summary_model.push(row.usage),
+            "memory" => details.memory_model.push(row.usage),
+            _ => details.model.push(row.usage),
+        }
+    }
+    details
+}

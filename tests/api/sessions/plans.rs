@@ -1,0 +1,139 @@
+//! How lists are carried out: by an index, without the transcripts, whatever the filters.
+
+use chrono::{DateTime, Utc};
+use colloquy::{
+    auth::Scope,
+    http::paging::SortOrder,
+    sessions::{
+        SessionType,
+        filter::{Archived, Place, SessionFilter, Sort, SortBy},
+        store::{self, Part},
+    },
+};
+use serde_json::{Value, json};
+use sqlx::{Postgres, QueryBuilder};
+
+use super::list;
+use crate::support::TestApp;
+
+/// 20,000 sessions of 1,000 users, and 40,000 messages.
+async fn app_with_many() -> TestApp {
+    let app = TestApp::start().await;
+    app.execute(
+        "insert into sessions (session_id, session_type, component_id, user_id, session_name, metadata, last_seq,
+                               created_at, updated_at, archived_at, pinned)
+         select 's-' || n, case when n % 500 = 0 then 'team' else 'agent' end::session_type, 'agent-' || n % 200,
+                'user-' || n % 1000, 'Talk about ' || md5(n::text), jsonb_build_object('ticket', n), 1,
+                to_timestamp(n * 60), to_timestamp((20001 - n) * 60), case when n % 400 = 0 then now() end, n % 700 = 0
+         from generate_series(1, 20000) n;
+         insert into runs (session_id, seq, run_id, component_id, status, input, created_at)
+         select session_id, 1, mint_id(), component_id, 'COMPLETED', 'Hi', created_at from sessions;
+         insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
+         select session_id, 1, i, mint_id(), 'user', text, to_tsvector('simple', text), created_at
+         from sessions, generate_series(0, 1) i, md5(session_id || i) text;
+         analyze",
+    )
+    .await;
+    app
+}
+
+async fn plan(app: &TestApp, scope: &Scope, filter: &SessionFilter, sort: Sort, part: &Part) -> Value {
+    let mut sql = QueryBuilder::<Postgres>::new("explain (analyze, format json) ");
+    store::write_list(&mut sql, scope, filter, sort, (part, 21), "simple");
+    let (plan,): (Value,) = sql.build_query_as().persistent(false).fetch_one(app.db()).await.unwrap();
+    plan[0]["Plan"].clone()
+}
+
+/// Every node of a plan: what it does, on which table, and how many rows it has read.
+fn nodes(plan: &Value) -> Vec<(String, String, f64)> {
+    let text = |key: &str| plan[key].as_str().unwrap_or_default().to_owned();
+    let number = |key: &str| plan[key].as_f64().unwrap_or_default();
+    let rows = (number("Actual Rows") + number("Rows Removed by Filter")) * number("Actual Loops");
+    let children = plan["Plans"].as_array().into_iter().flatten().flat_map(nodes);
+    [(text("Node Type"), text("Relation Name"), rows)].into_iter().chain(children).collect()
+}
+
+fn filters() -> Vec<(&'static str, SessionFilter)> {
+    let time = |minutes: i64| DateTime::<Utc>::from_timestamp(minutes * 60, 0);
+    let with = |change: &dyn Fn(&mut SessionFilter)| {
+        let mut filter = SessionFilter::default();
+        change(&mut filter);
+        filter
+    };
+    vec![
+        ("none", with(&|_| {})),
+        ("type", with(&|f| f.session_type = Some(SessionType::Team))),
+        ("component", with(&|f| f.component_id = Some("agent-7".into()))),
+        ("created", with(&|f| (f.created_from, f.created_until) = (time(9_000), time(9_100)))),
+        ("updated", with(&|f| (f.updated_from, f.updated_until) = (time(9_000), time(9_100)))),
+        ("archived", with(&|f| f.archived = Archived::True)),
+        ("pinned", with(&|f| f.pinned = Some(true))),
+        ("name", with(&|f| f.session_name = Some("c4ca4238".into()))),
+        ("metadata", with(&|f| drop(f.metadata.insert("ticket".into(), vec![json!(77)])))),
+    ]
+}
+
+#[tokio::test]
+async fn every_filter_and_order_reads_a_page_by_an_index_and_no_transcript() {
+    let app = app_with_many().await;
+    let place = list(&app, "limit=1").await["data"][0]["session_id"].as_str().unwrap().to_owned();
+    assert_eq!(place, "s-19999");
+    for scope in [Scope::All, Scope::User("user-7".to_owned().try_into().unwrap())] {
+        for (name, filter) in filters() {
+            for by in [SortBy::CreatedAt, SortBy::UpdatedAt, SortBy::SessionName] {
+                // Few sessions are sorted by their names without an index.
+                if by == SortBy::SessionName && !["none", "name", "metadata"].contains(&name) {
+                    continue;
+                }
+                for order in [SortOrder::Asc, SortOrder::Desc] {
+                    let plan = plan(&app, &scope, &filter, Sort { by, order }, &Part::From { offset: 0 }).await;
+                    let what = format!("{name} of {scope:?} by {by:?} {order:?}: {plan:#}");
+                    for (node, table, rows) in nodes(&plan) {
+                        assert!(node != "Seq Scan" || table == "session_usage", "{what}");
+                        assert!(!["runs", "messages"].contains(&table.as_str()), "{what}");
+                        assert!(rows < 2_000.0, "{rows} of 20000 rows: {what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_behind_a_cursor_reads_as_many_rows_as_the_first() {
+    let app = app_with_many().await;
+    for by in ["created_at", "updated_at", "session_name"] {
+        let sort = Sort { by: serde_json::from_value(json!(by)).unwrap(), order: SortOrder::Asc };
+        let filter = SessionFilter::default();
+        let deep = deep_place(&app, by).await;
+        let first = plan(&app, &Scope::All, &filter, sort, &Part::From { offset: 0 }).await;
+        let after = plan(&app, &Scope::All, &filter, sort, &Part::After(deep)).await;
+        let most = |plan: &Value| nodes(plan).into_iter().map(|(.., rows)| rows).fold(0.0, f64::max);
+        assert!(most(&after) <= most(&first) + 5.0, "{by}: {after:#}");
+    }
+}
+
+/// The place of a session in the middle of the list.
+async fn deep_place(app: &TestApp, by: &str) -> Place {
+    let page = list(app, &format!("sort_by={by}&sort_order=asc&page=150&limit=100&include_total=false")).await;
+    let last = page["data"].as_array().unwrap().last().unwrap();
+    let key = match by {
+        "session_name" => last["session_name"].clone(),
+        time => json!(last[time].as_str().unwrap().parse::<DateTime<Utc>>().unwrap().timestamp_micros()),
+    };
+    serde_json::from_value(json!({"key": key, "session_id": last["session_id"]})).unwrap()
+}
+
+#[tokio::test]
+async fn a_search_for_a_rare_word_reads_no_more_messages_than_it_finds() {
+    let app = app_with_many().await;
+    let word = "select content from messages where session_id = 's-77' and index = 1";
+    let word: String = sqlx::query_scalar(word).fetch_one(app.db()).await.unwrap();
+    let filter = SessionFilter { search: Some(word.clone()), ..SessionFilter::default() };
+    let plan = plan(&app, &Scope::All, &filter, Sort::default(), &Part::From { offset: 0 }).await;
+    assert!(plan.to_string().contains("messages_words"), "{plan:#}");
+    let of_messages = nodes(&plan).into_iter().filter(|(_, table, _)| table == "messages");
+    assert!(of_messages.map(|(.., rows)| rows).sum::<f64>() < 100.0, "{plan:#}");
+    let page = list(&app, &format!("q={word}")).await;
+    assert_eq!((&page["data"][0]["session_id"], &page["meta"]["total_count"]), (&json!("s-77"), &json!(1)));
+}
