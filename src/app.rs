@@ -17,6 +17,7 @@ use crate::{
     database,
     llm::{self, Models},
     runs::{Registry, Webhooks},
+    search,
 };
 
 /// A running Colloquy, without its HTTP server.
@@ -31,6 +32,8 @@ pub struct App {
     pub webhooks: Webhooks,
     /// Whether this process does jobs now.
     pub workers_are_up: AtomicBool,
+    /// The sizes of large collections, for searches.
+    pub search_statistics: search::Statistics,
     pub tasks: Tasks,
     pub started_at: DateTime<Utc>,
 }
@@ -60,6 +63,7 @@ impl App {
             runs: Arc::default(),
             webhooks,
             workers_are_up: AtomicBool::new(false),
+            search_statistics: search::Statistics::default(),
             tasks: Tasks::default(),
             started_at: Utc::now(),
         }))
@@ -69,9 +73,6 @@ impl App {
 fn announce(agent: &crate::agents::Agent) {
     let id = &agent.settings.id;
     tracing::info!(agent = id, model = agent.model_info.id, provider = agent.model_info.provider, "Agent is ready.");
-    if agent.settings.update_memory_on_run {
-        tracing::warn!(agent = id, "update_memory_on_run is accepted but has no effect in this version.");
-    }
 }
 
 /// Work that outlives the request that began it, and that a shutdown waits for.

@@ -9,6 +9,7 @@
 mod check;
 mod history;
 mod load;
+mod remembering;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use serde::Deserialize;
 
 pub use history::{HistoryOverrides, HistorySettings, SummarySettings};
 pub use load::Overrides;
+pub use remembering::{AgentMemorySettings, MemorySettings, SearchSettings, SearchWeights};
 
 /// How many runs of history a prompt may hold at most, whether an agent's settings or a run asks for them.
 pub const MAX_HISTORY_RUNS: u32 = 1_000;
@@ -42,6 +44,7 @@ pub struct Settings {
     pub sessions: SessionSettings,
     pub retention: RetentionSettings,
     pub history: HistorySettings,
+    pub memories: MemorySettings,
     /// Models by the name that agents call them by.
     pub models: BTreeMap<String, ModelSettings>,
     pub agents: Vec<AgentSettings>,
@@ -184,21 +187,6 @@ pub struct WebhookSettings {
     pub allow_private: bool,
 }
 
-/// How what was said is found again.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SearchSettings {
-    /// The text search configuration of PostgreSQL by which words are told apart: `simple` knows no language and so
-    /// fits all; `english` and its like also match other forms of a word.
-    pub text_config: String,
-}
-
-impl Default for SearchSettings {
-    fn default() -> Self {
-        Self { text_config: "simple".into() }
-    }
-}
-
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionSettings {
@@ -332,8 +320,15 @@ pub struct AgentSettings {
     /// Lets the model find a name for a session that has none from its user.
     pub auto_title: bool,
     pub update_memory_on_run: bool,
-    /// Absent: as `update_memory_on_run`.
+    /// Absent: as `update_memory_on_run` or `enable_agentic_memory`.
     pub add_memories_to_context: Option<bool>,
+    /// Gives the model the tools `search_memories`, `remember` and `forget`; memories are then not updated by
+    /// `update_memory_on_run`.
+    pub enable_agentic_memory: bool,
+    /// Gives the model the tool `search_past_sessions`.
+    pub search_past_sessions: bool,
+    /// What is learned of users, and by which model.
+    pub memory: AgentMemorySettings,
     /// The state that a new session begins with.
     pub session_state: serde_json::Map<String, serde_json::Value>,
     pub add_session_state_to_context: bool,
@@ -364,6 +359,9 @@ impl Default for AgentSettings {
             auto_title: false,
             update_memory_on_run: false,
             add_memories_to_context: None,
+            enable_agentic_memory: false,
+            search_past_sessions: false,
+            memory: AgentMemorySettings::default(),
             session_state: serde_json::Map::new(),
             add_session_state_to_context: false,
             enable_agentic_state: false,

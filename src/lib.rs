@@ -32,6 +32,15 @@ pub mod runs;
 // Conversations.
 pub mod sessions;
 
+// Finding what was said and what is remembered.
+pub mod search;
+
+// Lasting facts about users.
+pub mod memories;
+
+// All of one user.
+pub mod users;
+
 // Who answers.
 pub mod agents;
 

@@ -43,6 +43,11 @@ impl Agent {
     pub fn summary_model(&self) -> &str {
         self.settings.session_summary.model.as_deref().unwrap_or(&self.model)
     }
+
+    /// The name of the model that learns memories.
+    pub fn memory_model(&self) -> &str {
+        self.settings.memory.model.as_deref().unwrap_or(&self.model)
+    }
 }
 
 fn instructions(settings: &AgentSettings) -> Option<String> {

@@ -39,6 +39,13 @@ impl Settings {
                  postgres://user:password@host:5432/database, or leave it out to use the embedded PostgreSQL"
             );
         }
+        let search = &self.search;
+        ensure!(
+            search.k1.is_finite() && search.k1 >= 0.0 && (0.0..=1.0).contains(&search.b),
+            "search.k1 is {} and search.b is {}; k1 is at least 0, b is 0 to 1",
+            search.k1,
+            search.b
+        );
         for origin in &self.server.cors_origins {
             let is_origin = ["*", LOCALHOST].contains(&origin.as_str())
                 || reqwest::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
@@ -112,6 +119,13 @@ impl Settings {
             bail!(
                 "agents[{index}].session_summary.model \"{model}\" is no model of [models] ({}); name one of these, or \
                  leave it out to use the agent's own",
+                self.model_names()
+            );
+        }
+        if let Some(model) = &agent.memory.model {
+            ensure!(
+                self.models.contains_key(model),
+                "agents[{index}].memory.model \"{model}\" is no model of [models] ({}); declare it, or leave it out",
                 self.model_names()
             );
         }

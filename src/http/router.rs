@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{contract, discovery, idempotency, layers, status};
-use crate::{agents, app::App, jobs, runs, sessions};
+use crate::{agents, app::App, jobs, memories, runs, search, sessions, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,9 @@ use crate::{agents, app::App, jobs, runs, sessions};
     tags(
         (name = "Runs", description = "Talk to an agent."),
         (name = "Sessions", description = "Conversations, and what is known about them."),
+        (name = "Memories", description = "What is known of a user, found again when it matters."),
+        (name = "Search", description = "What was said and what is remembered, found by a question."),
+        (name = "Users", description = "All that is stored of one user."),
         (name = "Agents", description = "Who answers."),
         (name = "Service", description = "What this installation is and how it does."),
     )
@@ -44,6 +47,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
             sessions::routes::delete_session
         ))
         .routes(routes!(sessions::routes::rename_session))
+        .routes(routes!(sessions::append::append_messages))
         .routes(routes!(sessions::routes::list_session_runs))
         .routes(routes!(sessions::routes::list_session_run_previews))
         .routes(routes!(sessions::routes::get_session_run, sessions::routes::delete_session_run))
@@ -52,6 +56,22 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::routes::export_session))
         .routes(routes!(sessions::summary::routes::list_session_summaries))
         .routes(routes!(sessions::summary::routes::get_session_context))
+        // /memories
+        .routes(routes!(
+            memories::routes::list_memories,
+            memories::routes::create_memory,
+            memories::routes::delete_memories
+        ))
+        .routes(routes!(memories::routes::get_memory, memories::routes::update_memory, memories::routes::delete_memory))
+        .routes(routes!(memories::routes::get_memory_history))
+        .routes(routes!(search::routes::search_memories))
+        .routes(routes!(memories::routes::list_memory_topics))
+        .routes(routes!(memories::routes::get_user_memory_stats))
+        // /users
+        .routes(routes!(users::routes::delete_user))
+        .routes(routes!(users::routes::export_user))
+        // /search
+        .routes(routes!(search::routes::search))
         // the service itself
         .routes(routes!(discovery::get_root))
         .routes(routes!(discovery::get_info))
@@ -82,6 +102,9 @@ fn import_routes() -> OpenApiRouter<Arc<App>> {
 /// Routes that wait for a run; its own timeouts apply.
 fn run_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
+        // /memories
+        .routes(routes!(memories::actions::extract_memories))
+        .routes(routes!(memories::actions::optimize_memories))
         // /agents/{agent_id}/runs
         .routes(routes!(runs::routes::create_run, runs::routes::list_runs))
         .routes(routes!(runs::resuming::stream_run_events))

@@ -20,7 +20,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::App,
+    auth::UserId,
     http::idempotency,
+    memories,
     runs::{self, RunId, webhook},
     sessions::{self, SessionId, retention},
 };
@@ -41,6 +43,8 @@ pub enum Job {
     FoldSession { session_id: SessionId, agent_id: String },
     /// Find a better name for a session.
     TitleSession { session_id: SessionId, agent_id: String },
+    /// Learn from the unread turns of a user.
+    Learn { user_id: UserId },
 }
 
 impl Job {
@@ -60,6 +64,7 @@ impl Job {
             Self::TitleSession { session_id, agent_id } => {
                 sessions::title::title_session(app, &session_id, &agent_id).await
             }
+            Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
         }
     }
 
@@ -69,6 +74,7 @@ impl Job {
             Self::CleanUp | Self::TidyQueue => String::new(),
             Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
             Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
+            Self::Learn { user_id } => user_id.to_string(),
         }
     }
 
@@ -80,6 +86,7 @@ impl Job {
             Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
             Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
             Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
+            Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
         }
     }
 
@@ -88,6 +95,7 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
             Self::FoldSession { .. } | Self::TitleSession { .. } => Some(self.key()),
+            Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
         }
     }
 
@@ -96,7 +104,7 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::TitleSession { .. } => 3,
             // For about an hour and a half.
-            Self::DeliverWebhook { .. } => 8,
+            Self::DeliverWebhook { .. } | Self::Learn { .. } => 8,
             Self::FoldSession { .. } => 5,
         }
     }

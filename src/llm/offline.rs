@@ -2,13 +2,15 @@
 //!
 //! It knows only what the request holds: what the user said (`facts.rs` reads it) and what memories and summaries say
 //! of the user. `answers.rs` replies to the questions that can be answered from that, `tools.rs` uses an offered tool
-//! in the obvious cases, `summary.rs` summarizes, and `text.rs` has the words and sentences. The same request always gives the same reply.
+//! in the obvious cases, `summary.rs` summarizes, `learning.rs` says what of a conversation is to be remembered, and
+//! `text.rs` has the words and sentences. The same request always gives the same reply.
 //!
 //! *Architecture Invariant:* it never states a thing about the user that the context does not say, and its own earlier
 //! replies are no source.
 
 mod answers;
 mod facts;
+mod learning;
 mod summary;
 mod text;
 mod tools;
@@ -50,6 +52,12 @@ enum Turn {
 fn take_turn(request: &ModelRequest) -> Turn {
     if let Some(written) = summary::write(request) {
         return Turn::Say(written);
+    }
+    if request.response.as_ref().is_some_and(|response| response.name == learning::RESPONSE_NAME) {
+        return Turn::Say(learning::operations(request));
+    }
+    if request.response.as_ref().is_some_and(|response| response.name == learning::MERGES_NAME) {
+        return Turn::Say(learning::no_merges());
     }
     let conversation = Conversation::read(request);
     if let Some(PromptMessage::Tool { name, content, .. }) = request.messages.last() {

@@ -15,7 +15,7 @@ pub mod view;
 use serde_json::{Map, Value};
 
 use super::model::{ContextRecord, Message, Role, TokensByPart};
-use crate::{agents::Agent, llm::PromptMessage};
+use crate::{agents::Agent, llm::PromptMessage, memories::recall::Recalled};
 
 pub use budget::{shorten, tokens_of, tokens_of_messages, whole_or_reduced};
 pub use options::{ContextOptions, Window};
@@ -82,7 +82,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(agent: &Agent, options: ContextOptions, past: Past, state: &Map<String, Value>, message: &str) -> Self {
+    pub fn new(
+        agent: &Agent,
+        options: ContextOptions,
+        past: Past,
+        recalled: Recalled,
+        state: &Map<String, Value>,
+        message: &str,
+    ) -> Self {
         let mut record = ContextRecord { window: options.window(), ..ContextRecord::default() };
         let summary = past.summary.filter(|_| options.add_summary);
         record.summary_through = summary.as_ref().map(|summary| summary.through_seq);
@@ -98,6 +105,11 @@ impl Context {
         record.history_messages = messages.len();
 
         let mut blocks = Vec::new();
+        if let Some(block) = recalled.block {
+            record.tokens.memories = tokens_of(&block);
+            blocks.push(block);
+        }
+        record.memories = recalled.memories;
         if options.add_session_state && !state.is_empty() {
             let block = text::state_block(state);
             record.tokens.session_state = tokens_of(&block);

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     agents::Agent,
     llm::ModelInfo,
+    memories::wire::UpdatedMemory,
     sessions::{SessionId, summary::SessionSummary},
 };
 
@@ -128,6 +129,9 @@ enum Fields<'a> {
     Cancelled {
         reason: &'a str,
     },
+    Memories {
+        memories: &'a [UpdatedMemory],
+    },
     Completed(&'a Completion),
 }
 
@@ -166,6 +170,8 @@ fn describe(kind: &EventKind) -> (&'static str, Fields<'_>) {
         EventKind::SessionSummaryCompleted(summary) => {
             ("SessionSummaryCompleted", Fields::Summary { session_summary: summary.as_deref() })
         }
+        EventKind::MemoryUpdateStarted => ("MemoryUpdateStarted", Fields::None {}),
+        EventKind::MemoryUpdateCompleted { memories } => ("MemoryUpdateCompleted", Fields::Memories { memories }),
         EventKind::RunError(error) => {
             ("RunError", Fields::Error { content: &error.message, error_type: error.kind.as_str() })
         }

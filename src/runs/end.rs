@@ -16,6 +16,7 @@ use crate::{
     app::App,
     jobs::{self, Job},
     llm::ModelInfo,
+    memories,
     sessions::summary,
     tools,
 };
@@ -38,6 +39,8 @@ pub(super) struct End {
     pub(super) replaces: Option<RunId>,
     /// What is to be done now that the run has ended.
     pub(super) jobs: Vec<Job>,
+    /// What becomes of the user's memories. Nothing, unless there is a whole answer.
+    pub(super) memories: Option<memories::AfterRun>,
     /// The events that are not stored yet.
     pub(super) events: EventBatch,
 }
@@ -54,7 +57,11 @@ impl End {
     }
 
     fn is_one_statement(&self) -> bool {
-        self.patches.is_empty() && self.jobs.is_empty() && self.replaces.is_none() && !self.follow_up.may_enqueue()
+        self.patches.is_empty()
+            && self.jobs.is_empty()
+            && self.replaces.is_none()
+            && self.memories.is_none()
+            && !self.follow_up.may_enqueue()
     }
 
     pub(super) fn status(&self) -> RunStatus {
@@ -95,6 +102,9 @@ impl End {
         }
         let settlement = self.settlement(app, changed_state.as_ref());
         let Some(after) = store::settle(connection, claim, &settlement).await? else { return Ok(None) };
+        if let Some(memories) = &self.memories {
+            memories.store(app, connection, &claim.session_id, claim.seq).await?;
+        }
         if let Some(replaced) = self.replaces
             && let Some(seq) = store::leave_history(connection, claim, replaced).await?
         {

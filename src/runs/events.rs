@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     llm::{ModelInfo, Usage},
+    memories::wire::UpdatedMemory,
     sessions::summary::SessionSummary,
 };
 
@@ -53,6 +54,11 @@ pub enum EventKind {
     SessionSummaryStarted,
     /// Without a summary where the session has none.
     SessionSummaryCompleted(Option<Box<SessionSummary>>),
+    MemoryUpdateStarted,
+    /// All that is known of the user now.
+    MemoryUpdateCompleted {
+        memories: Vec<UpdatedMemory>,
+    },
     RunError(RunError),
     RunCancelled {
         reason: String,

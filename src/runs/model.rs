@@ -12,6 +12,7 @@ use super::context::Window;
 use crate::{
     auth::UserId,
     llm::{ModelInfo, ToolCall, Usage},
+    memories::recall::RecalledMemory,
     sessions::SessionId,
 };
 
@@ -260,7 +261,7 @@ impl RunErrorKind {
 }
 
 /// What was put into the prompt and why, kept on the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ContextRecord {
     /// The summary was in the prompt, and covers all runs up to this one; absent when there was none.
@@ -276,6 +277,9 @@ pub struct ContextRecord {
     /// How many runs the rule would have chosen, and `history.max_tokens` left out.
     pub runs_left_out: usize,
     pub tokens: TokensByPart,
+    /// The memories that were in the prompt, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub memories: Vec<RecalledMemory>,
 }
 
 /// Tokens of each part of a prompt, as counted here: providers count a little differently.
@@ -285,6 +289,7 @@ pub struct TokensByPart {
     pub instructions: usize,
     pub summary: usize,
     pub history: usize,
+    pub memories: usize,
     pub session_state: usize,
     pub message: usize,
 }

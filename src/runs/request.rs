@@ -1,5 +1,7 @@
 //! The body of `POST /agents/{id}/runs`: JSON, or the forms that the existing clients send.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -7,7 +9,7 @@ use utoipa::ToSchema;
 use super::{model::RunId, webhook};
 use crate::{
     auth::UserId,
-    config::{MAX_HISTORY_RUNS, Settings},
+    config::{AgentSettings, MAX_HISTORY_RUNS, Settings},
     http::{Problem, forms::Fields},
     jobs::Job,
     sessions::SessionId,
@@ -78,8 +80,20 @@ pub struct CreateRun {
     /// Instead of the agent's own setting: whether the session is summarized when it has grown.
     #[serde(default)]
     pub enable_session_summaries: Option<bool>,
-    /// Whether to answer only when the background work that this run made necessary is done: the summary. In a stream
-    /// its events come before `RunCompleted`.
+    /// Instead of the agent's own setting.
+    #[serde(default)]
+    pub add_memories_to_context: Option<bool>,
+    /// Instead of the agent's own setting.
+    #[serde(default)]
+    pub update_memory_on_run: Option<bool>,
+    /// Instead of the agent's own setting.
+    #[serde(default)]
+    pub enable_agentic_memory: Option<bool>,
+    /// Instead of the agent's own setting.
+    #[serde(default)]
+    pub search_past_sessions: Option<bool>,
+    /// Whether to answer only when the background work that this run made necessary is done: memories and the summary.
+    /// In a stream its events come before `RunCompleted`.
     #[serde(default)]
     pub wait_for_background: Option<bool>,
 }
@@ -97,6 +111,10 @@ impl Fields for CreateRun {
         "add_session_summary_to_context",
         "include_summary",
         "enable_session_summaries",
+        "add_memories_to_context",
+        "update_memory_on_run",
+        "enable_agentic_memory",
+        "search_past_sessions",
         "wait_for_background",
     ];
     const TEXT: &'static [&'static str] = &["message", "session_id", "user_id", "webhook_url"];
@@ -132,8 +150,31 @@ impl CreateRun {
             add_session_state_to_context: None,
             add_session_summary_to_context: None,
             enable_session_summaries: None,
+            add_memories_to_context: None,
+            update_memory_on_run: None,
+            enable_agentic_memory: None,
+            search_past_sessions: None,
             wait_for_background: None,
         }
+    }
+
+    /// The agent's settings of memories with this run's own laid over them.
+    pub(super) fn memory_settings<'a>(&self, agent: &'a AgentSettings) -> Cow<'a, AgentSettings> {
+        let overrides = [
+            self.add_memories_to_context,
+            self.update_memory_on_run,
+            self.enable_agentic_memory,
+            self.search_past_sessions,
+        ];
+        if overrides.iter().all(Option::is_none) {
+            return Cow::Borrowed(agent);
+        }
+        let mut settings = agent.clone();
+        settings.add_memories_to_context = self.add_memories_to_context.or(settings.add_memories_to_context);
+        settings.update_memory_on_run = self.update_memory_on_run.unwrap_or(settings.update_memory_on_run);
+        settings.enable_agentic_memory = self.enable_agentic_memory.unwrap_or(settings.enable_agentic_memory);
+        settings.search_past_sessions = self.search_past_sessions.unwrap_or(settings.search_past_sessions);
+        Cow::Owned(settings)
     }
 
     pub fn is_background(&self) -> bool {

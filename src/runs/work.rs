@@ -31,7 +31,8 @@ use crate::{
     auth::{Scope, UserId},
     database,
     http::Problem,
-    tools::{self, Toolbox},
+    memories::{self, AfterRun, extraction, recall},
+    tools::{self, Toolbox, Wishes},
 };
 
 /// How long a caller waits for a database that went away during the run.
@@ -107,7 +108,7 @@ impl Work {
         let began = if again { EventKind::RunContinued } else { EventKind::RunStarted(self.agent.model_info.clone()) };
         self.entry.run.events.push(&began);
         let storing = flush::keep_stored(&self.app, &self.claim, &self.entry.run.events);
-        let ((context, execution, patches), ()) = tokio::try_join!(
+        let ((context, execution, wishes), ()) = tokio::try_join!(
             async {
                 let executed = self.execute(state).await;
                 storing.stop();
@@ -115,8 +116,13 @@ impl Work {
             },
             storing.run().map(Ok)
         )?;
+        let Wishes { patches, memories } = wishes;
         let mut end = End::of(execution, context.record.clone(), patches);
         end.follow_up = self.follow_up(&context, &end);
+        let settings = self.run.memory_settings(&self.agent.settings);
+        if end.error.is_none() {
+            end.memories = AfterRun::new(&settings, self.origin.user_id.as_ref(), memories);
+        }
         if self.is_left_to_others(&end).await? {
             return Ok(None);
         }
@@ -140,10 +146,7 @@ impl Work {
     }
 
     /// Builds the context and lets the engine run; nothing is written.
-    async fn execute(
-        &self,
-        stored_state: Map<String, Value>,
-    ) -> Result<(Context, Execution, Vec<Map<String, Value>>), Problem> {
+    async fn execute(&self, stored_state: Map<String, Value>) -> Result<(Context, Execution, Wishes), Problem> {
         let deadline = Instant::now() + self.app.settings.runs.deadline;
         let options = ContextOptions::new(&self.agent, &self.run);
         let past = if options.looks_back() && self.claim.seq > 1 {
@@ -154,11 +157,14 @@ impl Work {
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
-        let mut toolbox = Toolbox::new(&self.agent.settings, &self.app.db, &self.claim, state);
+        let settings = self.run.memory_settings(&self.agent.settings);
+        let user = self.origin.user_id.as_ref();
+        let recalled = recall::recall(&self.app, &settings, user, &self.origin.input).await?;
+        let mut toolbox = Toolbox::new(&settings, &self.app, &self.claim, user, state);
         if let Some(patch) = &self.run.session_state {
             toolbox.patch_state(patch.clone());
         }
-        let context = Context::new(&self.agent, options, past, toolbox.state(), &self.origin.input);
+        let context = Context::new(&self.agent, options, past, recalled, toolbox.state(), &self.origin.input);
         let engine = Engine {
             models: &self.app.models,
             agent: &self.agent,
@@ -174,7 +180,7 @@ impl Work {
             None => Vec::new(),
         };
         let execution = engine.run(&context, begun, &mut toolbox).await;
-        Ok((context, execution, toolbox.into_patches()))
+        Ok((context, execution, toolbox.into_wishes()))
     }
 
     /// Stores the end of the run; only then is it told.
@@ -187,6 +193,9 @@ impl Work {
             Some(after) => after.session_state,
             None => self.explain_missing(&mut end).await?,
         };
+        if end.error.is_none() && self.run.wait_for_background == Some(true) {
+            self.learn_now(&end).await;
+        }
         match &end.error {
             Some(error) if error.kind.status() == RunStatus::Cancelled => {
                 events.push(&EventKind::RunCancelled { reason: error.message.clone() });
@@ -203,6 +212,22 @@ impl Work {
             }
         }
         Ok(self.output(context, end, state))
+    }
+
+    /// Does what a job would do later. If it fails, the job, which waits already, will do it.
+    async fn learn_now(&self, end: &End) {
+        let Some(user) = end.memories.as_ref().map(AfterRun::user) else { return };
+        let events = &self.entry.run.events;
+        events.push(&EventKind::MemoryUpdateStarted);
+        let updated = async {
+            extraction::learn(&self.app, user).await?;
+            Ok::<_, anyhow::Error>(memories::service::updated(&self.app, user).await?)
+        };
+        let memories = updated.await.unwrap_or_else(|error| {
+            tracing::warn!(run.id = %self.claim.run_id, %error, "Memories could not be updated now; a job will do it.");
+            Vec::new()
+        });
+        events.push(&EventKind::MemoryUpdateCompleted { memories });
     }
 
     /// A database that is away for a moment does not cost the answer.

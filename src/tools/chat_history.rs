@@ -36,7 +36,7 @@ pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<Str
             .ok_or("num_chats must be a whole number of at least 1")?
             .min(MAX_CHATS),
     };
-    let history = store::history(toolbox.db, toolbox.claim, None, turns).await.map_err(|error| {
+    let history = store::history(&toolbox.app.db, toolbox.claim, None, turns).await.map_err(|error| {
         tracing::warn!(%error, "The chat history could not be read for a tool.");
         "the conversation could not be read right now"
     })?;

@@ -1,17 +1,21 @@
 //! Tools that a model may call. Each is switched on per agent, under the names that AgentOS uses.
 //!
-//! *Architecture Invariant:* a tool sees the session of its run and nothing else, and what it changes takes effect
-//! when the run is settled. A tool that fails says so to the model; it never ends the run.
+//! *Architecture Invariant:* a tool sees the session of its run and what is the same user's, and nothing else; what it
+//! changes takes effect when the run is settled. A tool that fails says so to the model; it never ends the run.
 
 mod chat_history;
+mod memory;
+mod past_sessions;
 mod session_state;
 
 use serde_json::{Map, Value};
-use sqlx::PgPool;
 
 use crate::{
+    app::App,
+    auth::UserId,
     config::AgentSettings,
     llm::{ToolCall, ToolSpec},
+    memories::change::Change,
     runs::store::Claim,
 };
 
@@ -19,18 +23,33 @@ use crate::{
 #[derive(Debug)]
 pub struct Toolbox<'a> {
     enabled: Vec<Tool>,
-    db: &'a PgPool,
+    app: &'a App,
     claim: &'a Claim,
+    /// Whose memories and past sessions the tools see; nobody's, and there are no such tools.
+    user: Option<&'a UserId>,
     /// The session's state as this run sees it.
     state: Map<String, Value>,
     /// RFC 7396 merge patches that this run has made, in order.
     patches: Vec<Map<String, Value>>,
+    /// What is to become of the user's memories, in order.
+    memories: Vec<Change>,
+}
+
+/// What a run wants to be changed when it is settled.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    pub patches: Vec<Map<String, Value>>,
+    pub memories: Vec<Change>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tool {
     ChatHistory,
     SessionState,
+    SearchMemories,
+    Remember,
+    Forget,
+    PastSessions,
 }
 
 impl Tool {
@@ -38,7 +57,16 @@ impl Tool {
         match self {
             Self::ChatHistory => chat_history::spec(),
             Self::SessionState => session_state::spec(),
+            Self::SearchMemories => memory::search_spec(),
+            Self::Remember => memory::remember_spec(),
+            Self::Forget => memory::forget_spec(),
+            Self::PastSessions => past_sessions::spec(),
         }
+    }
+
+    /// Whether it is about a user, and not there without one.
+    fn needs_user(self) -> bool {
+        !matches!(self, Self::ChatHistory | Self::SessionState)
     }
 }
 
@@ -48,14 +76,28 @@ pub fn specs(settings: &AgentSettings) -> Vec<ToolSpec> {
 }
 
 fn enabled(settings: &AgentSettings) -> impl Iterator<Item = Tool> {
-    [(settings.read_chat_history, Tool::ChatHistory), (settings.enable_agentic_state, Tool::SessionState)]
-        .into_iter()
-        .filter_map(|(is_on, tool)| is_on.then_some(tool))
+    [
+        (settings.read_chat_history, Tool::ChatHistory),
+        (settings.enable_agentic_state, Tool::SessionState),
+        (settings.enable_agentic_memory, Tool::SearchMemories),
+        (settings.enable_agentic_memory, Tool::Remember),
+        (settings.enable_agentic_memory, Tool::Forget),
+        (settings.search_past_sessions, Tool::PastSessions),
+    ]
+    .into_iter()
+    .filter_map(|(is_on, tool)| is_on.then_some(tool))
 }
 
 impl<'a> Toolbox<'a> {
-    pub fn new(settings: &AgentSettings, db: &'a PgPool, claim: &'a Claim, state: Map<String, Value>) -> Self {
-        Self { enabled: enabled(settings).collect(), db, claim, state, patches: Vec::new() }
+    pub fn new(
+        settings: &AgentSettings,
+        app: &'a App,
+        claim: &'a Claim,
+        user: Option<&'a UserId>,
+        state: Map<String, Value>,
+    ) -> Self {
+        let enabled = enabled(settings).filter(|tool| user.is_some() || !tool.needs_user()).collect();
+        Self { enabled, app, claim, user, state, patches: Vec::new(), memories: Vec::new() }
     }
 
     pub fn specs(&self) -> Vec<ToolSpec> {
@@ -72,8 +114,8 @@ impl<'a> Toolbox<'a> {
         self.patches.push(patch);
     }
 
-    pub fn into_patches(self) -> Vec<Map<String, Value>> {
-        self.patches
+    pub fn into_wishes(self) -> Wishes {
+        Wishes { patches: self.patches, memories: self.memories }
     }
 
     /// What the model is told: a result, or why there is none.
@@ -82,6 +124,10 @@ impl<'a> Toolbox<'a> {
         match tool {
             Some(Tool::ChatHistory) => chat_history::call(self, &call.arguments).await,
             Some(Tool::SessionState) => session_state::call(self, &call.arguments),
+            Some(Tool::SearchMemories) => memory::search(self, &call.arguments).await,
+            Some(Tool::Remember) => memory::remember(self, &call.arguments),
+            Some(Tool::Forget) => memory::forget(self, &call.arguments).await,
+            Some(Tool::PastSessions) => past_sessions::call(self, &call.arguments).await,
             None => {
                 let names: Vec<_> = self.specs().iter().map(|spec| spec.name).collect();
                 Err(format!("there is no tool {}; the tools are: {}", call.name, names.join(", ")))

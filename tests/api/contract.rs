@@ -88,6 +88,8 @@ async fn every_path_of_the_contract_is_served() {
             .replace("{agent_id}", "assistant")
             .replace("{session_id}", "x")
             .replace("{message_id}", run_id)
+            .replace("{memory_id}", run_id)
+            .replace("{user_id}", "alice")
             .replace("{job_id}", "1");
         assert!(!filled.contains('{'), "{filled}");
         let method: Method = method.parse().unwrap();

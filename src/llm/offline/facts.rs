@@ -185,6 +185,13 @@ pub(super) fn statements(message: &str) -> Vec<Statement> {
     found
 }
 
+/// What a note says of the user, as if they had said it.
+pub(super) fn statements_in_note(note: &str) -> Vec<Statement> {
+    let note = text::plain(note);
+    let sentences = text::sentences(&note);
+    sentences.iter().flat_map(|sentence| statements(&notes::in_first_person(sentence.text, None))).collect()
+}
+
 /// The statement within a request: "can you remember that I like tea" states "I like tea".
 fn requested(clause: &str) -> Option<&str> {
     let openers = ["can you", "could you", "would you", "will you"];

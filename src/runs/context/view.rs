@@ -11,6 +11,7 @@ use crate::{
     auth::Scope,
     http::Problem,
     llm::PromptMessage,
+    memories::recall,
     runs::{Role, model::ContextRecord, request::CreateRun, store},
     sessions::{self, SessionId},
     tools,
@@ -66,7 +67,8 @@ pub async fn of_next_run(
     let past = store::past_of_next(&app.db, scope, session_id, &options).await?;
     let mut state: Map<String, Value> = agent.settings.session_state.clone();
     tools::apply_patches(&mut state, &[session.session_state]);
-    let context = Context::new(agent, options, past, &state, message);
+    let recalled = recall::recall(app, &agent.settings, session.user_id.as_ref(), message).await?;
+    let context = Context::new(agent, options, past, recalled, &state, message);
     let tool_tokens: usize = tools::specs(&agent.settings)
         .iter()
         .map(|tool| tokens_of(tool.name) + tokens_of(tool.description) + tokens_of(&tool.parameters.to_string()))
@@ -94,6 +96,7 @@ fn parts(record: &ContextRecord, agent: &Agent, tool_tokens: usize) -> Vec<PartV
         ),
         part("summary", tokens.summary, covers.unwrap_or_default()),
         part("history", tokens.history, why_this_history(record)),
+        part("memories", tokens.memories, "what is known of the user that bears on the message".into()),
         part("session_state", tokens.session_state, "the agent sets add_session_state_to_context".into()),
         part("message", tokens.message, "the message itself".into()),
     ]

@@ -84,7 +84,8 @@ impl Site {
 
     /// Waits until so many statements wait for somebody else's lock.
     async fn blocked(&self, statements: i64) {
-        let query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let query =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         until("statements wait for a lock", async || self.count(query).await >= statements).await;
     }
 

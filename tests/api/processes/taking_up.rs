@@ -33,7 +33,9 @@ async fn a_stream_goes_on_elsewhere_when_its_process_is_killed() {
     assert_eq!(rest.last().unwrap().name, "RunCompleted");
     assert_eq!(said(&rest), "said anew");
     let whole = listen(survivor.request(Method::GET, &path)).await.to_the_end().await;
-    assert!(whole.iter().map(|event| &event.id).rev().zip(rest.iter().map(|event| &event.id).rev()).all(|(a, b)| a == b));
+    assert!(
+        whole.iter().map(|event| &event.id).rev().zip(rest.iter().map(|event| &event.id).rev()).all(|(a, b)| a == b)
+    );
     assert!(answer.starts_with(&said(&whole).replace("said anew", "")));
     let run = &ended(&survivor, "s").await[0];
     assert_eq!((&run["status"], &run["content"]), (&json!("COMPLETED"), &json!("said anew")));
@@ -77,9 +79,8 @@ async fn a_background_run_goes_on_elsewhere_when_its_process_is_told_to_stop() {
 #[tokio::test]
 async fn a_process_that_only_works_executes_the_runs_of_one_that_only_serves() {
     let site = Site::new().await;
-    let server = site
-        .serve_with(&[("COLLOQUY_RUNS__BACKGROUND_CONCURRENCY", "0"), ("COLLOQUY_JOBS__WORKERS", "0")])
-        .await;
+    let server =
+        site.serve_with(&[("COLLOQUY_RUNS__BACKGROUND_CONCURRENCY", "0"), ("COLLOQUY_JOBS__WORKERS", "0")]).await;
     let path = in_background(&server, "s").await;
     let body = json!({"message": "streamed", "session_id": "t", "background": true, "stream": true});
     let heard = listen(server.run_request(&body)).await;

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""How well a search finds what was said, and how fast.
+
+    benches/retrieval/run.py path/to/conversations.json --server http://127.0.0.1:7777 [--write]
+
+The file is a list of conversations in the format of LoCoMo (https://github.com/snap-research/locomo; CC BY-NC 4.0, for
+evaluation only): each has `conversation.session_<n>` with turns of two people, `session_<n>_date_time`, and `qa` with the
+turns that answer each question as `evidence`. The conversations are taken in over the API, each under a user of its own, and
+every question that has evidence is asked over the API. `--write` puts the figures into RESULTS.md.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import re
+import statistics
+import time
+import urllib.request
+import uuid
+
+CUTS = (5, 10, 20)
+BUDGET = 1000
+LARGE = 10_000
+
+
+class Server:
+    def __init__(self, url):
+        self.url = url.rstrip("/")
+
+    def post(self, path, body):
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.load(response)
+
+
+class Conversation:
+    """One conversation: its turns by session, its questions with the turns that answer them."""
+
+    def __init__(self, data):
+        talk = data["conversation"]
+        numbers = sorted(int(key.split("_")[1]) for key in talk if re.fullmatch(r"session_\d+", key))
+        self.sessions = {number: talk[f"session_{number}"] for number in numbers}
+        self.dates = {number: parse_date(talk[f"session_{number}_date_time"]) for number in numbers}
+        self.first_speaker = talk["speaker_a"]
+        known = {turn["dia_id"] for turns in self.sessions.values() for turn in turns}
+        self.questions = []
+        for qa in data["qa"]:
+            named = re.findall(r"D(\d+):(\d+)", " ".join(map(str, qa.get("evidence", []))))
+            evidence = {f"D{session}:{int(turn)}" for session, turn in named} & known
+            if evidence:
+                self.questions.append((qa["question"], evidence))
+
+    def take_in(self, server, user, prefix):
+        """Takes all sessions in; answers the turn of each text of a session."""
+        turn_of = {}
+        for number, turns in self.sessions.items():
+            session_id = f"{prefix}-{number}"
+            messages = []
+            for at, turn in enumerate(turns):
+                content = f"{turn['speaker']}: {turn['text']}"
+                if turn.get("blip_caption"):
+                    content += f" [shares a photo: {turn['blip_caption']}]"
+                role = "user" if turn["speaker"] == self.first_speaker else "assistant"
+                created_at = self.dates[number] + datetime.timedelta(seconds=30 * at)
+                messages.append({"role": role, "content": content, "created_at": created_at.isoformat()})
+                turn_of[session_id, content] = turn["dia_id"]
+            server.post(f"/sessions/{session_id}/messages", {"user_id": user, "messages": messages})
+        return turn_of
+
+
+def parse_date(text):
+    return datetime.datetime.strptime(text, "%I:%M %p on %d %B, %Y").replace(tzinfo=datetime.timezone.utc)
+
+
+def ask(server, user, question, **how):
+    body = {"query": question, "user_id": user, "types": ["message"], **how}
+    started = time.perf_counter()
+    answer = server.post("/search", body)
+    took = (time.perf_counter() - started) * 1000
+    return [(hit["message"]["session_id"], hit["message"]["content"]) for hit in answer["data"]], took
+
+
+def measure_recall(server, conversations):
+    recall = {cut: [] for cut in CUTS}
+    sessions_hit, within_budget = [], []
+    for conversation in conversations:
+        user = f"retrieval-{uuid.uuid4()}"
+        turn_of = conversation.take_in(server, user, user)
+        session_of = {turn: session for (session, _), turn in turn_of.items()}
+        for question, evidence in conversation.questions:
+            hits, _ = ask(server, user, question, limit=100)
+            turns = [turn_of[hit] for hit in hits]
+            for cut in CUTS:
+                recall[cut].append(len(evidence & set(turns[:cut])) / len(evidence))
+            best_sessions = list(dict.fromkeys(session for session, _ in hits))[:5]
+            sessions_hit.append(any(session_of[turn] in best_sessions for turn in evidence))
+            hits, _ = ask(server, user, question, max_tokens=BUDGET)
+            within_budget.append(len(evidence & {turn_of[hit] for hit in hits}) / len(evidence))
+    figures = {f"recall of evidence turns at {cut}": statistics.mean(values) for cut, values in recall.items()}
+    figures["a session with evidence among the best 5"] = statistics.mean(sessions_hit)
+    figures[f"recall of evidence within {BUDGET:,} tokens"] = statistics.mean(within_budget)
+    return len(sessions_hit), figures
+
+
+def measure_latency(server, conversations):
+    """One user with all conversations, over and over until there are enough turns."""
+    user, count, copy = f"retrieval-{uuid.uuid4()}", 0, 0
+    while count < LARGE:
+        for number, conversation in enumerate(conversations):
+            count += len(conversation.take_in(server, user, f"{user}-{copy}-{number}"))
+        copy += 1
+    questions = [question for conversation in conversations for question, _ in conversation.questions][:300]
+    for question in questions[:20]:
+        ask(server, user, question)
+    times = sorted(ask(server, user, question)[1] for question in questions)
+    return count, times[len(times) // 2], times[int(len(times) * 0.95)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("conversations", type=pathlib.Path)
+    parser.add_argument("--server", default="http://127.0.0.1:7777")
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md")
+    parser.add_argument("--no-latency", action="store_true")
+    options = parser.parse_args()
+    conversations = [Conversation(data) for data in json.loads(options.conversations.read_text())]
+    server = Server(options.server)
+    asked, figures = measure_recall(server, conversations)
+    turns = sum(len(turns) for conversation in conversations for turns in conversation.sessions.values())
+    lines = [f"{len(conversations)} conversations, {turns:,} turns, {asked:,} questions.", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value:.3f} |" for name, value in figures.items()]
+    if not options.no_latency:
+        count, median, p95 = measure_latency(server, conversations)
+        lines += ["", f"One user with {count:,} turns, over HTTP: half of the searches take less than {median:.0f} ms, 95 % less than {p95:.0f} ms."]
+    print("\n".join(lines))
+    if options.write:
+        intro = "# What a search finds\n\nWritten by `benches/retrieval/run.py`: LoCoMo's questions, no model, no vectors, default settings.\n"
+        pathlib.Path(__file__).with_name("RESULTS.md").write_text(intro + "\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

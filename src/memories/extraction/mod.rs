@@ -1,0 +1,193 @@
+//! Learning from what users say: new turns in, changes of memories out.
+//!
+//! [`note`] marks a settled run as unread, in its own transaction, and enqueues a job unless one waits already; [`learn`]
+//! is that job. It reads the unread turns of one user, several in one call of a model, and stores what came of it in the
+//! transaction that marks them as read. `prompt` has what the model is told, `reply` what it may answer.
+//!
+//! *Architecture Invariant:* a model sees memories by small numbers and answers with these, so it can name none that it
+//! was not shown, and nobody else's. What it answers is checked whole before any of it is stored.
+
+mod prompt;
+mod reply;
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use chrono::{TimeDelta, Utc};
+use sqlx::PgConnection;
+
+use super::{
+    change::{self, Author, Change},
+    model::{Memory, Source},
+    store::{self, Turn},
+};
+use crate::{
+    agents::Agent,
+    app::App,
+    auth::{Scope, UserId},
+    config::{AgentMemorySettings, AgentSettings},
+    jobs::{self, Job},
+    llm::{ModelReply, PromptMessage},
+    search::{self, model::Search},
+    sessions::SessionId,
+};
+
+pub use prompt::RESPONSE_NAME;
+
+/// How many of the user's memories a model is shown.
+const SHOWN: usize = 10;
+/// How much of what was said is looked at to choose these, in characters.
+const QUERY_CHARS: usize = 4_000;
+/// How often a model is asked, when its answers cannot be used.
+const TRIES: usize = 2;
+
+/// Whether runs of this agent are learned from.
+pub fn is_on(settings: &AgentSettings) -> bool {
+    settings.update_memory_on_run && !settings.enable_agentic_memory
+}
+
+/// Marks a run as unread, in the transaction that settles it. A user whose job waits already needs no other.
+pub async fn note(
+    connection: &mut PgConnection,
+    user: &UserId,
+    session_id: &SessionId,
+    seq: i64,
+    agent_id: &str,
+) -> Result<(), sqlx::Error> {
+    if store::note_turn(connection, user, session_id, seq, agent_id).await? {
+        jobs::enqueue(connection, &Job::Learn { user_id: user.clone() }).await?;
+    }
+    Ok(())
+}
+
+/// Reads all unread turns of a user. Safe to be done twice at once: a turn is read by whoever stores first.
+pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
+    store::begin_learning(&app.db, user).await?;
+    loop {
+        let mut turns = store::unread_turns(&app.db, user, app.settings.memories.turns_per_call).await?;
+        let Some(agent_id) = turns.first().map(|turn| turn.agent_id.clone()) else { return Ok(()) };
+        turns.retain(|turn| turn.agent_id == agent_id);
+        // An agent that is no longer declared has no model to ask.
+        let lessons = match app.agents.get(&agent_id) {
+            Ok(agent) => Some(study(app, &agent, Some(user), &turns).await?),
+            Err(_) => None,
+        };
+        remember(app, user, &turns, lessons).await?;
+    }
+}
+
+/// What a model has made of some turns.
+#[derive(Debug)]
+pub struct Lessons {
+    pub changes: Vec<Lesson>,
+    /// What was asked of a model, for the costs.
+    replies: Vec<ModelReply>,
+}
+
+/// A change, and which of the turns say so.
+#[derive(Debug)]
+pub struct Lesson {
+    pub change: Change,
+    /// What it takes the place of, or what is to be forgotten.
+    pub old: Option<Memory>,
+    /// Indexes of turns.
+    turns: Vec<usize>,
+}
+
+/// Asks the model; nothing is stored. A reply that cannot be used is sent back once, with the complaint.
+pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Turn]) -> anyhow::Result<Lessons> {
+    let settings = &agent.settings.memory;
+    let shown = match user {
+        Some(user) => memories_to_show(app, user, turns).await?,
+        None => Vec::new(),
+    };
+    let model = agent.memory_model();
+    let mut request = prompt::request(settings, &shown, turns);
+    let mut replies = Vec::new();
+    loop {
+        let answer = app.models.complete(model, &request).await.context("the model that learns memories failed")?;
+        let said = answer.content.clone().unwrap_or_default();
+        replies.push(answer);
+        let complaint = match reply::parse(&said, shown.len(), turns.len()) {
+            Ok(operations) => {
+                let expires_at = settings
+                    .expire_after
+                    .and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
+                let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
+                let changes = lessons.filter(|lesson| may_be_kept(settings, &lesson.change)).collect();
+                return Ok(Lessons { changes, replies });
+            }
+            Err(complaint) => complaint,
+        };
+        // Without the content: it may quote the conversation.
+        tracing::warn!(model, bytes = said.len(), complaint, "What a model wanted to remember cannot be used.");
+        if replies.len() == TRIES {
+            bail!("the model's answer cannot be used: it {complaint}");
+        }
+        request.messages.push(PromptMessage::Assistant {
+            content: Some(crate::text::truncate(&said, prompt::QUOTE_CHARS)),
+            tool_calls: Vec::new(),
+        });
+        request.messages.push(PromptMessage::User(prompt::complaint(&complaint)));
+    }
+}
+
+/// The memories that are most like what was said, then the newest.
+async fn memories_to_show(app: &App, user: &UserId, turns: &[Turn]) -> anyhow::Result<Vec<Memory>> {
+    let said: String = turns.iter().flat_map(|turn| [turn.input.as_str(), "\n"]).collect();
+    let query = said.chars().take(QUERY_CHARS).collect();
+    let search = Search { limit: SHOWN, ..Search::of_memories(Scope::User(user.clone()), query) };
+    let hits = search::service::search(app, &search).await?;
+    let mut shown: Vec<Memory> = hits
+        .into_iter()
+        .filter_map(|hit| match hit.found {
+            search::model::Found::Memory(memory) => Some(memory),
+            search::model::Found::Message(_) => None,
+        })
+        .collect();
+    for memory in store::newest(&app.db, user, i64::try_from(SHOWN)?).await? {
+        if shown.len() < SHOWN && shown.iter().all(|known| known.memory_id != memory.memory_id) {
+            shown.push(memory);
+        }
+    }
+    Ok(shown)
+}
+
+/// What must not be kept is left out: secrets, and topics that the agent is not to remember.
+fn may_be_kept(settings: &AgentMemorySettings, change: &Change) -> bool {
+    let (Change::Add { memory, topics, .. } | Change::Replace { memory, topics, .. }) = change else { return true };
+    if let Err(reason) = change::check_text(memory) {
+        tracing::warn!(reason, "Something was not remembered: the memory cannot be kept.");
+        return false;
+    }
+    let has_one_of =
+        |wanted: &[String]| topics.iter().any(|topic| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(topic)));
+    (settings.topics.is_empty() || has_one_of(&settings.topics)) && !has_one_of(&settings.excluded_topics)
+}
+
+/// Stores what was learned and marks the turns as read, in one transaction.
+async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: Option<Lessons>) -> anyhow::Result<()> {
+    let mut tx = app.db.begin().await?;
+    store::lock_user(&mut tx, user).await?;
+    // What was deleted meanwhile is not learned; what another worker has read is learned already.
+    let taken = store::take_turns(&mut tx, user, turns).await?;
+    let at = Utc::now();
+    for lesson in lessons.iter().flat_map(|lessons| &lessons.changes) {
+        let sources: Vec<Source> =
+            lesson.turns.iter().map(|at| turns[*at].source()).filter(|source| taken.contains(source)).collect();
+        if sources.is_empty() {
+            continue;
+        }
+        let agent_id = turns.first().map(|turn| turn.agent_id.as_str());
+        let text_config = &app.settings.search.text_config;
+        let author = Author { user_id: user, agent_id, sources: &sources, text_config, at };
+        change::apply(&mut tx, &author, &lesson.change).await?;
+    }
+    if let Some(last) = taken.last() {
+        for reply in lessons.iter().flat_map(|lessons| &lessons.replies) {
+            store::add_usage(&mut tx, &last.session_id, &reply.model, reply.usage).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Whether two texts say the same thing.
+//!
+//! Similarity alone would merge contradictions: "is 29" and "is 30", "is vegetarian" and "is no longer vegetarian" are
+//! more alike than most true duplicates. So what carries a difference has to agree as well.
+
+use std::collections::BTreeSet;
+
+/// How many of all the words of two texts have to be in both.
+const ENOUGH: f64 = 0.85;
+
+/// Words that turn a statement around, or say that it has ended or begun.
+const TURNS: [&str; 24] = [
+    "not", "no", "never", "none", "without", "cannot", "can't", "don't", "doesn't", "didn't", "isn't", "aren't",
+    "wasn't", "won't", "wouldn't", "longer", "anymore", "stopped", "quit", "former", "formerly", "used", "instead",
+    "except",
+];
+
+/// Whether two texts that share this much of their words are duplicates: also their numbers, names and negations are
+/// the same.
+pub(super) fn is_duplicate(one: &str, other: &str, overlap: f64) -> bool {
+    overlap >= ENOUGH && markers(one) == markers(other)
+}
+
+/// What must be the same in both texts.
+fn markers(text: &str) -> BTreeSet<String> {
+    let text = text.replace('\u{2019}', "'");
+    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty());
+    words
+        .enumerate()
+        .filter(|(at, word)| {
+            let is_name = *at > 0 && word.chars().next().is_some_and(char::is_uppercase);
+            is_name || word.chars().any(|c| c.is_ascii_digit()) || TURNS.contains(&word.to_lowercase().as_str())
+        })
+        .map(|(_, word)| word.trim_end_matches("'s").to_lowercase())
+        // Who "the user" is, is no difference.
+        .filter(|word| word != "user" && word != "i")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_names_and_negations_make_a_difference() {
+        for (one, other) in [
+            ("The user is 29 years old", "The user is 30 years old"),
+            ("The user is vegetarian", "The user is no longer vegetarian"),
+            ("The user's sister Ann lives near Oslo in Norway", "The user's sister Eva lives near Oslo in Norway"),
+            ("The user likes red wine", "The user doesn't like red wine"),
+        ] {
+            assert!(!is_duplicate(one, other, 0.95), "{one} / {other}");
+        }
+    }
+
+    #[test]
+    fn the_same_in_other_order_is_a_duplicate() {
+        assert!(is_duplicate("User's name is Alice", "The user's name is Alice.", 1.0));
+        assert!(is_duplicate("Lives in Oslo with two cats", "The user lives with two cats in Oslo", 0.9));
+        assert!(!is_duplicate("Likes tea", "Likes coffee", 0.4));
+    }
+}

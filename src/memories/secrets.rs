@@ -1,0 +1,156 @@
+//! What must not be kept: card numbers, keys, passwords.
+
+/// What a text seems to hold, for the sentence that refuses it.
+pub(super) fn find(text: &str) -> Option<&'static str> {
+    if has_card_number(text) {
+        return Some("a card number");
+    }
+    if has_key(text) {
+        return Some("a key");
+    }
+    has_password(text).then_some("a password")
+}
+
+/// 13 to 19 digits, with single spaces or dashes between, whose check digit is right.
+fn has_card_number(text: &str) -> bool {
+    let characters: Vec<char> = text.chars().collect();
+    let mut at = 0;
+    while at < characters.len() {
+        if !characters[at].is_ascii_digit() {
+            at += 1;
+            continue;
+        }
+        let mut digits = Vec::new();
+        while let Some(c) = characters.get(at) {
+            if let Some(digit) = c.to_digit(10) {
+                digits.push(digit);
+            } else if !(matches!(c, ' ' | '-') && characters.get(at + 1).is_some_and(char::is_ascii_digit)) {
+                break;
+            }
+            at += 1;
+        }
+        if (13..=19).contains(&digits.len()) && passes_luhn(&digits) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The check of ISO/IEC 7812-1. A number of zeros passes it and is no card.
+fn passes_luhn(digits: &[u32]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(at, digit)| match digit * 2 {
+            _ if at % 2 == 0 => *digit,
+            doubled if doubled > 9 => doubled - 9,
+            doubled => doubled,
+        })
+        .sum();
+    sum > 0 && sum.is_multiple_of(10)
+}
+
+/// What the keys of well-known services begin with.
+const KEY_PREFIXES: [&str; 13] = [
+    "sk-",
+    "pk_live_",
+    "sk_live_",
+    "rk_live_",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+    "eyJhbGci",
+];
+/// A word of letters and digits that is longer than this is no word.
+const LONGEST_WORD: usize = 32;
+
+fn has_key(text: &str) -> bool {
+    if text.contains("-----BEGIN ") && text.contains("KEY-----") {
+        return true;
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-+/=.".contains(c);
+    text.split(|c: char| !is_part(c)).any(|word| {
+        let has = |is_kind: fn(&char) -> bool| word.chars().any(|c| is_kind(&c));
+        let has_digit = has(char::is_ascii_digit);
+        let is_known = word.len() >= 16 && KEY_PREFIXES.iter().any(|prefix| word.starts_with(prefix));
+        let is_path = word.contains('/') || word.matches(['.', '-']).count() > 3;
+        let is_random = word.len() >= LONGEST_WORD && has_digit && has(char::is_ascii_alphabetic) && !is_path;
+        is_known || is_random
+    })
+}
+
+const PASSWORD_WORDS: [&str; 11] = [
+    "password",
+    "passwort",
+    "passphrase",
+    "passcode",
+    "pass code",
+    "pin code",
+    "pin number",
+    "api key",
+    "secret key",
+    "access token",
+    "cvv",
+];
+
+/// A word for a password, and then what it is.
+fn has_password(text: &str) -> bool {
+    let folded = text.to_ascii_lowercase();
+    PASSWORD_WORDS.iter().any(|word| {
+        folded.match_indices(word).any(|(at, _)| {
+            let rest = folded[at + word.len()..].trim_start();
+            let value = [":", "=", "is ", "was ", "to ", "ist "].iter().find_map(|joint| rest.strip_prefix(joint));
+            let value = value.map(|value| value.split_whitespace().next().unwrap_or_default());
+            value.is_some_and(looks_like_a_password)
+        })
+    })
+}
+
+/// Not the next word of a sentence, as in "the password is forgotten".
+fn looks_like_a_password(value: &str) -> bool {
+    let value = value.trim_end_matches(['.', ',', '!']);
+    let is_quoted = value.starts_with(['"', '\'', '`']);
+    value.len() >= 3 && (is_quoted || value.chars().any(|c| !c.is_alphabetic()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found() {
+        for (text, what) in [
+            ("The user's card is 4111 1111 1111 1111", "a card number"),
+            ("Pays with 5500-0000-0000-0004.", "a card number"),
+            ("Uses sk-proj-abcdefghijklmnop for work", "a key"),
+            ("token 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", "a key"),
+            ("-----BEGIN RSA PRIVATE KEY----- MIIB", "a key"),
+            ("The user's wifi password is hunter2!", "a password"),
+            ("API key: abc123", "a password"),
+        ] {
+            assert_eq!(find(text), Some(what), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_secret_is_kept() {
+        for text in [
+            "The user's phone number is 4711 123 456",
+            "Order 4111111111111112 was late",
+            "The user forgot their password and is annoyed",
+            "The user's password is always forgotten",
+            "Reads https://example.com/2024/05/a-very-long-title-with-many-words-in-it-3",
+            "The user runs 10 km every Tuesday at 7:30",
+            "Donaudampfschifffahrtsgesellschaftskapitän",
+        ] {
+            assert_eq!(find(text), None, "{text}");
+        }
+    }
+}

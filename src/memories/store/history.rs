@@ -1,0 +1,90 @@
+//! What happened to memories, and what they were drawn from.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::select_memories;
+use crate::{
+    auth::{Scope, UserId},
+    memories::model::{Action, Memory, MemoryId},
+    runs::RunId,
+};
+
+/// One change of a memory, with what it said before and after.
+#[derive(Debug)]
+pub struct Event {
+    pub memory_id: MemoryId,
+    pub action: Action,
+    pub before: Option<String>,
+    pub after: String,
+    pub topics: Vec<String>,
+    pub session_id: Option<String>,
+    pub run_id: Option<RunId>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What happened to a memory and to those that it took the place of, oldest first.
+pub async fn history(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Vec<Event>, sqlx::Error> {
+    sqlx::query_as!(
+        Event,
+        r#"
+        with recursive line as (
+            select m.user_id, m.memory_id
+            from memories m
+            where m.memory_id = $1 and ($2::text is null or m.user_id = $2)
+            union
+            select m.user_id, m.memory_id
+            from line join memories m on m.user_id = line.user_id and m.superseded_by = line.memory_id
+        )
+        select e.memory_id as "memory_id: MemoryId", e.action as "action: Action",
+               lag(e.memory) over (order by e.created_at, e.event_id) as before, e.memory as after, e.topics,
+               e.session_id as "session_id?", r.run_id as "run_id?: RunId", e.created_at
+        from line join memory_events e using (user_id, memory_id)
+             left join runs r on r.session_id = e.session_id and r.seq = e.seq
+        order by e.created_at, e.event_id
+        "#,
+        memory_id as MemoryId,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A memory with the user's message that it was last drawn from.
+#[derive(Debug)]
+pub struct MemoryWithInput {
+    pub memory: Memory,
+    pub input: Option<String>,
+}
+
+/// A user's memories that hold, oldest first, at most `limit` of them, each with the message that it came from.
+pub async fn with_input(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<MemoryWithInput>, sqlx::Error> {
+    let rows = select_memories!(
+        r"
+        where m.user_id = $1 and m.valid_to is null and (m.expires_at is null or m.expires_at > now())
+        order by m.created_at, m.memory_id
+        limit $2
+        ",
+        user.as_str(),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let inputs = sqlx::query!(
+        r#"
+        select distinct on (s.memory_id) s.memory_id as "memory_id: MemoryId", r.input
+        from memory_sources s join runs r using (session_id, seq)
+        where s.user_id = $1
+        order by s.memory_id, r.created_at desc
+        "#,
+        user.as_str(),
+    )
+    .fetch_all(db)
+    .await?;
+    let mut inputs: std::collections::HashMap<_, _> =
+        inputs.into_iter().map(|row| (row.memory_id, row.input)).collect();
+    Ok(rows
+        .into_iter()
+        .map(|row| MemoryWithInput { input: inputs.remove(&row.memory_id), memory: row.into_memory() })
+        .collect())
+}

@@ -1,0 +1,174 @@
+//! Which runs are still to be read, and what reading them has cost.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    auth::UserId,
+    llm::{ModelInfo, Usage},
+    memories::model::Source,
+    sessions::SessionId,
+};
+
+/// A settled run that memories are to be drawn from.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    pub session_id: SessionId,
+    pub seq: i64,
+    pub agent_id: String,
+    /// What the user said.
+    pub input: String,
+    /// What was answered.
+    pub content: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+impl Turn {
+    pub fn source(&self) -> Source {
+        Source { session_id: self.session_id.clone(), seq: self.seq }
+    }
+}
+
+/// Marks a run as unread. `true`: the user has no job waiting that would read it.
+///
+/// A job that begins says so in the same row before it reads, so either it sees this run, or this sees that it has
+/// begun.
+pub async fn note_turn(
+    connection: &mut PgConnection,
+    user: &UserId,
+    session_id: &SessionId,
+    seq: i64,
+    agent_id: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        with learner as (
+            insert into memory_learners as l (user_id, is_waiting)
+            values ($1, true)
+            on conflict (user_id) do update set is_waiting = true where not l.is_waiting
+            returning user_id
+        ), turn as (
+            insert into memory_turns (user_id, session_id, seq, agent_id)
+            values ($1, $2, $3, $4)
+            on conflict do nothing
+        )
+        select exists (select from learner) as "exists!"
+        "#,
+        user.as_str(),
+        session_id.as_str(),
+        seq,
+        agent_id,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Says that the user's job has begun: what settles from now on needs another.
+pub async fn begin_learning(db: &PgPool, user: &UserId) -> Result<(), sqlx::Error> {
+    sqlx::query!("update memory_learners set is_waiting = false where user_id = $1", user.as_str()).execute(db).await?;
+    Ok(())
+}
+
+/// The user's unread turns, oldest first.
+pub async fn unread_turns(db: &PgPool, user: &UserId, limit: u32) -> Result<Vec<Turn>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select t.session_id, t.seq, t.agent_id, r.input, r.content, r.created_at
+        from memory_turns t join runs r using (session_id, seq)
+        where t.user_id = $1
+        order by r.created_at, t.session_id, t.seq
+        limit $2
+        "#,
+        user.as_str(),
+        i64::from(limit),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Turn {
+            session_id: SessionId::stored(row.session_id),
+            seq: row.seq,
+            agent_id: row.agent_id,
+            input: row.input,
+            content: row.content,
+            created_at: row.created_at,
+        })
+        .collect())
+}
+
+/// Marks turns as read and holds their runs until the transaction ends. Answers those that were unread and are still
+/// there, in the order given.
+pub async fn take_turns(
+    connection: &mut PgConnection,
+    user: &UserId,
+    turns: &[Turn],
+) -> Result<Vec<Source>, sqlx::Error> {
+    let sessions: Vec<&str> = turns.iter().map(|turn| turn.session_id.as_str()).collect();
+    let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq).collect();
+    let held = sqlx::query!(
+        r#"
+        select r.session_id, r.seq
+        from unnest($2::text[], $3::bigint[]) with ordinality as asked (session_id, seq, n)
+        join memory_turns t on t.user_id = $1 and t.session_id = asked.session_id and t.seq = asked.seq
+        join runs r on r.session_id = asked.session_id and r.seq = asked.seq
+        order by asked.n
+        for key share of r
+        "#,
+        user.as_str(),
+        &sessions as &[&str],
+        &seqs,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!(
+        r#"
+        delete from memory_turns t
+        using unnest($2::text[], $3::bigint[]) as read (session_id, seq)
+        where t.user_id = $1 and t.session_id = read.session_id and t.seq = read.seq
+        "#,
+        user.as_str(),
+        &sessions as &[&str],
+        &seqs,
+    )
+    .execute(connection)
+    .await?;
+    Ok(held.into_iter().map(|row| Source { session_id: SessionId::stored(row.session_id), seq: row.seq }).collect())
+}
+
+/// Adds to what the session has cost.
+pub async fn add_usage(
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    model: &ModelInfo,
+    usage: Usage,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into session_usage as u (
+            session_id, purpose, model_provider, model, input_tokens, output_tokens, total_tokens, reasoning_tokens,
+            cache_read_tokens, cache_write_tokens
+        )
+        values ($1, 'memory', $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict (session_id, purpose, model_provider, model) do update set
+            input_tokens = u.input_tokens + excluded.input_tokens,
+            output_tokens = u.output_tokens + excluded.output_tokens,
+            total_tokens = u.total_tokens + excluded.total_tokens,
+            reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
+            cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
+        "#,
+        session_id.as_str(),
+        model.provider,
+        model.id,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.reasoning_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

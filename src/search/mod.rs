@@ -1,0 +1,22 @@
+//! Search over what was said and what is remembered, of one user or in one session.
+//!
+//! `request`, `routes` (HTTP) → `service` (the steps of one search) → `store` (SQL: exact BM25) → `rank` (what else
+//! speaks for a hit) → `wire`. `dates` reads the dates that a question names, `statistics` remembers the size of large
+//! collections.
+//!
+//! How a hit is found: the words of the question, joined by *or*, against the words of messages and memories, scored by
+//! BM25 over the scope's own statistics; then bounded additions, each with a weight of the settings: a memory speaks
+//! for the turns it was drawn from, a turn for its neighbours, the best turns of a session for the session, a date that
+//! the question names for what was said then, a name for what that person said. `explain` shows each part.
+
+pub mod dates;
+pub mod model;
+pub mod rank;
+pub mod request;
+pub mod routes;
+pub mod service;
+mod statistics;
+pub mod store;
+pub mod wire;
+
+pub use statistics::Statistics;

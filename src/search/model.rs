@@ -1,0 +1,148 @@
+//! What is searched for, and what is found.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    auth::Scope,
+    memories::{Memory, MemoryId},
+    runs::{Role, RunId},
+    sessions::SessionId,
+};
+
+/// Longest question, in characters.
+pub const MAX_QUERY_CHARS: usize = 10_000;
+
+/// What can be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Message,
+    Memory,
+}
+
+/// A search in the rows of `scope`, which is a user's, or in one session of these.
+#[derive(Clone, Debug)]
+pub struct Search {
+    pub query: String,
+    pub scope: Scope,
+    pub session_id: Option<SessionId>,
+    pub messages: bool,
+    pub memories: bool,
+    /// Said or learned at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Said or learned before this time.
+    pub to: Option<DateTime<Utc>>,
+    pub filter: MemoryFilter,
+    pub limit: usize,
+    /// How much all texts may take together; what does not fit is passed over.
+    pub max_tokens: Option<usize>,
+}
+
+impl Search {
+    /// A search over all memories of a user, without bounds.
+    pub fn of_memories(scope: Scope, query: String) -> Self {
+        Self {
+            query,
+            scope,
+            session_id: None,
+            messages: false,
+            memories: true,
+            from: None,
+            to: None,
+            filter: MemoryFilter::default(),
+            limit: usize::MAX,
+            max_tokens: None,
+        }
+    }
+}
+
+/// Which memories may be found.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryFilter {
+    pub agent_id: Option<String>,
+    /// All of these, in lower case.
+    pub topics: Vec<String>,
+}
+
+impl MemoryFilter {
+    pub fn is_empty(&self) -> bool {
+        self.agent_id.is_none() && self.topics.is_empty()
+    }
+}
+
+/// What a score is made of. Each part has its weight in it already; their sum is the score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Parts {
+    /// BM25, divided by the best of the search.
+    pub keyword: f64,
+    /// Memories that were drawn from the turn.
+    pub memory: f64,
+    /// Turns beside it.
+    pub neighbour: f64,
+    /// The best turns of its session.
+    pub session: f64,
+    /// A date that the question names.
+    pub date: f64,
+    /// A person that the question names.
+    pub speaker: f64,
+    /// What users say counts more than what they are answered.
+    pub role: f64,
+}
+
+impl Parts {
+    pub fn sum(&self) -> f64 {
+        self.keyword + self.memory + self.neighbour + self.session + self.date + self.speaker + self.role
+    }
+}
+
+/// Where a message stands: its session, its run, its place within the run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    pub session_id: String,
+    pub seq: i64,
+    pub index: i32,
+}
+
+/// What a row of the index is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Item {
+    Message(Place),
+    Memory(MemoryId),
+}
+
+/// Something that was found, best first in a list.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    pub score: f64,
+    pub parts: Parts,
+    pub found: Found,
+}
+
+#[derive(Clone, Debug)]
+pub enum Found {
+    Message(FoundMessage),
+    Memory(Memory),
+}
+
+impl Found {
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Message(message) => &message.content,
+            Self::Memory(memory) => &memory.memory,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct FoundMessage {
+    pub session_id: SessionId,
+    pub run_id: RunId,
+    pub seq: i64,
+    pub message_id: uuid::Uuid,
+    pub role: Role,
+    pub content: String,
+    pub created_at: DateTime<Utc>,
+}

@@ -1,0 +1,95 @@
+use chrono::TimeZone;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+fn place(session: &str, seq: i64) -> Place {
+    Place { session_id: session.into(), seq, index: 0 }
+}
+
+fn day(day: u32) -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2023, 5, day, 9, 0, 0).unwrap()
+}
+
+fn near(of: usize, distance: i32, place: Place, opening: &str) -> Nearby {
+    Nearby { of, distance, place, role: Role::User, opening: opening.into(), created_at: day(8) }
+}
+
+fn matching(item: Item, score: f64) -> Match {
+    Match { item, score, created_at: day(8) }
+}
+
+fn parts_of(ranked: &[Ranked], place: &Place) -> Parts {
+    ranked.iter().find(|ranked| ranked.item == Item::Message(place.clone())).unwrap().parts
+}
+
+#[test]
+fn a_turn_passes_some_of_its_score_to_its_neighbours_and_its_session() {
+    let weights = SearchWeights::default();
+    let evidence = Evidence {
+        matches: vec![matching(Item::Message(place("s", 3)), 4.0)],
+        places: vec![place("s", 3)],
+        nearby: (-2_i32..=2).map(|d| near(0, d, place("s", 3 + i64::from(d)), "text")).collect(),
+        ..Evidence::default()
+    };
+    let ranked = rank("text", day(9), &evidence, &weights);
+    assert_eq!(ranked[0].item, Item::Message(place("s", 3)));
+    assert!((parts_of(&ranked, &place("s", 3)).keyword - 1.0).abs() < 1e-9);
+    assert!((parts_of(&ranked, &place("s", 4)).neighbour - weights.neighbour).abs() < 1e-9);
+    assert!((parts_of(&ranked, &place("s", 1)).neighbour - weights.second_neighbour).abs() < 1e-9);
+    assert!((parts_of(&ranked, &place("s", 1)).session - weights.session / 3.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_memory_speaks_for_the_turn_that_it_came_from() {
+    let memory = MemoryId(Uuid::nil());
+    let evidence = Evidence {
+        matches: vec![matching(Item::Memory(memory), 3.0)],
+        sources: vec![(memory, place("s", 1))],
+        places: vec![place("s", 1)],
+        nearby: vec![near(0, 0, place("s", 1), "text")],
+    };
+    let ranked = rank("text", day(9), &evidence, &SearchWeights::default());
+    assert_eq!(ranked.len(), 2);
+    assert!(parts_of(&ranked, &place("s", 1)).memory > 0.0);
+}
+
+#[test]
+fn the_one_speaker_who_is_named_is_preferred() {
+    let evidence = Evidence {
+        places: vec![place("s", 1), place("s", 2)],
+        nearby: vec![near(0, 0, place("s", 1), "Ann: I paint"), near(1, 0, place("s", 2), "Bob: Really?")],
+        ..Evidence::default()
+    };
+    let weights = SearchWeights::default();
+    let ranked = rank("What does Ann paint?", day(9), &evidence, &weights);
+    assert!((parts_of(&ranked, &place("s", 1)).speaker - weights.speaker).abs() < 1e-9);
+    let both = rank("Did Ann and Bob meet?", day(9), &evidence, &weights);
+    assert!(both.iter().all(|ranked| ranked.parts.speaker == 0.0));
+    assert_eq!((speaker("Note: buy milk"), speaker("see http://x")), (Some("Note"), None));
+}
+
+proptest! {
+    #[test]
+    fn no_score_is_out_of_bounds_and_the_order_is_that_of_the_scores(
+        scores in proptest::collection::vec(0.01_f64..50.0, 1..40)
+    ) {
+        let mut scores = scores;
+        scores.sort_by(|one, other| other.total_cmp(one));
+        let places: Vec<Place> = (1..).map(|seq| place("s", seq)).take(scores.len()).collect();
+        let matches = places.iter().zip(&scores).map(|(p, s)| matching(Item::Message(p.clone()), *s)).collect();
+        let nearby = (0..places.len()).flat_map(|of| {
+            let around = |d: i32| near(of, d, place("s", i64::try_from(of).unwrap() + 1 + i64::from(d)), "text");
+            (-2..=2).map(around).collect::<Vec<_>>()
+        }).collect();
+        let weights = SearchWeights::default();
+        let most = 1.0 + weights.memory + (2.0 * weights.neighbour + weights.second_neighbour) * (1.0 + weights.memory)
+            + weights.session * (1.0 + weights.memory) + weights.date + weights.speaker + weights.role;
+        let ranked = rank("text", day(9), &Evidence { matches, places, nearby, ..Evidence::default() }, &weights);
+        for pair in ranked.windows(2) {
+            prop_assert!(pair[0].parts.sum() >= pair[1].parts.sum());
+        }
+        prop_assert!(ranked.iter().all(|ranked| (0.0..=most).contains(&ranked.parts.sum())));
+    }
+}

@@ -1,0 +1,56 @@
+//! `POST /search` and `POST /memories/search`.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{Json, extract::State};
+
+use super::{
+    request::{SearchBody, SearchMemoriesBody},
+    service,
+    wire::{MemoryHit, SearchHit, SearchResults},
+};
+use crate::{
+    app::App,
+    http::{
+        Body, Problem,
+        refusals::{BodyRefused, Unavailable},
+    },
+};
+
+/// Finds what was said and what is remembered, best first.
+#[utoipa::path(
+    post,
+    path = "/search",
+    tag = "Search",
+    operation_id = "search",
+    request_body = SearchBody,
+    responses((status = 200, body = SearchResults<SearchHit>), BodyRefused, Unavailable)
+)]
+pub async fn search(
+    State(app): State<Arc<App>>,
+    Body(body): Body<SearchBody>,
+) -> Result<Json<SearchResults<SearchHit>>, Problem> {
+    let (started, explain) = (Instant::now(), body.explain);
+    let hits = service::search(&app, &body.into_search()?).await?;
+    let data = hits.into_iter().map(|hit| SearchHit::new(hit, explain)).collect();
+    Ok(Json(SearchResults::new(data, started.elapsed())))
+}
+
+/// Finds a user's memories, best first.
+#[utoipa::path(
+    post,
+    path = "/memories/search",
+    tag = "Memories",
+    operation_id = "search_memories",
+    request_body = SearchMemoriesBody,
+    responses((status = 200, body = SearchResults<MemoryHit>), BodyRefused, Unavailable)
+)]
+pub async fn search_memories(
+    State(app): State<Arc<App>>,
+    Body(body): Body<SearchMemoriesBody>,
+) -> Result<Json<SearchResults<MemoryHit>>, Problem> {
+    let (started, explain) = (Instant::now(), body.explain);
+    let hits = service::search(&app, &body.into_search()?).await?;
+    let data = hits.into_iter().filter_map(|hit| MemoryHit::new(hit, explain)).collect();
+    Ok(Json(SearchResults::new(data, started.elapsed())))
+}

@@ -1,0 +1,248 @@
+//! Search in PostgreSQL. Every statement filters by a [`Scope`].
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::{
+    model::{FoundMessage, Item, Place, Search},
+    statistics::Size,
+};
+use crate::{
+    auth::Scope,
+    config::SearchSettings,
+    memories::MemoryId,
+    runs::{Role, RunId},
+    sessions::SessionId,
+};
+
+/// How many rows are looked at more closely.
+const CANDIDATES: i64 = 200;
+/// A word that more than this share of a large collection's texts have is common there.
+const COMMON_SHARE: f64 = 0.05;
+/// How many texts tell which words are common.
+const SAMPLE: i64 = 1_000;
+
+/// A row with words of the question.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub item: Item,
+    /// BM25.
+    pub score: f64,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The rows that match the question best, best first. Without `size.common` every word finds.
+pub async fn matches(
+    db: &PgPool,
+    search: &Search,
+    settings: &SearchSettings,
+    size: &Size,
+) -> Result<Vec<Match>, sqlx::Error> {
+    let rows = sqlx::query_file!(
+        "src/search/match.sql",
+        search.scope.user(),
+        search.session_id.as_ref().map(SessionId::as_str),
+        search.query,
+        settings.text_config,
+        search.messages,
+        search.memories,
+        search.from,
+        search.to,
+        search.filter.agent_id,
+        &search.filter.topics,
+        size.texts,
+        size.words,
+        settings.k1,
+        settings.b,
+        CANDIDATES,
+        &size.common,
+        &size.common_texts,
+    )
+    .fetch_all(db)
+    .await?;
+    let matches = rows.into_iter().filter_map(|row| {
+        let item = match (row.memory_id, row.session_id, row.seq, row.index) {
+            (Some(memory_id), ..) => Item::Memory(memory_id),
+            (None, Some(session_id), Some(seq), Some(index)) => Item::Message(Place { session_id, seq, index }),
+            _ => return None,
+        };
+        Some(Match { item, score: row.score, created_at: row.created_at })
+    });
+    Ok(matches.collect())
+}
+
+/// How much there is to search through, without its common words.
+pub async fn size(db: &PgPool, search: &Search) -> Result<Size, sqlx::Error> {
+    let row = sqlx::query_file!(
+        "src/search/size.sql",
+        search.scope.user(),
+        search.session_id.as_ref().map(SessionId::as_str),
+        search.messages,
+        search.memories,
+        search.from,
+        search.to,
+        search.filter.agent_id,
+        &search.filter.topics,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Size { texts: row.texts, words: row.words, ..Size::default() })
+}
+
+/// The size with its common words.
+pub async fn with_common_words(db: &PgPool, search: &Search, size: Size) -> Result<Size, sqlx::Error> {
+    let rows = sqlx::query_file!(
+        "src/search/common.sql",
+        search.scope.user(),
+        search.session_id.as_ref().map(SessionId::as_str),
+        search.messages,
+        search.memories,
+        COMMON_SHARE,
+        SAMPLE,
+        size.texts,
+    )
+    .fetch_all(db)
+    .await?;
+    let (common, common_texts) = rows.into_iter().map(|row| (row.word, row.texts)).unzip();
+    Ok(Size { common, common_texts, ..size })
+}
+
+/// The user's messages that memories were drawn from.
+pub async fn sources(
+    db: &PgPool,
+    scope: &Scope,
+    memory_ids: &[MemoryId],
+) -> Result<Vec<(MemoryId, Place)>, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select s.memory_id as "memory_id: MemoryId", m.session_id, m.seq, m.index
+        from memory_sources s join messages m using (session_id, seq)
+        where s.memory_id = any($1) and ($2::text is null or s.user_id = $2) and m.role = 'user'
+        order by s.memory_id, m.created_at desc
+        limit 1000
+        "#,
+        &ids,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.memory_id, Place { session_id: row.session_id, seq: row.seq, index: row.index }))
+        .collect())
+}
+
+/// A turn near a place: the place itself, or one of the two before and the two after it.
+#[derive(Clone, Debug)]
+pub struct Nearby {
+    /// Which of the places that were asked about.
+    pub of: usize,
+    /// -2 to 2.
+    pub distance: i32,
+    pub place: Place,
+    pub role: Role,
+    /// The first characters, which may say who speaks.
+    pub opening: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The turns around these places.
+pub async fn nearby(db: &PgPool, scope: &Scope, places: &[Place]) -> Result<Vec<Nearby>, sqlx::Error> {
+    let sessions: Vec<&str> = places.iter().map(|place| place.session_id.as_str()).collect();
+    let seqs: Vec<i64> = places.iter().map(|place| place.seq).collect();
+    let indexes: Vec<i32> = places.iter().map(|place| place.index).collect();
+    let rows = sqlx::query!(
+        r#"
+        select asked.ordinality as "of!", near.distance as "distance!", m.session_id, m.seq, m.index,
+               m.role as "role: Role", coalesce(left(m.content, 80), '') as "opening!", m.created_at
+        from unnest($1::text[], $2::bigint[], $3::integer[]) with ordinality as asked (session_id, seq, index, ordinality)
+        join sessions s on s.session_id = asked.session_id and ($4::text is null or s.user_id = $4)
+        cross join lateral (
+            select seq, index, 0 as distance
+            from messages here
+            where here.session_id = s.session_id and here.seq = asked.seq and here.index = asked.index
+            union all
+            select seq, index, -(row_number() over (order by seq desc, index desc))::integer
+            from (
+                select seq, index
+                from messages before
+                where before.session_id = s.session_id and (before.seq, before.index) < (asked.seq, asked.index)
+                  and before.words is not null
+                order by seq desc, index desc
+                limit 2
+            ) before
+            union all
+            select seq, index, (row_number() over (order by seq, index))::integer
+            from (
+                select seq, index
+                from messages after
+                where after.session_id = s.session_id and (after.seq, after.index) > (asked.seq, asked.index)
+                  and after.words is not null
+                order by seq, index
+                limit 2
+            ) after
+        ) near
+        join messages m on m.session_id = s.session_id and m.seq = near.seq and m.index = near.index
+        "#,
+        &sessions as &[&str],
+        &seqs,
+        &indexes,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Nearby {
+            of: usize::try_from(row.of - 1).unwrap_or(usize::MAX),
+            distance: row.distance,
+            place: Place { session_id: row.session_id, seq: row.seq, index: row.index },
+            role: row.role,
+            opening: row.opening,
+            created_at: row.created_at,
+        })
+        .collect())
+}
+
+/// The messages at these places.
+pub async fn messages(
+    db: &PgPool,
+    scope: &Scope,
+    places: &[&Place],
+) -> Result<Vec<(Place, FoundMessage)>, sqlx::Error> {
+    let sessions: Vec<&str> = places.iter().map(|place| place.session_id.as_str()).collect();
+    let seqs: Vec<i64> = places.iter().map(|place| place.seq).collect();
+    let indexes: Vec<i32> = places.iter().map(|place| place.index).collect();
+    let rows = sqlx::query!(
+        r#"
+        select m.session_id, m.seq, m.index, r.run_id as "run_id: RunId", m.message_id, m.role as "role: Role",
+               coalesce(m.content, '') as "content!", m.created_at
+        from unnest($1::text[], $2::bigint[], $3::integer[]) as asked (session_id, seq, index)
+        join sessions s on s.session_id = asked.session_id and ($4::text is null or s.user_id = $4)
+        join messages m on m.session_id = s.session_id and m.seq = asked.seq and m.index = asked.index
+        join runs r on r.session_id = m.session_id and r.seq = m.seq
+        "#,
+        &sessions as &[&str],
+        &seqs,
+        &indexes,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let message = FoundMessage {
+                session_id: SessionId::stored(row.session_id.clone()),
+                run_id: row.run_id,
+                seq: row.seq,
+                message_id: row.message_id,
+                role: row.role,
+                content: row.content,
+                created_at: row.created_at,
+            };
+            (Place { session_id: row.session_id, seq: row.seq, index: row.index }, message)
+        })
+        .collect())
+}

@@ -1,0 +1,73 @@
+//! `search_past_sessions`: what the user said and was answered in all of their sessions.
+
+use serde_json::{Value, json};
+
+use super::Toolbox;
+use crate::{
+    auth::Scope,
+    llm::ToolSpec,
+    search::{
+        self,
+        model::{Found, MemoryFilter, Search},
+    },
+    text,
+};
+
+const MOST_FOUND: usize = 10;
+const MAX_TOKENS: usize = 1_500;
+const QUERY_CHARS: usize = 2_000;
+const QUOTE_CHARS: usize = 1_500;
+
+pub(super) fn spec() -> ToolSpec {
+    ToolSpec {
+        name: "search_past_sessions",
+        description: "Finds what was said in earlier conversations with this user, best first.",
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "query": { "type": "string", "description": "A question or some words." },
+            },
+            "required": ["query"],
+        }),
+    }
+}
+
+pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<String, String> {
+    let query = arguments["query"].as_str().filter(|query| !query.trim().is_empty()).ok_or("query must be a text")?;
+    let user = toolbox.user.cloned().ok_or("there is no user whose sessions could be searched")?;
+    let search = Search {
+        query: query.chars().take(QUERY_CHARS).collect(),
+        scope: Scope::User(user),
+        session_id: None,
+        messages: true,
+        memories: false,
+        from: None,
+        to: None,
+        filter: MemoryFilter::default(),
+        limit: MOST_FOUND,
+        max_tokens: Some(MAX_TOKENS),
+    };
+    let hits = search::service::search(toolbox.app, &search).await.map_err(|error| {
+        tracing::warn!(%error, "The past sessions could not be searched for a tool.");
+        "the past sessions could not be searched right now"
+    })?;
+    let found: Vec<Value> = hits
+        .into_iter()
+        .filter_map(|hit| match hit.found {
+            // What the user asks now is known.
+            Found::Message(message)
+                if (&message.session_id, message.seq) == (&toolbox.claim.session_id, toolbox.claim.seq) =>
+            {
+                None
+            }
+            Found::Message(message) => Some(json!({
+                "session_id": message.session_id,
+                "role": message.role,
+                "content": text::truncate(&message.content, QUOTE_CHARS),
+                "said_at": message.created_at.date_naive(),
+            })),
+            Found::Memory(_) => None,
+        })
+        .collect();
+    Ok(Value::Array(found).to_string())
+}

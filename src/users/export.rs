@@ -1,0 +1,55 @@
+//! The lines of an export, a page of rows at a time: its size is bounded by no memory of ours.
+
+use axum::body::Bytes;
+use chrono::{DateTime, Utc};
+use futures::{Stream, stream};
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::store;
+use crate::auth::UserId;
+
+const PAGE: i64 = 500;
+
+/// How far an export has come.
+enum At {
+    Sessions { after: String },
+    Messages { after: (String, i64, i32) },
+    Memories { after: (DateTime<Utc>, Uuid) },
+    End,
+}
+
+/// Lines of JSON: the user's sessions, their messages, the memories.
+pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
+    stream::try_unfold((db, user, At::Sessions { after: String::new() }), async |(db, user, at)| {
+        let (lines, next) = match at {
+            At::Sessions { after } => {
+                let page = store::sessions(&db, &user, &after, PAGE).await?;
+                let next = page.last().map(|(id, _)| At::Sessions { after: id.clone() });
+                (text(page), next.unwrap_or(At::Messages { after: (String::new(), 0, 0) }))
+            }
+            At::Messages { after: (session_id, seq, index) } => {
+                let page = store::messages(&db, &user, (&session_id, seq, index), PAGE).await?;
+                let next = page.last().map(|(place, _)| At::Messages { after: place.clone() });
+                (text(page), next.unwrap_or(At::Memories { after: (DateTime::UNIX_EPOCH, Uuid::nil()) }))
+            }
+            At::Memories { after } => {
+                let page = store::memories(&db, &user, after, PAGE).await?;
+                let next = page.last().map(|(place, _)| At::Memories { after: *place });
+                (text(page), next.unwrap_or(At::End))
+            }
+            At::End => return Ok(None),
+        };
+        Ok(Some((lines, (db, user, next))))
+    })
+}
+
+fn text<P>(page: Vec<(P, Value)>) -> Bytes {
+    let mut text = String::new();
+    for (_, line) in page {
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    text.into()
+}

@@ -1,0 +1,149 @@
+//! Everything of one user, in PostgreSQL.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
+
+use crate::auth::UserId;
+
+/// How much was erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Erased {
+    pub sessions: i64,
+    pub runs: i64,
+    pub messages: i64,
+    pub memories: i64,
+}
+
+/// Erases all that is the user's: sessions with all in them, runs on sessions of nobody, memories with their history.
+pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<Erased, sqlx::Error> {
+    let counts = sqlx::query_as!(
+        Erased,
+        r#"
+        select (select count(*) from sessions where user_id = $1) as "sessions!",
+               (
+                   select count(*) from runs r join sessions s using (session_id)
+                   where s.user_id = $1 or (s.user_id is null and r.user_id = $1)
+               ) as "runs!",
+               (
+                   select count(*) from messages m join runs r using (session_id, seq) join sessions s using (session_id)
+                   where s.user_id = $1 or (s.user_id is null and r.user_id = $1)
+               ) as "messages!",
+               (select count(*) from memories where user_id = $1) as "memories!"
+        "#,
+        user.as_str(),
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query!("delete from memories where user_id = $1", user.as_str()).execute(&mut *connection).await?;
+    sqlx::query!("delete from memory_learners where user_id = $1", user.as_str()).execute(&mut *connection).await?;
+    sqlx::query!("delete from sessions where user_id = $1", user.as_str()).execute(&mut *connection).await?;
+    sqlx::query!(
+        "delete from runs r using sessions s where r.session_id = s.session_id and s.user_id is null and r.user_id = $1",
+        user.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(counts)
+}
+
+/// Sessions of the user after the id `after`, in the order of their ids, as JSON.
+pub(super) async fn sessions(
+    db: &PgPool,
+    user: &UserId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<(String, Value)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select s.session_id, jsonb_build_object(
+            'type', 'session', 'session_id', s.session_id, 'session_type', s.session_type,
+            'component_id', s.component_id, 'session_name', s.session_name, 'session_state', s.session_state,
+            'metadata', s.metadata, 'created_at', s.created_at, 'updated_at', s.updated_at
+        ) as "line!"
+        from sessions s
+        where s.user_id = $1 and s.session_id > $2
+        order by s.session_id
+        limit $3
+        "#,
+        user.as_str(),
+        after,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.session_id, row.line)).collect())
+}
+
+/// Messages of the user's sessions after a place, in order, as JSON.
+pub(super) async fn messages(
+    db: &PgPool,
+    user: &UserId,
+    (session_id, seq, index): (&str, i64, i32),
+    limit: i64,
+) -> Result<Vec<((String, i64, i32), Value)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select m.session_id, m.seq, m.index, jsonb_build_object(
+            'type', 'message', 'session_id', m.session_id, 'run_id', r.run_id, 'seq', m.seq, 'index', m.index,
+            'message_id', m.message_id, 'role', m.role, 'content', m.content, 'tool_calls', m.tool_calls,
+            'tool_call_id', m.tool_call_id, 'tool_name', m.tool_name, 'created_at', m.created_at
+        ) as "line!"
+        from sessions s join messages m using (session_id) join runs r using (session_id, seq)
+        where s.user_id = $1 and (m.session_id, m.seq, m.index) > ($2, $3, $4)
+        order by m.session_id, m.seq, m.index
+        limit $5
+        "#,
+        user.as_str(),
+        session_id,
+        seq,
+        index,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.session_id, row.seq, row.index), row.line)).collect())
+}
+
+/// Memories of the user after a time and id, also those that were replaced, with what happened to them, as JSON.
+pub(super) async fn memories(
+    db: &PgPool,
+    user: &UserId,
+    (created_at, memory_id): (DateTime<Utc>, uuid::Uuid),
+    limit: i64,
+) -> Result<Vec<((DateTime<Utc>, uuid::Uuid), Value)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select m.created_at, m.memory_id, jsonb_build_object(
+            'type', 'memory', 'memory_id', m.memory_id, 'memory', m.memory, 'topics', m.topics, 'agent_id', m.agent_id,
+            'created_at', m.created_at, 'updated_at', m.updated_at, 'valid_to', m.valid_to,
+            'superseded_by', m.superseded_by, 'expires_at', m.expires_at,
+            'sources', (
+                select coalesce(jsonb_agg(jsonb_build_object('session_id', s.session_id, 'seq', s.seq)), '[]')
+                from memory_sources s
+                where s.user_id = m.user_id and s.memory_id = m.memory_id
+            ),
+            'history', (
+                select coalesce(jsonb_agg(jsonb_build_object(
+                    'action', e.action, 'memory', e.memory, 'created_at', e.created_at
+                ) order by e.created_at, e.event_id), '[]')
+                from memory_events e
+                where e.user_id = m.user_id and e.memory_id = m.memory_id
+            )
+        ) as "line!"
+        from memories m
+        where m.user_id = $1 and (m.created_at, m.memory_id) > ($2, $3)
+        order by m.created_at, m.memory_id
+        limit $4
+        "#,
+        user.as_str(),
+        created_at,
+        memory_id,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.created_at, row.memory_id), row.line)).collect())
+}

@@ -1,0 +1,183 @@
+//! Memories that are learned from runs.
+
+use std::time::Duration;
+
+use colloquy::config::{ModelSettings, Provider};
+use serde_json::{Value, json};
+
+use super::{known, tell};
+use crate::support::{
+    TestApp,
+    scripted_model::{echo, reply},
+};
+
+/// An app whose assistant learns.
+async fn learning() -> TestApp {
+    TestApp::with_agent(|agent| agent.update_memory_on_run = true).await
+}
+
+async fn say(app: &TestApp, user: &str, message: &str) -> Value {
+    app.run(json!({"message": message, "user_id": user})).await.expect(200)
+}
+
+/// What the scripted model answers when it is asked to learn.
+fn operations(operations: &Value) -> String {
+    json!({ "operations": operations }).to_string()
+}
+
+async fn jobs(app: &TestApp) -> Vec<Value> {
+    app.get("/jobs").await.expect(200)["data"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn with_no_key_at_all_pizza_is_remembered_in_a_new_session() {
+    let app = TestApp::with(|settings| {
+        settings.models = [("fast".to_owned(), ModelSettings::new(Provider::Offline, ""))].into();
+        settings.agents[0].update_memory_on_run = true;
+    })
+    .await;
+    say(&app, "mark", "I love pizza, especially margherita").await;
+    app.do_jobs().await;
+    assert_eq!(known(&app, "mark").await, ["The user likes pizza, especially margherita."]);
+    let run = app.run(json!({"message": "What food do I like?", "user_id": "mark", "session_id": "new_session"}));
+    let run = run.await.expect(200);
+    assert_eq!(run["content"], "You like pizza, especially margherita.");
+    // Another user, and nobody, know nothing of it.
+    for user in [json!("john"), json!(null)] {
+        let run = app.run(json!({"message": "What food do I like?", "user_id": user})).await.expect(200);
+        assert!(run["content"].as_str().unwrap().starts_with("I don't know"), "{run}");
+    }
+}
+
+#[tokio::test]
+async fn quick_turns_are_learned_from_in_one_call() {
+    let app = learning().await;
+    for message in ["I like tea", "I live in Oslo", "Bye"] {
+        say(&app, "alice", message).await;
+    }
+    assert_eq!(jobs(&app).await.len(), 1);
+    let before = app.model.requests().len();
+    let learned = json!([
+        {"op": "add", "memory": "The user likes tea.", "topics": ["drinks"], "turns": [1]},
+        {"op": "add", "memory": "The user lives in Oslo.", "topics": ["home"], "turns": [2]},
+    ]);
+    app.model.then(reply(&operations(&learned)));
+    app.do_jobs().await;
+    assert_eq!(app.model.requests().len(), before + 1);
+    let request = app.model.requests()[before].to_string();
+    assert!(request.contains("[1] user: I like tea") && request.contains("[3] user: Bye"), "{request}");
+    assert_eq!(known(&app, "alice").await, ["The user likes tea.", "The user lives in Oslo."]);
+    assert_eq!(jobs(&app).await, [Value::Null; 0]);
+    // Read once: another job finds nothing new to ask about.
+    app.do_jobs().await;
+    assert_eq!(app.model.requests().len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_contradiction_takes_the_place_of_what_was_known() {
+    let app = learning().await;
+    tell(&app, "alice", "The user is vegetarian.").await;
+    say(&app, "alice", "I eat meat again").await;
+    let update = json!([{"op": "update", "id": 1, "memory": "The user is no longer vegetarian.", "turns": [1]}]);
+    app.model.then(reply(&operations(&update)));
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user is no longer vegetarian."]);
+    let run = say(&app, "alice", "Am I vegetarian?").await;
+    let prompt = app.model.requests().last().unwrap().to_string();
+    assert!(prompt.contains("no longer vegetarian") && !prompt.contains("is vegetarian"), "{prompt}");
+    // The run says which memories it was given, and why.
+    let stored = app.get(&format!("/agents/assistant/runs/{}", run["run_id"].as_str().unwrap())).await.expect(200);
+    let memories = &stored["context"]["memories"];
+    assert!(memories[0]["parts"]["keyword"].as_f64().unwrap() > 0.0, "{stored}");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_used_is_sent_back_once_and_then_the_job_fails() {
+    let app = learning().await;
+    tell(&app, "eve", "Eve's secret.").await;
+    say(&app, "alice", "I like tea").await;
+    let foreign = operations(&json!([{"op": "update", "id": 7, "memory": "x", "turns": [1]}]));
+    app.model.then(reply("I would rather talk about the weather.")).then(reply(&foreign));
+    app.do_jobs().await;
+    let failed = &jobs(&app).await[0];
+    assert!(failed["last_error"].as_str().unwrap().contains("names an id"), "{failed}");
+    let complaint = app.model.requests().last().unwrap().to_string();
+    assert!(complaint.contains("holds no JSON"), "{complaint}");
+    assert_eq!(known(&app, "alice").await, [""; 0]);
+    assert_eq!(known(&app, "eve").await, ["Eve's secret."]);
+
+    // The next attempt reads the same turn.
+    app.execute("update graphile_worker._private_jobs set run_at = now()").await;
+    app.model.then(reply(&operations(&json!([{"op": "add", "memory": "The user likes tea.", "turns": [1]}]))));
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
+    assert_eq!(jobs(&app).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn secrets_and_unwanted_topics_are_not_remembered() {
+    let app = TestApp::with_agent(|agent| {
+        agent.update_memory_on_run = true;
+        agent.memory.excluded_topics = vec!["Health".into()];
+        agent.memory.instructions = Some("Look for allergies.".into());
+    })
+    .await;
+    say(&app, "alice", "My card is 4111 1111 1111 1111 and I have a cold. I like tea.").await;
+    let learned = json!([
+        {"op": "add", "memory": "The user's card is 4111 1111 1111 1111.", "topics": []},
+        {"op": "add", "memory": "The user has a cold.", "topics": ["health"]},
+        {"op": "add", "memory": "The user likes tea.", "topics": ["drinks"]},
+    ]);
+    app.model.then(reply(&operations(&learned)));
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
+    assert!(app.model.requests().last().unwrap().to_string().contains("Look for allergies."));
+}
+
+#[tokio::test]
+async fn nothing_is_learned_from_nobody_nor_without_the_switch() {
+    let app = learning().await;
+    app.run(json!({"message": "I like tea"})).await.expect(200);
+    app.run(json!({"message": "I like tea", "user_id": "alice", "update_memory_on_run": false})).await.expect(200);
+    assert_eq!(jobs(&app).await, [Value::Null; 0]);
+    let plain = TestApp::start().await;
+    say(&plain, "alice", "I like tea").await;
+    assert_eq!(jobs(&plain).await, [Value::Null; 0]);
+    plain.run(json!({"message": "I like tea", "user_id": "alice", "update_memory_on_run": true})).await.expect(200);
+    assert_eq!(jobs(&plain).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_deleted_before_it_is_read_teaches_nothing() {
+    let app = learning().await;
+    app.run(json!({"message": "I like tea", "user_id": "alice", "session_id": "s"})).await.expect(200);
+    app.delete("/sessions/s").await.expect(204);
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, [""; 0]);
+    assert_eq!(app.model.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_settles_while_the_job_runs_is_read_by_the_next_one() {
+    let app = learning().await;
+    say(&app, "alice", "I like tea").await;
+    let user = colloquy::auth::UserId::try_from("alice".to_owned()).unwrap();
+    app.execute("delete from graphile_worker._private_jobs").await;
+    let slow = crate::support::scripted_model::slow_pieces(Duration::from_millis(300), &operations(&json!([])));
+    app.model.then(slow);
+    let learning = colloquy::memories::extraction::learn(&app.app, &user);
+    let meanwhile = async {
+        while app.model.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        app.model.otherwise(echo);
+        say(&app, "alice", "I live in Oslo").await;
+    };
+    app.model.otherwise(|request| {
+        if request.to_string().contains("<remembered>") { reply("{\"operations\": []}") } else { echo(request) }
+    });
+    let (learned, ()) = tokio::join!(learning, meanwhile);
+    // Whoever reads it: it is not left unread without a job.
+    let unread: i64 = sqlx::query_scalar("select count(*) from memory_turns").fetch_one(app.db()).await.unwrap();
+    assert!(unread == 0 || jobs(&app).await.len() == 1 || learned.is_err());
+}

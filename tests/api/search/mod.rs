@@ -1,0 +1,5 @@
+//! Finding what was said and what is remembered.
+
+mod appended;
+mod finding;
+mod recall;

@@ -1,0 +1,40 @@
+//! All of one user, handed out and erased.
+
+use serde_json::{Value, json};
+
+use crate::support::TestApp;
+
+async fn with_two_users() -> TestApp {
+    let app = TestApp::start().await;
+    for user in ["alice", "bob"] {
+        app.run(json!({"message": "hi", "session_id": user, "user_id": user})).await.expect(200);
+        app.post("/memories", json!({"user_id": user, "memory": format!("{user} likes tea")})).await.expect(200);
+    }
+    app
+}
+
+#[tokio::test]
+async fn everything_of_a_user_is_erased_and_counted() {
+    let app = with_two_users().await;
+    let erased = app.delete("/users/alice").await.expect(200);
+    assert_eq!(erased, json!({"sessions": 1, "runs": 1, "messages": 2, "memories": 1}));
+    app.get("/sessions/alice").await.expect_problem(404);
+    assert_eq!(app.get("/memories?user_id=alice").await.expect(200)["meta"]["total_count"], 0);
+    app.get("/sessions/bob").await.expect(200);
+    assert_eq!(app.get("/memories?user_id=bob").await.expect(200)["meta"]["total_count"], 1);
+    let again = app.delete("/users/alice").await.expect(200);
+    assert_eq!(again, json!({"sessions": 0, "runs": 0, "messages": 0, "memories": 0}));
+}
+
+#[tokio::test]
+async fn everything_of_a_user_is_handed_out_line_by_line() {
+    let app = with_two_users().await;
+    let answer = app.get("/users/alice/export").await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let lines: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let types: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["session", "message", "message", "memory"]);
+    assert_eq!((&lines[1]["content"], &lines[3]["memory"]), (&json!("hi"), &json!("alice likes tea")));
+    assert!(!answer.text.contains("bob"));
+    assert_eq!(app.get("/users/nobody/export").await.text, "");
+}
