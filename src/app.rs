@@ -47,7 +47,7 @@ impl App {
         };
         let default_model = declared.keys().next().cloned().unwrap_or_default();
         let models = Models::new(&declared, &http)?;
-        let agents = Agents::new(&settings.agents, &models, &default_model)?;
+        let agents = Agents::new(&settings.agents, settings.history, &models, &default_model)?;
         for agent in agents.iter() {
             announce(agent);
         }
@@ -69,11 +69,8 @@ impl App {
 fn announce(agent: &crate::agents::Agent) {
     let id = &agent.settings.id;
     tracing::info!(agent = id, model = agent.model_info.id, provider = agent.model_info.provider, "Agent is ready.");
-    if agent.settings.enable_session_summaries || agent.settings.update_memory_on_run {
-        tracing::warn!(
-            agent = id,
-            "enable_session_summaries and update_memory_on_run are accepted but have no effect in this version."
-        );
+    if agent.settings.update_memory_on_run {
+        tracing::warn!(agent = id, "update_memory_on_run is accepted but has no effect in this version.");
     }
 }
 

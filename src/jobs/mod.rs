@@ -22,7 +22,7 @@ use crate::{
     app::App,
     http::idempotency,
     runs::{self, RunId, webhook},
-    sessions::retention,
+    sessions::{self, SessionId, retention},
 };
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
@@ -37,6 +37,10 @@ pub enum Job {
     TidyQueue,
     /// Tell the end of a run to whoever asked for it.
     DeliverWebhook { run_id: RunId, url: String },
+    /// Take the oldest runs of a session into its summary, by the summary manager of this agent.
+    FoldSession { session_id: SessionId, agent_id: String },
+    /// Find a better name for a session.
+    TitleSession { session_id: SessionId, agent_id: String },
 }
 
 impl Job {
@@ -50,6 +54,12 @@ impl Job {
             }
             Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
+            Self::FoldSession { session_id, agent_id } => {
+                sessions::summary::fold_session(app, &session_id, &agent_id).await
+            }
+            Self::TitleSession { session_id, agent_id } => {
+                sessions::title::title_session(app, &session_id, &agent_id).await
+            }
         }
     }
 
@@ -58,6 +68,7 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue => String::new(),
             Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
+            Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
         }
     }
 
@@ -67,6 +78,8 @@ impl Job {
             Self::CleanUp => "clean_up".into(),
             Self::TidyQueue => "tidy_queue".into(),
             Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
+            Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
+            Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
         }
     }
 
@@ -74,15 +87,17 @@ impl Job {
     fn line(&self) -> Option<String> {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
+            Self::FoldSession { .. } | Self::TitleSession { .. } => Some(self.key()),
         }
     }
 
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp | Self::TidyQueue => 3,
+            Self::CleanUp | Self::TidyQueue | Self::TitleSession { .. } => 3,
             // For about an hour and a half.
             Self::DeliverWebhook { .. } => 8,
+            Self::FoldSession { .. } => 5,
         }
     }
 }
@@ -91,7 +106,6 @@ impl Job {
 const SCHEDULE: [(Job, u32); 2] = [(Job::CleanUp, 1), (Job::TidyQueue, 30)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
-#[expect(dead_code, reason = "the jobs of sessions and users are named by it")]
 fn digest(id: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
 }

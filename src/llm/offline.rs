@@ -2,13 +2,14 @@
 //!
 //! It knows only what the request holds: what the user said (`facts.rs` reads it) and what memories and summaries say
 //! of the user. `answers.rs` replies to the questions that can be answered from that, `tools.rs` uses an offered tool
-//! in the obvious cases, and `text.rs` has the words and sentences. The same request always gives the same reply.
+//! in the obvious cases, `summary.rs` summarizes, and `text.rs` has the words and sentences. The same request always gives the same reply.
 //!
 //! *Architecture Invariant:* it never states a thing about the user that the context does not say, and its own earlier
 //! replies are no source.
 
 mod answers;
 mod facts;
+mod summary;
 mod text;
 mod tools;
 
@@ -47,6 +48,9 @@ enum Turn {
 }
 
 fn take_turn(request: &ModelRequest) -> Turn {
+    if let Some(written) = summary::write(request) {
+        return Turn::Say(written);
+    }
     let conversation = Conversation::read(request);
     if let Some(PromptMessage::Tool { name, content, .. }) = request.messages.last() {
         return Turn::Say(tools::report_result(request, &conversation, name, content));

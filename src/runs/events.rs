@@ -20,7 +20,10 @@ use super::{
     store::EventBatch,
     wire::ToolExecution,
 };
-use crate::llm::{ModelInfo, Usage};
+use crate::{
+    llm::{ModelInfo, Usage},
+    sessions::summary::SessionSummary,
+};
 
 /// What happened; the variants are the wire's event names.
 #[derive(Clone, Debug)]
@@ -47,6 +50,9 @@ pub enum EventKind {
         error: String,
     },
     RunContentCompleted,
+    SessionSummaryStarted,
+    /// Without a summary where the session has none.
+    SessionSummaryCompleted(Option<Box<SessionSummary>>),
     RunError(RunError),
     RunCancelled {
         reason: String,

@@ -72,6 +72,16 @@ pub struct CreateRun {
     /// Instead of the agent's own setting.
     #[serde(default)]
     pub add_session_state_to_context: Option<bool>,
+    /// Instead of the agent's own setting: whether the session's summary goes into the prompt. Also `include_summary`.
+    #[serde(default, alias = "include_summary")]
+    pub add_session_summary_to_context: Option<bool>,
+    /// Instead of the agent's own setting: whether the session is summarized when it has grown.
+    #[serde(default)]
+    pub enable_session_summaries: Option<bool>,
+    /// Whether to answer only when the background work that this run made necessary is done: the summary. In a stream
+    /// its events come before `RunCompleted`.
+    #[serde(default)]
+    pub wait_for_background: Option<bool>,
 }
 
 impl Fields for CreateRun {
@@ -84,6 +94,10 @@ impl Fields for CreateRun {
         "add_history_to_context",
         "num_history_runs",
         "add_session_state_to_context",
+        "add_session_summary_to_context",
+        "include_summary",
+        "enable_session_summaries",
+        "wait_for_background",
     ];
     const TEXT: &'static [&'static str] = &["message", "session_id", "user_id", "webhook_url"];
     const VERBATIM: Option<&'static str> = Some("message");
@@ -116,6 +130,9 @@ impl CreateRun {
             add_history_to_context: None,
             num_history_runs: None,
             add_session_state_to_context: None,
+            add_session_summary_to_context: None,
+            enable_session_summaries: None,
+            wait_for_background: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected panics")]
 
+mod context;
 mod contract;
 mod embedded;
 mod faults;
@@ -9,8 +10,10 @@ mod input;
 mod jobs;
 mod llm;
 mod process;
+mod processes;
 mod runs;
 mod sessions;
+mod summaries;
 mod support;
 mod tools;
 mod wire;
