@@ -81,19 +81,27 @@ pub fn write_list<'a>(
         SortOrder::Asc => ("", ">"),
         SortOrder::Desc => (" desc", "<"),
     };
-    sql.push("with page as (select s.session_id, ").push(key).push(" as key");
-    write_source(sql, scope, filter, sort.by == SortBy::SessionName, config);
-    if let Part::After(place) = part {
-        sql.push(" and (").push(key).push(", ").push(id).push(") ").push(beyond).push(" (");
-        match &place.key {
-            SortKey::Time(micros) => sql.push_bind(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
-            SortKey::Name(name) => sql.push_bind(name),
-        };
-        sql.push(", ").push_bind(&place.session_id).push(")");
+    sql.push("with page as (select session_id, key from (");
+    let offset = if let Part::From { offset } = part { *offset } else { 0 };
+    let hits = hits(filter);
+    for (place, hit) in hits.iter().enumerate() {
+        sql.push(if place == 0 { "(" } else { " union (" });
+        sql.push("select s.session_id, ").push(key).push(" as key");
+        write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), config);
+        if let Part::After(place) = part {
+            sql.push(" and (").push(key).push(", ").push(id).push(") ").push(beyond).push(" (");
+            match &place.key {
+                SortKey::Time(micros) => sql.push_bind(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
+                SortKey::Name(name) => sql.push_bind(name),
+            };
+            sql.push(", ").push_bind(&place.session_id).push(")");
+        }
+        sql.push(" order by ").push(key).push(direction).push(", ").push(id).push(direction);
+        sql.push(" limit ").push_bind(offset + limit).push(")");
     }
-    sql.push(" order by ").push(key).push(direction).push(", ").push(id).push(direction);
+    sql.push(") found order by key").push(direction).push(", session_id").push(direction);
     sql.push(" limit ").push_bind(limit);
-    if let Part::From { offset: offset @ 1.. } = part {
+    if offset > 0 {
         sql.push(" offset ").push_bind(offset);
     }
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
@@ -119,9 +127,9 @@ async fn count_up_to(
     limit: Option<i64>,
     config: &str,
 ) -> Result<i64, sqlx::Error> {
-    let mut sql = QueryBuilder::new("select count(*) from (select");
-    write_source(&mut sql, scope, filter, false, config);
-    sql.push(" limit ").push_bind(limit).push(") counted");
+    let mut sql = QueryBuilder::new("select count(*) from (select from (");
+    write_ids(&mut sql, scope, filter, limit, config);
+    sql.push(") found limit ").push_bind(limit).push(") counted");
     sql.build_query_scalar().persistent(false).fetch_one(db).await
 }
 
@@ -133,10 +141,44 @@ pub async fn delete_matching(
     limit: i64,
     config: &str,
 ) -> Result<u64, sqlx::Error> {
-    let mut sql = QueryBuilder::new("delete from sessions where session_id in (select s.session_id");
-    write_source(&mut sql, scope, filter, false, config);
-    sql.push(" limit ").push_bind(limit).push(")");
+    let mut sql = QueryBuilder::new("delete from sessions where session_id in (select session_id from (");
+    write_ids(&mut sql, scope, filter, Some(limit), config);
+    sql.push(") found limit ").push_bind(limit).push(")");
     Ok(sql.build().persistent(false).execute(db).await?.rows_affected())
+}
+
+/// Where a search looks. Each place is a statement of its own, because each has its own way: one that looked in both at
+/// once would have to find all hits before it could show the first.
+#[derive(Clone, Copy)]
+enum Hit {
+    Anything,
+    Message,
+    Name,
+}
+
+fn hits(filter: &SessionFilter) -> &'static [Hit] {
+    let has_wanted_word = filter.search_patterns().iter().any(|(is_wanted, _)| *is_wanted);
+    match filter.search {
+        None => &[Hit::Anything],
+        Some(_) if has_wanted_word => &[Hit::Message, Hit::Name],
+        // What only leaves out would find every name.
+        Some(_) => &[Hit::Message],
+    }
+}
+
+/// The ids of sessions that fit, each once; at most `limit` from each place.
+fn write_ids<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &'a Scope,
+    filter: &'a SessionFilter,
+    limit: Option<i64>,
+    config: &'a str,
+) {
+    for (place, hit) in hits(filter).iter().enumerate() {
+        sql.push(if place == 0 { "(select s.session_id" } else { " union (select s.session_id" });
+        write_source(sql, scope, filter, (false, *hit), config);
+        sql.push(" limit ").push_bind(limit).push(")");
+    }
 }
 
 /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
@@ -144,11 +186,12 @@ fn write_source<'a>(
     sql: &mut QueryBuilder<Postgres>,
     scope: &'a Scope,
     filter: &'a SessionFilter,
-    is_sorted_by_label: bool,
+    (is_sorted_by_label, hit): (bool, Hit),
     config: &'a str,
 ) {
     sql.push(" from sessions s");
-    let is_labelled = is_sorted_by_label || filter.session_name.is_some() || !filter.metadata.is_empty();
+    let is_labelled =
+        is_sorted_by_label || matches!(hit, Hit::Name) || filter.session_name.is_some() || !filter.metadata.is_empty();
     if is_labelled {
         sql.push(" join session_labels l using (session_id)");
     }
@@ -202,24 +245,25 @@ fn write_source<'a>(
         }
         sql.push(")");
     }
-    write_search(sql, filter, config);
+    write_search(sql, filter, hit, config);
 }
 
 /// Sessions of which a message, or the name, has what is searched for.
-fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, config: &'a str) {
+fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, hit: Hit, config: &'a str) {
     let Some(search) = &filter.search else { return };
-    sql.push(" and s.session_id in (select m.session_id from messages m where m.words @@ ");
-    write_query(sql, search, config);
-    let patterns = filter.search_patterns();
-    // What only leaves out would find every name.
-    if patterns.iter().any(|(is_wanted, _)| *is_wanted) {
-        sql.push(" union all select found.session_id from session_labels found where true");
-        for (is_wanted, pattern) in patterns {
-            sql.push(if is_wanted { " and found.name ilike " } else { " and found.name not ilike " })
-                .push_bind(pattern);
+    match hit {
+        Hit::Anything => {}
+        Hit::Message => {
+            sql.push(" and exists (select from messages m where m.session_id = s.session_id and m.words @@ ");
+            write_query(sql, search, config);
+            sql.push(")");
+        }
+        Hit::Name => {
+            for (is_wanted, pattern) in filter.search_patterns() {
+                sql.push(if is_wanted { " and l.name ilike " } else { " and l.name not ilike " }).push_bind(pattern);
+            }
         }
     }
-    sql.push(")");
 }
 
 /// The newest message of a session with what is searched for.
