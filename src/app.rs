@@ -50,7 +50,7 @@ impl App {
         };
         let default_model = declared.keys().next().cloned().unwrap_or_default();
         let models = Models::new(&declared, &http)?;
-        let agents = Agents::new(&settings.agents, &models, &default_model)?;
+        let agents = Agents::new(&settings.agents, settings.history, &models, &default_model)?;
         for agent in agents.iter() {
             announce(agent);
         }
@@ -73,9 +73,6 @@ impl App {
 fn announce(agent: &crate::agents::Agent) {
     let id = &agent.settings.id;
     tracing::info!(agent = id, model = agent.model_info.id, provider = agent.model_info.provider, "Agent is ready.");
-    if agent.settings.enable_session_summaries {
-        tracing::warn!(agent = id, "enable_session_summaries is accepted but has no effect in this version.");
-    }
 }
 
 /// Work that outlives the request that began it, and that a shutdown waits for.

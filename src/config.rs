@@ -7,6 +7,7 @@
 //! `api_key_env` names. The one secret in [`Settings`] that is no URL is of a type that does not print itself.
 
 mod check;
+mod history;
 mod load;
 mod remembering;
 
@@ -20,6 +21,7 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use history::{HistoryOverrides, HistorySettings, SummarySettings};
 pub use load::Overrides;
 pub use remembering::{AgentMemorySettings, MemorySettings, SearchSettings, SearchWeights};
 
@@ -41,6 +43,7 @@ pub struct Settings {
     pub search: SearchSettings,
     pub sessions: SessionSettings,
     pub retention: RetentionSettings,
+    pub history: HistorySettings,
     pub memories: MemorySettings,
     /// Models by the name that agents call them by.
     pub models: BTreeMap<String, ModelSettings>,
@@ -307,9 +310,15 @@ pub struct AgentSettings {
     pub add_history_to_context: bool,
     /// How many finished runs of the session go into the context.
     pub num_history_runs: u32,
+    /// Instead of `[history]`, each limit by itself.
+    pub history: HistoryOverrides,
+    /// Keeps a rolling summary of each session.
     pub enable_session_summaries: bool,
-    /// Absent: as `enable_session_summaries`.
+    /// The history then is what comes after the summary. Absent: as `enable_session_summaries`.
     pub add_session_summary_to_context: Option<bool>,
+    pub session_summary: SummarySettings,
+    /// Lets the model find a name for a session that has none from its user.
+    pub auto_title: bool,
     pub update_memory_on_run: bool,
     /// Absent: as `update_memory_on_run` or `enable_agentic_memory`.
     pub add_memories_to_context: Option<bool>,
@@ -343,8 +352,11 @@ impl Default for AgentSettings {
             model: None,
             add_history_to_context: true,
             num_history_runs: 3,
+            history: HistoryOverrides::default(),
             enable_session_summaries: false,
             add_session_summary_to_context: None,
+            session_summary: SummarySettings::default(),
+            auto_title: false,
             update_memory_on_run: false,
             add_memories_to_context: None,
             enable_agentic_memory: false,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::{
-    config::AgentSettings,
+    config::{AgentSettings, HistorySettings},
     http::Problem,
-    llm::{ModelInfo, Models},
+    llm::{ModelInfo, Models, count_tokens},
 };
 
 /// An agent that is ready to run.
@@ -17,19 +17,43 @@ pub struct Agent {
     /// The name of its model in [`Models`].
     pub model: String,
     pub model_info: ModelInfo,
+    /// Its limits of history: its own over the general ones.
+    pub history: HistorySettings,
+    /// What every prompt of it begins with.
+    pub instructions: Option<String>,
+    pub instruction_tokens: usize,
     pub settings: AgentSettings,
 }
 
 impl Agent {
-    pub fn new(settings: AgentSettings, model: String, model_info: ModelInfo) -> Self {
-        let name = settings.name.clone().unwrap_or_else(|| settings.id.clone());
-        Self { name, model, model_info, settings }
+    pub fn new(settings: AgentSettings, history: HistorySettings, model: String, model_info: ModelInfo) -> Self {
+        let instructions = instructions(&settings);
+        Self {
+            name: settings.name.clone().unwrap_or_else(|| settings.id.clone()),
+            model,
+            model_info,
+            history: settings.history.over(history),
+            instruction_tokens: instructions.as_deref().map_or(0, count_tokens),
+            instructions,
+            settings,
+        }
     }
 
     /// The name of the model that learns memories.
     pub fn memory_model(&self) -> &str {
         self.settings.memory.model.as_deref().unwrap_or(&self.model)
     }
+
+    /// The name of the model that summarizes its sessions and finds titles for them.
+    pub fn summary_model(&self) -> &str {
+        self.settings.session_summary.model.as_deref().unwrap_or(&self.model)
+    }
+}
+
+fn instructions(settings: &AgentSettings) -> Option<String> {
+    let parts = [&settings.description, &settings.instructions].into_iter().flatten().map(|part| part.trim());
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
 /// All agents, in the order of the settings.
@@ -38,11 +62,16 @@ pub struct Agents(Vec<Arc<Agent>>);
 
 impl Agents {
     /// Joins the declared agents with their models; one that names none gets `default_model`.
-    pub fn new(declared: &[AgentSettings], models: &Models, default_model: &str) -> anyhow::Result<Self> {
+    pub fn new(
+        declared: &[AgentSettings],
+        history: HistorySettings,
+        models: &Models,
+        default_model: &str,
+    ) -> anyhow::Result<Self> {
         let agents = declared.iter().map(|settings| {
             let model = settings.model.as_deref().unwrap_or(default_model);
             let info = models.info(model).with_context(|| format!("agent {} names no known model", settings.id))?;
-            Ok(Arc::new(Agent::new(settings.clone(), model.to_owned(), info.clone())))
+            Ok(Arc::new(Agent::new(settings.clone(), history, model.to_owned(), info.clone())))
         });
         agents.collect::<anyhow::Result<_>>().map(Self)
     }
@@ -55,5 +84,21 @@ impl Agents {
         self.0.iter().find(|agent| agent.settings.id == id).cloned().ok_or_else(|| {
             Problem::not_found(format!("Agent not found: there is no '{id}'; GET /agents lists those that there are"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_without_words_has_no_instructions() {
+        assert_eq!(instructions(&AgentSettings::default()), None);
+        let described = AgentSettings {
+            description: Some("A cook.".into()),
+            instructions: Some("Be brief.\n".into()),
+            ..AgentSettings::default()
+        };
+        assert_eq!(instructions(&described).as_deref(), Some("A cook.\n\nBe brief."));
     }
 }

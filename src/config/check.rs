@@ -4,10 +4,15 @@ use std::collections::HashSet;
 
 use anyhow::{bail, ensure};
 
-use super::{AgentSettings, LOCALHOST, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
+use super::{AgentSettings, HistorySettings, LOCALHOST, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
 
 /// The agent that exists when none is declared.
 const DEFAULT_AGENT: &str = "assistant";
+
+/// Less holds no summary of anything.
+const MIN_SUMMARY_TOKENS: u32 = 50;
+/// Less leaves nothing of a message but the mark that it was shortened.
+const MIN_MESSAGE_TOKENS: u32 = 100;
 
 impl Settings {
     pub(super) fn fill_defaults(&mut self) {
@@ -50,6 +55,7 @@ impl Settings {
                  https://app.example.com, or localhost, or *"
             );
         }
+        Self::check_history("history", self.history)?;
         for (name, model) in &self.models {
             self.check_model(name, model)?;
         }
@@ -109,6 +115,20 @@ impl Settings {
                 self.model_names()
             );
         }
+        Self::check_history(&format!("agents[{index}].history"), agent.history.over(self.history))?;
+        let summary = &agent.session_summary;
+        ensure!(
+            summary.max_tokens >= MIN_SUMMARY_TOKENS,
+            "agents[{index}].session_summary.max_tokens is {}; use at least {MIN_SUMMARY_TOKENS}",
+            summary.max_tokens
+        );
+        if let Some(model) = summary.model.as_ref().filter(|model| !self.models.contains_key(*model)) {
+            bail!(
+                "agents[{index}].session_summary.model \"{model}\" is no model of [models] ({}); name one of these, or \
+                 leave it out to use the agent's own",
+                self.model_names()
+            );
+        }
         match &agent.model {
             Some(model) if !self.models.contains_key(model) => bail!(
                 "agents[{index}].model \"{model}\" is no model of [models] ({}); declare [models.{model}] or \
@@ -122,6 +142,20 @@ impl Settings {
             ),
             _ => Ok(()),
         }
+    }
+
+    fn check_history(key: &str, limits: HistorySettings) -> anyhow::Result<()> {
+        let HistorySettings { high_tokens, low_tokens, max_tokens, max_message_tokens } = limits;
+        ensure!(
+            low_tokens < high_tokens && high_tokens <= max_tokens,
+            "{key} has low_tokens {low_tokens}, high_tokens {high_tokens} and max_tokens {max_tokens}; low_tokens has to \
+             be below high_tokens, and high_tokens at most max_tokens"
+        );
+        ensure!(
+            max_message_tokens >= MIN_MESSAGE_TOKENS,
+            "{key}.max_message_tokens is {max_message_tokens}; use at least {MIN_MESSAGE_TOKENS}"
+        );
+        Ok(())
     }
 
     fn model_names(&self) -> String {
@@ -167,6 +201,16 @@ mod tests {
             refusal(&settings(vec![agent("a", Some("fast")), agent("a", Some("fast"))])).contains("declared twice")
         );
         assert!(refusal(&settings(vec![agent("a/b", Some("fast"))])).contains("cannot stand in a URL"));
+    }
+
+    #[test]
+    fn low_water_is_below_high_water() {
+        let mut settings = settings(vec![agent("a", Some("fast"))]);
+        settings.agents[0].history.low_tokens = Some(3_200);
+        assert!(refusal(&settings).contains("agents[0].history has low_tokens 3200"));
+        settings.agents[0].history.low_tokens = None;
+        settings.agents[0].session_summary.model = Some("slow".into());
+        assert!(refusal(&settings).contains("session_summary.model \"slow\""));
     }
 
     #[test]

@@ -54,6 +54,8 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::routes::list_session_messages))
         .routes(routes!(sessions::routes::delete_session_message))
         .routes(routes!(sessions::routes::export_session))
+        .routes(routes!(sessions::summary::routes::list_session_summaries))
+        .routes(routes!(sessions::summary::routes::get_session_context))
         // /memories
         .routes(routes!(
             memories::routes::list_memories,
@@ -108,6 +110,8 @@ fn run_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::resuming::stream_run_events))
         .routes(routes!(runs::resuming::resume_run))
         .routes(routes!(runs::continuing::continue_run))
+        // /sessions
+        .routes(routes!(sessions::summary::routes::summarize_session))
 }
 
 /// The contract, as `/openapi.json` and `openapi/openapi.json` have it.

@@ -24,7 +24,7 @@ use crate::{
     http::idempotency,
     memories,
     runs::{self, RunId, webhook},
-    sessions::retention,
+    sessions::{self, SessionId, retention},
 };
 
 pub use queue::{enqueue, migrate, run_due, spawn_workers};
@@ -39,6 +39,10 @@ pub enum Job {
     TidyQueue,
     /// Tell the end of a run to whoever asked for it.
     DeliverWebhook { run_id: RunId, url: String },
+    /// Take the oldest runs of a session into its summary, by the summary manager of this agent.
+    FoldSession { session_id: SessionId, agent_id: String },
+    /// Find a better name for a session.
+    TitleSession { session_id: SessionId, agent_id: String },
     /// Learn from the unread turns of a user.
     Learn { user_id: UserId },
 }
@@ -54,6 +58,12 @@ impl Job {
             }
             Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
+            Self::FoldSession { session_id, agent_id } => {
+                sessions::summary::fold_session(app, &session_id, &agent_id).await
+            }
+            Self::TitleSession { session_id, agent_id } => {
+                sessions::title::title_session(app, &session_id, &agent_id).await
+            }
             Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
         }
     }
@@ -63,6 +73,7 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue => String::new(),
             Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
+            Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
             Self::Learn { user_id } => user_id.to_string(),
         }
     }
@@ -73,6 +84,8 @@ impl Job {
             Self::CleanUp => "clean_up".into(),
             Self::TidyQueue => "tidy_queue".into(),
             Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
+            Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
+            Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
             Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
         }
     }
@@ -81,6 +94,7 @@ impl Job {
     fn line(&self) -> Option<String> {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
+            Self::FoldSession { .. } | Self::TitleSession { .. } => Some(self.key()),
             Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
         }
     }
@@ -88,9 +102,10 @@ impl Job {
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp | Self::TidyQueue => 3,
+            Self::CleanUp | Self::TidyQueue | Self::TitleSession { .. } => 3,
             // For about an hour and a half.
             Self::DeliverWebhook { .. } | Self::Learn { .. } => 8,
+            Self::FoldSession { .. } => 5,
         }
     }
 }

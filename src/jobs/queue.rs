@@ -25,6 +25,13 @@ pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
 
 /// Puts a job in the queue when the transaction of `connection` commits.
 pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    // The new one takes the place of one that has failed for good; the library would keep both.
+    sqlx::query(
+        "delete from graphile_worker._private_jobs where key = $1 and locked_at is null and attempts >= max_attempts",
+    )
+    .bind(job.key())
+    .execute(&mut *connection)
+    .await?;
     // The library's own function; its schema is not there when the macros check their statements.
     sqlx::query(
         "select from graphile_worker.add_job($1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5)",

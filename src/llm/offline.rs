@@ -2,8 +2,8 @@
 //!
 //! It knows only what the request holds: what the user said (`facts.rs` reads it) and what memories and summaries say
 //! of the user. `answers.rs` replies to the questions that can be answered from that, `tools.rs` uses an offered tool
-//! in the obvious cases, `learning.rs` says what of a conversation is to be remembered, and `text.rs` has the words and
-//! sentences. The same request always gives the same reply.
+//! in the obvious cases, `learning.rs` says what of a conversation is to be remembered, `summary.rs` summarizes, and
+//! `text.rs` has the words and sentences. The same request always gives the same reply.
 //!
 //! *Architecture Invariant:* it never states a thing about the user that the context does not say, and its own earlier
 //! replies are no source.
@@ -11,6 +11,7 @@
 mod answers;
 mod facts;
 mod learning;
+mod summary;
 mod text;
 mod tools;
 
@@ -54,6 +55,9 @@ fn take_turn(request: &ModelRequest) -> Turn {
     }
     if request.response.as_ref().is_some_and(|response| response.name == learning::MERGES_NAME) {
         return Turn::Say(learning::no_merges());
+    }
+    if let Some(written) = summary::write(request) {
+        return Turn::Say(written);
     }
     let conversation = Conversation::read(request);
     if let Some(PromptMessage::Tool { name, content, .. }) = request.messages.last() {

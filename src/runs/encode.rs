@@ -10,7 +10,12 @@ use super::{
     model::RunId,
     wire::ToolExecution,
 };
-use crate::{agents::Agent, llm::ModelInfo, memories::wire::UpdatedMemory, sessions::SessionId};
+use crate::{
+    agents::Agent,
+    llm::ModelInfo,
+    memories::wire::UpdatedMemory,
+    sessions::{SessionId, summary::SessionSummary},
+};
 
 /// What every event of a run says about where it comes from.
 #[derive(Clone, Debug)]
@@ -113,6 +118,10 @@ enum Fields<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
+    Summary {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_summary: Option<&'a SessionSummary>,
+    },
     Error {
         content: &'a str,
         error_type: &'static str,
@@ -159,6 +168,10 @@ fn describe(kind: &EventKind) -> (&'static str, Fields<'_>) {
         EventKind::RunContentCompleted => ("RunContentCompleted", Fields::None {}),
         EventKind::MemoryUpdateStarted => ("MemoryUpdateStarted", Fields::None {}),
         EventKind::MemoryUpdateCompleted { memories } => ("MemoryUpdateCompleted", Fields::Memories { memories }),
+        EventKind::SessionSummaryStarted => ("SessionSummaryStarted", Fields::None {}),
+        EventKind::SessionSummaryCompleted(summary) => {
+            ("SessionSummaryCompleted", Fields::Summary { session_summary: summary.as_deref() })
+        }
         EventKind::RunError(error) => {
             ("RunError", Fields::Error { content: &error.message, error_type: error.kind.as_str() })
         }

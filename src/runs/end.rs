@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     engine::Execution,
+    follow_up::FollowUp,
     model::{ContextRecord, Message, RunError, RunId, RunMetrics, RunStatus},
     store::{self, Claim, EventBatch, Settlement},
     turns,
@@ -16,6 +17,7 @@ use crate::{
     jobs::{self, Job},
     llm::ModelInfo,
     memories::AfterRun,
+    sessions::summary,
     tools,
 };
 
@@ -32,6 +34,7 @@ pub(super) struct End {
     pub(super) context: ContextRecord,
     /// Changes of the session's state. A run without a whole answer makes none.
     pub(super) patches: Vec<Map<String, Value>>,
+    pub(super) follow_up: FollowUp,
     /// The run whose place this one takes in the history.
     pub(super) replaces: Option<RunId>,
     /// What is to be done now that the run has ended.
@@ -53,6 +56,14 @@ impl End {
         Self { error: Some(error), model, ..Self::default() }
     }
 
+    fn is_one_statement(&self) -> bool {
+        self.patches.is_empty()
+            && self.jobs.is_empty()
+            && self.replaces.is_none()
+            && self.memories.is_none()
+            && !self.follow_up.may_enqueue()
+    }
+
     pub(super) fn status(&self) -> RunStatus {
         self.error.as_ref().map_or(RunStatus::Completed, |error| error.kind.status())
     }
@@ -69,6 +80,7 @@ impl End {
             tools: &self.tools,
             messages: &self.messages,
             text_config: &app.settings.search.text_config,
+            follow_up: &self.follow_up,
             events: &self.events,
             at: Utc::now(),
         }
@@ -93,10 +105,12 @@ impl End {
         if let Some(memories) = &self.memories {
             memories.store(app, connection, &claim.session_id, claim.seq).await?;
         }
-        if let Some(replaced) = self.replaces {
-            store::leave_history(connection, claim, replaced).await?;
+        if let Some(replaced) = self.replaces
+            && let Some(seq) = store::leave_history(connection, claim, replaced).await?
+        {
+            summary::forget(connection, &claim.session_id, &[seq]).await?;
         }
-        for job in &self.jobs {
+        for job in self.jobs.iter().chain(&self.follow_up.jobs(claim, after.folds)) {
             jobs::enqueue(connection, job).await?;
         }
         Ok(Some(after))
@@ -105,7 +119,7 @@ impl End {
 
 /// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<store::AfterRun>, sqlx::Error> {
-    let after = if end.patches.is_empty() && end.jobs.is_empty() && end.replaces.is_none() && end.memories.is_none() {
+    let after = if end.is_one_statement() {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
         end.store(app, &mut connection, claim).await?

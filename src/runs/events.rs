@@ -23,6 +23,7 @@ use super::{
 use crate::{
     llm::{ModelInfo, Usage},
     memories::wire::UpdatedMemory,
+    sessions::summary::SessionSummary,
 };
 
 /// What happened; the variants are the wire's event names.
@@ -55,6 +56,9 @@ pub enum EventKind {
     MemoryUpdateCompleted {
         memories: Vec<UpdatedMemory>,
     },
+    SessionSummaryStarted,
+    /// Without a summary where the session has none.
+    SessionSummaryCompleted(Option<Box<SessionSummary>>),
     RunError(RunError),
     RunCancelled {
         reason: String,

@@ -2,7 +2,7 @@
 //!
 //! The way of one run, in the order of the files: `request` (the three forms of a body) → `service` (accept) → `work`
 //! (a task of the process) → `turns` (one at a time) → `context` (what the model sees) → `engine` (model, tools, events)
-//! → `end` (settle) → `store` (SQL) → `wire` (what clients get).
+//! → `end` (settle) and `follow_up` (what is left to be done) → `store` (SQL) → `wire` (what clients get).
 //!
 //! Who listens: `events` (the live log), `encode`, `flush` (storing it), `following` (reading it anywhere), `stream`,
 //! `resuming`. What may follow: `continuing`.
@@ -21,6 +21,7 @@ mod end;
 pub mod engine;
 pub mod events;
 mod flush;
+mod follow_up;
 pub mod following;
 pub mod model;
 pub mod reading;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::context::Window;
 use crate::{
     auth::UserId,
     llm::{ModelInfo, ToolCall, Usage},
@@ -259,10 +260,15 @@ impl RunErrorKind {
     }
 }
 
-/// What was put into the prompt, kept on the run.
+/// What was put into the prompt and why, kept on the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ContextRecord {
+    /// The summary was in the prompt, and covers all runs up to this one; absent when there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_through: Option<i64>,
+    /// By which rule the history was chosen.
+    pub window: Window,
     /// The number of the first run that was in the prompt verbatim; absent when there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_history_seq: Option<i64>,
@@ -271,6 +277,21 @@ pub struct ContextRecord {
     /// The memories that were in the prompt, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub memories: Vec<RecalledMemory>,
+    /// How many runs the rule would have chosen, and `history.max_tokens` left out.
+    pub runs_left_out: usize,
+    pub tokens: TokensByPart,
+}
+
+/// Tokens of each part of a prompt, as counted here: providers count a little differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TokensByPart {
+    pub instructions: usize,
+    pub summary: usize,
+    pub history: usize,
+    pub memories: usize,
+    pub session_state: usize,
+    pub message: usize,
 }
 
 /// One run, as it is stored, without its messages.

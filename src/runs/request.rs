@@ -86,8 +86,14 @@ pub struct CreateRun {
     /// Instead of the agent's own setting.
     #[serde(default)]
     pub search_past_sessions: Option<bool>,
-    /// Whether to answer only when the background work that this run made necessary is done. In a stream its events come
-    /// before `RunCompleted`.
+    /// Instead of the agent's own setting: whether the session's summary goes into the prompt. Also `include_summary`.
+    #[serde(default, alias = "include_summary")]
+    pub add_session_summary_to_context: Option<bool>,
+    /// Instead of the agent's own setting: whether the session is summarized when it has grown.
+    #[serde(default)]
+    pub enable_session_summaries: Option<bool>,
+    /// Whether to answer only when the background work that this run made necessary is done: memories and the
+    /// summary. In a stream its events come before `RunCompleted`.
     #[serde(default)]
     pub wait_for_background: Option<bool>,
 }
@@ -106,6 +112,9 @@ impl Fields for CreateRun {
         "update_memory_on_run",
         "enable_agentic_memory",
         "search_past_sessions",
+        "add_session_summary_to_context",
+        "include_summary",
+        "enable_session_summaries",
         "wait_for_background",
     ];
     const TEXT: &'static [&'static str] = &["message", "session_id", "user_id", "webhook_url"];
@@ -143,6 +152,8 @@ impl CreateRun {
             update_memory_on_run: None,
             enable_agentic_memory: None,
             search_past_sessions: None,
+            add_session_summary_to_context: None,
+            enable_session_summaries: None,
             wait_for_background: None,
         }
     }

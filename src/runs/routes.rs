@@ -63,6 +63,8 @@ use crate::{
 /// | `ToolCallCompleted` | `tool` with its `result`, `content`: a sentence about it |
 /// | `ToolCallError` | `tool`, `error` |
 /// | `RunContentCompleted` | none |
+/// | `SessionSummaryStarted` | none; with `wait_for_background`, where the agent keeps summaries |
+/// | `SessionSummaryCompleted` | `session_summary`: the one that there is now |
 /// | `RunCompleted` | `content`: the whole answer, `content_type`, `session_state`, `metrics`, `metadata` |
 /// | `RunError` instead | `content`: why, `error_type` as in `RunErrorKind` |
 /// | `RunCancelled` instead | `reason`: it was cancelled, or its session was deleted |

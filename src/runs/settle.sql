@@ -7,6 +7,12 @@
 with session as (
     update sessions set
         session_state = coalesce($10, session_state),
+        unfolded_tokens = unfolded_tokens + coalesce($21, 0),
+        -- One fold at a time is queued; one that was queued long ago and has not been done is queued again.
+        fold_queued_by = case
+            when unfolded_tokens + coalesce($21, 0) > $22 and (fold_queued_by is null or fold_queued_by <= $2 - 10) then $2
+            else fold_queued_by
+        end,
         active_seq = case when active_seq = $2 then waiting[1] else active_seq end,
         waiting = case when active_seq = $2 then waiting[2:] else array_remove(waiting, $2) end,
         updated_at = greatest(updated_at, $13),
@@ -17,7 +23,7 @@ with session as (
           where runs.session_id = $1 and seq = $2 and run_id = $3 and status in ('PENDING', 'RUNNING', 'PAUSED')
             and process_id is not distinct from $17
       )
-    returning session_id, session_state, active_seq
+    returning session_id, session_state, active_seq, fold_queued_by
 ), run as (
     update runs set
         status = $4,
@@ -28,6 +34,7 @@ with session as (
         metrics = $9,
         session_state = nullif(session.session_state, '{}'),
         context = $11,
+        tokens = $21,
         tools = $12,
         finished_at = $13
     from session
@@ -80,5 +87,6 @@ with session as (
         cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
         cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
 )
-select session_state as "session_state!: Json<Map<String, Value>>", active_seq
+select session_state as "session_state!: Json<Map<String, Value>>", active_seq,
+       coalesce(fold_queued_by = $2, false) as "folds!"
 from session

@@ -8,6 +8,7 @@
 
 mod cancelling;
 mod events;
+mod past;
 mod processes;
 mod reading;
 mod rows;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use super::{
     context::History,
+    follow_up::FollowUp,
     model::{ContextRecord, Message, ProcessId, RunError, RunId, RunMetrics, RunStatus},
     wire::ToolExecution,
 };
@@ -31,6 +33,7 @@ use crate::{
 
 pub use cancelling::{Fate, Wanted, active_run, look_after, request_cancel};
 pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
+pub use past::{past, past_of_next};
 pub use processes::{DeadProcess, Orphan, bury, enter, expire_all, leave, lock_dead, orphans, put_back, renew};
 pub use reading::{
     MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
@@ -149,6 +152,7 @@ pub struct Settlement<'a> {
     pub text_config: &'a str,
     /// The events that are not stored yet.
     pub events: &'a EventBatch,
+    pub follow_up: &'a FollowUp,
     pub at: DateTime<Utc>,
 }
 
@@ -158,6 +162,8 @@ pub struct AfterRun {
     pub session_state: Map<String, Value>,
     /// The run whose turn it is now.
     pub next_seq: Option<i64>,
+    /// Whether this run is the one that queues a fold.
+    pub folds: bool,
 }
 
 /// Ends the run. `None`: it has ended already, is gone, or is not the claim's any more.
@@ -188,10 +194,12 @@ pub async fn settle(
         end.events.first_index,
         &end.events.names,
         &end.events.data,
+        end.follow_up.tokens,
+        end.follow_up.fold_above,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| AfterRun { session_state: row.session_state.0, next_seq: row.active_seq }))
+    Ok(row.map(|row| AfterRun { session_state: row.session_state.0, next_seq: row.active_seq, folds: row.folds }))
 }
 
 /// The state that a run's changes are applied to; the row stays locked until the transaction ends. `None`: the run, or
@@ -218,16 +226,19 @@ pub async fn lock_session_state(
     Ok(state.map(|state| state.0))
 }
 
-/// Takes a run out of its session's history: the claimed run has taken its place.
-pub async fn leave_history(connection: &mut PgConnection, claim: &Claim, run_id: RunId) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update runs set status = 'REGENERATED' where session_id = $1 and run_id = $2 and status = 'COMPLETED'",
+/// Takes a run out of its session's history: the claimed run has taken its place. Answers its number, if it was there.
+pub async fn leave_history(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    run_id: RunId,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "update runs set status = 'REGENERATED' where session_id = $1 and run_id = $2 and status = 'COMPLETED' returning seq",
         claim.session_id.as_str(),
         run_id as RunId,
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_optional(connection)
+    .await
 }
 
 /// The newest completed runs before the claimed one, at most `runs` of them, oldest first, and not `without`.

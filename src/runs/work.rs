@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    context::{Context, ContextOptions, History},
+    context::{Context, ContextOptions, Past},
     continuing::{self, Continuation},
     end::{End, settle_once},
     engine::{Engine, Execution},
     events::{Completion, EventKind},
     flush,
+    follow_up::{self, FollowUp},
     model::{Message, Role, Run, RunError, RunErrorKind, RunId, RunStatus},
     registry::Entry,
     request::CreateRun,
@@ -121,6 +122,7 @@ impl Work {
         if end.error.is_none() {
             end.memories = AfterRun::new(&settings, self.origin.user_id.as_ref(), memories);
         }
+        end.follow_up = self.follow_up(&context, &end);
         if self.is_left_to_others(&end).await? {
             return Ok(None);
         }
@@ -147,11 +149,11 @@ impl Work {
     async fn execute(&self, stored_state: Map<String, Value>) -> Result<(Context, Execution, Wishes), Problem> {
         let deadline = Instant::now() + self.app.settings.runs.deadline;
         let options = ContextOptions::new(&self.agent, &self.run);
-        let history = if options.history_runs == 0 || self.claim.seq == 1 {
-            History::default()
-        } else {
+        let past = if options.looks_back() && self.claim.seq > 1 {
             let without = self.continuation.as_ref().filter(|it| it.replaces).map(|it| it.of);
-            store::history(&self.app.db, &self.claim, without, i64::from(options.history_runs)).await?
+            store::past(&self.app.db, &self.claim, without, &options).await?
+        } else {
+            Past::default()
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
@@ -162,7 +164,7 @@ impl Work {
         if let Some(patch) = &self.run.session_state {
             toolbox.patch_state(patch.clone());
         }
-        let context = Context::new(&self.agent, options, history, recalled, toolbox.state(), &self.origin.input);
+        let context = Context::new(&self.agent, options, past, recalled, toolbox.state(), &self.origin.input);
         let engine = Engine {
             models: &self.app.models,
             agent: &self.agent,
@@ -191,9 +193,6 @@ impl Work {
             Some(after) => after.session_state,
             None => self.explain_missing(&mut end).await?,
         };
-        if end.error.is_none() && self.run.wait_for_background == Some(true) {
-            self.learn_now(&end).await;
-        }
         match &end.error {
             Some(error) if error.kind.status() == RunStatus::Cancelled => {
                 events.push(&EventKind::RunCancelled { reason: error.message.clone() });
@@ -202,7 +201,13 @@ impl Work {
                 self.log(error);
                 events.push(&EventKind::RunError(error.clone()));
             }
-            None => events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state)))),
+            None => {
+                if self.run.wait_for_background.unwrap_or(false) {
+                    self.learn_now(&end).await;
+                    follow_up::do_now(&self.app, &self.agent, &self.run, &self.claim, events, &end.events).await;
+                }
+                events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state))));
+            }
         }
         Ok(self.output(context, end, state))
     }
@@ -280,6 +285,17 @@ impl Work {
         );
     }
 
+    fn follow_up(&self, context: &Context, end: &End) -> FollowUp {
+        let options = ContextOptions::new(&self.agent, &self.run);
+        FollowUp::of(&self.agent, options, context, &self.claim, &self.question(), &end.messages, end.status())
+    }
+
+    /// The user's message as it is stored.
+    fn question(&self) -> Message {
+        let question = Message::new(Role::User, Some(self.origin.input.clone()), self.origin.at);
+        Message { message_id: self.origin.message_id, ..question }
+    }
+
     fn completion(&self, end: &End, state: &Map<String, Value>) -> Completion {
         Completion {
             content: end.content.clone().unwrap_or_default(),
@@ -294,15 +310,13 @@ impl Work {
     /// What the caller gets: the run with everything that the model saw.
     fn output(&self, context: Option<Context>, end: End, state: Map<String, Value>) -> RunOutput {
         let origin = &self.origin;
-        let mut question = Message::new(Role::User, Some(origin.input.clone()), origin.at);
-        question.message_id = origin.message_id;
         let (system, history) = context.map(|context| (context.system, context.history)).unwrap_or_default();
         let system = system.map(|text| Message::new(Role::System, Some(text), origin.at));
         let history = history.into_messages().map(|message| MessageView::new(message, true));
         let status = end.status();
         let messages = (system.into_iter().map(|message| MessageView::new(message, false)))
             .chain(history)
-            .chain(MessageView::all([question].into_iter().chain(end.messages).collect()))
+            .chain(MessageView::all([self.question()].into_iter().chain(end.messages).collect()))
             .collect();
         let run = Run {
             session_id: self.claim.session_id.clone(),

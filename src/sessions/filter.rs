@@ -27,6 +27,7 @@ pub struct SessionFilter {
     pub search: Option<String>,
     pub archived: Archived,
     pub pinned: Option<bool>,
+    pub has_summary: Option<bool>,
 }
 
 impl SessionFilter {
@@ -44,6 +45,7 @@ impl SessionFilter {
             search,
             archived,
             pinned,
+            has_summary,
         } = self;
         let is_narrowed = session_type.is_some()
             || component_id.is_some()
@@ -52,7 +54,8 @@ impl SessionFilter {
             || !metadata.is_empty()
             || search.is_some()
             || *archived == Archived::True
-            || pinned.is_some();
+            || pinned.is_some()
+            || has_summary.is_some();
         !is_narrowed
     }
 

@@ -1,11 +1,14 @@
 //! Sessions: conversations, and what is known about them.
 //!
 //! `model` → `request` → `routes` → `service` → `store`; `filter` is what lists and searches are made of, `wire` has the
-//! shapes that clients get. `append` takes in what was said elsewhere, without a model.
+//! shapes that clients get. `append` takes in what was said elsewhere, without a model. `summary` and `title` are work in the background: `ask` has a model answer them with JSON,
+//! `costs` notes what that took.
 //!
 //! *Architecture Invariant:* a list never reads a transcript, and every statement filters by the caller's scope.
 
 pub mod append;
+mod ask;
+pub mod costs;
 pub mod filter;
 pub mod import;
 pub mod model;
@@ -14,6 +17,8 @@ pub mod retention;
 pub mod routes;
 pub mod service;
 pub mod store;
+pub mod summary;
+pub mod title;
 pub mod wire;
 
 pub use model::{Session, SessionId, SessionType};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::summary::SessionSummary;
 use crate::{
     auth::UserId,
     http::conditional::EntityTag,
@@ -125,6 +126,7 @@ pub struct Session {
     pub run_count: i64,
     /// What all runs took together.
     pub usage: RunMetrics,
+    pub summary: Option<SessionSummary>,
     pub created_at: DateTime<Utc>,
     /// When it last changed or a run last ended.
     pub updated_at: DateTime<Utc>,

@@ -185,3 +185,18 @@ pub async fn delete(
     .await?;
     Ok(deleted.rows_affected())
 }
+
+/// Gives a name that a model has found, to a session that has none from its user.
+pub async fn set_title(connection: &mut PgConnection, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update sessions set session_name = $2, named_by = 'model', version = version + 1
+        where session_id = $1 and named_by is distinct from 'user'
+        ",
+        session_id.as_str(),
+        title,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

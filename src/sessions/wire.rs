@@ -8,6 +8,7 @@ use super::{
     model::{Session, SessionId, SessionType},
     service::Imported,
     store,
+    summary::SessionSummary,
 };
 use crate::{
     agents::Agents,
@@ -35,6 +36,8 @@ pub struct SessionItem {
     pub user_id: Option<UserId>,
     #[serde(flatten)]
     pub component: Component,
+    #[serde(flatten)]
+    pub summary: SummaryFields,
     #[schema(value_type = Object)]
     pub metrics: Metrics,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +82,22 @@ impl Component {
     }
 }
 
+/// What was said so far, in short; absent until the session was summarized.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct SummaryFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_summary: Option<SessionSummary>,
+    /// The text of `session_summary`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+}
+
+impl From<Option<SessionSummary>> for SummaryFields {
+    fn from(session_summary: Option<SessionSummary>) -> Self {
+        Self { summary: session_summary.as_ref().map(|summary| summary.summary.clone()), session_summary }
+    }
+}
+
 /// `{}` until a model was used.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -110,6 +129,7 @@ impl SessionItem {
             pinned: session.pinned,
             expires_at: session.expires_at.map(rfc3339),
             component: Component::new(session.session_type, session.component_id.as_ref()),
+            summary: session.summary.into(),
             session_id: session.session_id,
             session_name: session.session_name.unwrap_or_default(),
             session_state: session.session_state,
@@ -140,6 +160,8 @@ pub struct SessionDetail {
     pub session_state: Map<String, Value>,
     #[serde(flatten)]
     pub component: Component,
+    #[serde(flatten)]
+    pub summary: SummaryFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +236,7 @@ impl SessionDetail {
             session_data: of_workflow.clone(),
             workflow_data: of_workflow,
             component: Component::new(session.session_type, session.component_id.as_ref()),
+            summary: session.summary.into(),
             user_id: session.user_id,
             agent_session_id: is_agent.then(|| session.session_id.clone()),
             session_id: session.session_id,

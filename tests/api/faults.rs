@@ -2,57 +2,20 @@
 
 use std::time::Duration;
 
-use colloquy::database::embedded::{EmbeddedPostgres, Options};
 use serde_json::json;
 
 use crate::support::{
-    TestApp, TestDatabase,
+    OwnPostgres, TestApp,
     scripted_model::{Behaviour, reply, slow_pieces},
 };
 
-struct OwnServer {
-    options: Options,
-    server: Option<EmbeddedPostgres>,
-    _home: tempfile::TempDir,
-}
-
-impl OwnServer {
-    fn new() -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
-        let shared = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(home.path(), shared).expect("own directory");
-        let options = Options { dir: home.path().join("database"), durable: false, max_connections: 20 };
-        let mut own = Self { options, server: None, _home: home };
-        own.start();
-        own
-    }
-
-    fn start(&mut self) {
-        let options = self.options.clone();
-        self.server = Some(EmbeddedPostgres::start(&options).expect("starts"));
-    }
-
-    fn stop(&mut self) {
-        drop(self.server.take());
-    }
-
-    fn database(&self) -> TestDatabase {
-        let server = self.server.as_ref().expect("running");
-        TestDatabase { options: server.connect_options("postgres"), url: server.url("postgres") }
-    }
-}
-
-async fn app_on(own: &OwnServer) -> TestApp {
-    let database = own.database();
-    let pool = sqlx::PgPool::connect_with(database.options.clone()).await.expect("connects");
-    colloquy::database::migrate(&pool).await.expect("migrates");
-    pool.close().await;
-    TestApp::on(database, |settings| settings.database.acquire_timeout = Duration::from_millis(500)).await
+async fn app_on(own: &OwnPostgres) -> TestApp {
+    TestApp::on(own.database().await, |settings| settings.database.acquire_timeout = Duration::from_millis(500)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_requests_get_503_and_afterwards_they_work() {
-    let mut own = OwnServer::new();
+    let mut own = OwnPostgres::new();
     let app = app_on(&own).await;
     app.say("s", "before").await;
     own.stop();
@@ -72,7 +35,7 @@ async fn while_the_database_is_away_requests_get_503_and_afterwards_they_work() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_for_a_moment_does_not_cost_the_answer() {
-    let mut own = OwnServer::new();
+    let mut own = OwnPostgres::new();
     let app = app_on(&own).await;
     app.model.then(slow_pieces(Duration::from_millis(300), "worth waiting for"));
     let run = app.run(json!({"message": "hi", "session_id": "s"}));
@@ -92,7 +55,7 @@ async fn a_database_that_is_away_for_a_moment_does_not_cost_the_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
-    let mut own = OwnServer::new();
+    let mut own = OwnPostgres::new();
     let app = app_on(&own).await;
     let (gone, wait) = std::sync::mpsc::channel::<Behaviour>();
     let wait = std::sync::Mutex::new(wait);

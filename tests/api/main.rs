@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected panics")]
 
+mod context;
 mod contract;
 mod embedded;
 mod faults;
@@ -10,9 +11,11 @@ mod jobs;
 mod llm;
 mod memories;
 mod process;
+mod processes;
 mod runs;
 mod search;
 mod sessions;
+mod summaries;
 mod support;
 mod tools;
 mod users;

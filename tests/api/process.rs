@@ -1,11 +1,6 @@
 //! The real process: started, killed, started again.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,59 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::{
     scripted_model::{ScriptedModel, hang, slow_pieces},
+    server::{self, Server},
     test_database,
 };
-
-/// `colloquy serve` on a free port; killed when dropped.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn command(arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_colloquy"));
-        for key in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "DATABASE_URL", "RUST_LOG"] {
-            command.env_remove(key);
-        }
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command
-    }
-
-    /// Returns when the log says where it serves.
-    fn start(mut command: Command) -> Self {
-        let mut child = command.args(["--bind", "127.0.0.1:0"]).spawn().expect("the binary starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let address = loop {
-            let line = log.next().expect("it serves before its log ends").expect("UTF-8");
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = entry["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        // The pipe must not fill up.
-        std::thread::spawn(move || log.for_each(drop));
-        Self { child, url: format!("http://{address}") }
-    }
-
-    async fn run(&self, body: Value) -> Value {
-        let url = format!("{}/agents/assistant/runs", self.url);
-        let response = Client::new().post(url).json(&body).send().await.expect("an answer");
-        response.json().await.expect("JSON")
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, signal).expect("it runs");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn open_to_others(dir: &Path) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -77,13 +22,13 @@ async fn with_nothing_configured_it_serves_and_remembers_after_kill_9() {
     let home = tempfile::tempdir().unwrap();
     open_to_others(home.path());
     let start = || {
-        let mut command = Server::command(&["serve", "--data-dir", "data"]);
+        let mut command = server::command(&["serve", "--data-dir", "data"]);
         command.current_dir(home.path());
         Server::start(command)
     };
     let server = start();
     server.run(json!({"message": "Hi, my name is Alice", "session_id": "s"})).await;
-    server.signal(Signal::KILL);
+    server.process.signal(Signal::KILL);
     drop(server);
     let run = start().run(json!({"message": "What's my name?", "session_id": "s"})).await;
     assert_eq!(run["content"], "Your name is Alice.", "{run}");
@@ -99,7 +44,7 @@ async fn a_run_that_was_killed_with_its_embedded_server_is_an_error_after_the_re
     let settings = format!("[models.m]\nprovider = \"openai\"\nid = \"m\"\nbase_url = \"{}\"\n", model.base_url());
     std::fs::write(home.path().join("colloquy.toml"), settings).unwrap();
     let start = || {
-        let mut command = Server::command(&["serve"]);
+        let mut command = server::command(&["serve"]);
         command.current_dir(home.path());
         Server::start(command)
     };
@@ -110,7 +55,7 @@ async fn a_run_that_was_killed_with_its_embedded_server_is_an_error_after_the_re
         while model.requests().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        server.signal(Signal::KILL);
+        server.process.signal(Signal::KILL);
     };
     let (answer, ()) = tokio::join!(hanging, killing);
     assert!(answer.is_err());
@@ -124,7 +69,7 @@ async fn a_run_that_was_killed_with_its_embedded_server_is_an_error_after_the_re
 async fn an_embedded_database_that_dies_is_started_again() {
     let home = tempfile::tempdir().unwrap();
     open_to_others(home.path());
-    let mut command = Server::command(&["serve", "--data-dir", "data"]);
+    let mut command = server::command(&["serve", "--data-dir", "data"]);
     command.current_dir(home.path());
     let server = Server::start(command);
     server.run(json!({"message": "Hi, my name is Alice", "session_id": "s"})).await;
@@ -155,7 +100,7 @@ async fn two_processes_may_start_on_one_empty_database() {
     let start = || {
         let url = database.url.clone();
         tokio::task::spawn_blocking(move || {
-            let mut command = Server::command(&["serve"]);
+            let mut command = server::command(&["serve"]);
             command.env("DATABASE_URL", url);
             Server::start(command)
         })
@@ -174,21 +119,21 @@ async fn a_terminated_process_lets_its_run_settle() {
     let mut settings = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
     let toml = format!("[models.fast]\nprovider = \"openai\"\nid = \"m\"\nbase_url = \"{}\"\n", model.base_url());
     std::io::Write::write_all(&mut settings, toml.as_bytes()).unwrap();
-    let mut command = Server::command(&["serve", "--config", settings.path().to_str().unwrap()]);
+    let mut command = server::command(&["serve", "--config", settings.path().to_str().unwrap()]);
     command.env("DATABASE_URL", &database.url);
     let mut server = tokio::task::spawn_blocking(move || Server::start(command)).await.unwrap();
     let (run, ()) = tokio::join!(server.run(json!({"message": "hi", "session_id": "s"})), async {
         while model.requests().is_empty() {
             tokio::task::yield_now().await;
         }
-        server.signal(Signal::TERM);
+        server.process.signal(Signal::TERM);
     });
     assert_eq!(run["content"], "settled", "{run}");
-    assert!(tokio::task::spawn_blocking(move || server.child.wait()).await.unwrap().unwrap().success());
+    assert!(tokio::task::spawn_blocking(move || server.process.ends_well()).await.unwrap());
 }
 
 fn failure(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let mut command = Server::command(arguments);
+    let mut command = server::command(arguments);
     let output = command.envs(environment.iter().copied()).output().expect("the binary starts");
     assert!(!output.status.success());
     String::from_utf8(output.stderr).expect("UTF-8")

@@ -48,6 +48,7 @@ pub struct UpdateSessionBody {
 
 /// A patch by RFC 7396: objects are merged, and null removes. A state or metadata that is null becomes empty, a name
 /// that is null gives way to the one after the first message.
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"session_state": {"step": 2, "draft": null}}))]

@@ -69,6 +69,8 @@ pub struct ListQuery {
     #[param(inline)]
     archived: Option<Archived>,
     pinned: Option<bool>,
+    /// Sessions that have been summarized, or those that have not.
+    has_summary: Option<bool>,
     #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64, default = 1)]
     pub(in crate::sessions) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
@@ -139,6 +141,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
             q: query.q.clone(),
             archived: query.archived.unwrap_or_default(),
             pinned: query.pinned,
+            has_summary: query.has_summary,
         };
         // A query has no types: `metadata.step=1` means the number as well as the text.
         let metadata = metadata.into_iter().map(|(key, value)| {
@@ -151,7 +154,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
     }
 }
 
-/// `metadata.key`, or as OpenAPI writes the fields of an object: `metadata[key]`.
+/// `metadata.key`, or as `OpenAPI` writes the fields of an object: `metadata[key]`.
 fn metadata_key(name: &str) -> Option<&str> {
     let rest = name.strip_prefix("metadata")?;
     rest.strip_prefix('.').or_else(|| rest.strip_prefix('[')?.strip_suffix(']'))
@@ -197,6 +200,9 @@ pub(super) struct FilterFields {
     archived: Archived,
     #[serde(default)]
     pinned: Option<bool>,
+    /// Sessions that have been summarized, or those that have not.
+    #[serde(default)]
+    has_summary: Option<bool>,
 }
 
 /// In JSON `true` and `false` are no texts.
@@ -261,6 +267,7 @@ impl FilterFields {
             search,
             archived: self.archived,
             pinned: self.pinned,
+            has_summary: self.has_summary,
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     auth::Caller,
     http::{Problem, problem::OnConstraint},
-    sessions::{SessionId, import::Transcript, store},
+    sessions::{SessionId, import::Transcript, store, summary},
 };
 
 /// What an import came to.
@@ -86,6 +86,7 @@ async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript) -> R
     for batch in transcript.messages.chunks(BATCH) {
         store::import_messages(&mut tx, session_id, &lines(batch), &app.settings.search.text_config).await?;
     }
+    summary::recount(&mut tx, session_id).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Removing single runs and messages. What the others say of them goes too: the title, if it was taken from them.
+//! Removing single runs and messages. What the others say of them goes too: the summaries that cover
+//! them, and the title if it was taken from them.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use crate::{
         RunId,
         model::{Role, RunStatus},
     },
-    sessions::{SessionId, SessionType, model, store},
+    sessions::{SessionId, SessionType, model, store, summary},
 };
 
 /// Removes a run that has ended. One that is not there is removed already.
@@ -28,6 +29,7 @@ pub async fn delete_run(
     let Some(run) = store::find_run(&mut tx, scope, session_id, run_id).await? else { return Ok(()) };
     refuse_unfinished(run.status)?;
     store::delete_run(&mut tx, scope, session_id, run.seq).await?;
+    summary::forget(&mut tx, session_id, &[run.seq]).await?;
     retitle(&mut tx, scope, session_id).await?;
     tx.commit().await?;
     Ok(())
@@ -52,6 +54,7 @@ pub async fn delete_message(
         ));
     }
     store::delete_message(&mut tx, scope, session_id, &message).await?;
+    summary::forget_part(&mut tx, session_id, message.seq).await?;
     retitle(&mut tx, scope, session_id).await?;
     tx.commit().await?;
     Ok(())

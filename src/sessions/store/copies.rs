@@ -195,12 +195,15 @@ pub async fn import_runs(
         "
         insert into runs (
             session_id, seq, run_id, component_id, user_id, status, input, content, error, model, model_provider,
-            metrics, session_state, metadata, context, tools, created_at, finished_at, forked_from_run_id,
+            metrics, session_state, metadata, context, tools, tokens, created_at, finished_at, forked_from_run_id,
             regenerated_from
         )
         select
             $1, seq, run_id, component_id, user_id, status, input, content, error, model, model_provider, metrics,
-            session_state, metadata, context, tools, created_at, finished_at, forked_from_run_id, regenerated_from
+            session_state, metadata, context, tools,
+            -- A rule of thumb: nothing is counted here.
+            case status when 'COMPLETED' then (length(input) + coalesce(length(content), 0)) / 4 + 8 end,
+            created_at, finished_at, forked_from_run_id, regenerated_from
         from jsonb_to_recordset($2) as r (
             seq bigint, run_id uuid, component_id text, user_id text, status run_status, input text, content text,
             error jsonb, model text, model_provider text, metrics jsonb, session_state jsonb, metadata jsonb,

@@ -187,6 +187,11 @@ fn write_source<'a>(
         Some(false) => sql.push(" and not s.pinned"),
         None => sql,
     };
+    match filter.has_summary {
+        Some(true) => sql.push(" and s.summary_through > 0"),
+        Some(false) => sql.push(" and s.summary_through = 0"),
+        None => sql,
+    };
     for pattern in filter.name_patterns() {
         sql.push(" and l.name ilike ").push_bind(pattern);
     }

@@ -11,6 +11,7 @@ use crate::{
     sessions::{
         SessionId, SessionType,
         model::{NamedBy, Session},
+        summary::SessionSummary,
     },
 };
 
@@ -28,7 +29,12 @@ pub(super) const SESSION_COLUMNS: &str = "
         ))
         from session_usage u
         where u.session_id = s.session_id
-    ) as usage
+    ) as usage,
+    (
+        select jsonb_build_object('summary', v.summary, 'topics', v.topics, 'updated_at', v.created_at)
+        from summaries v
+        where v.session_id = s.session_id and v.through_seq = s.summary_through
+    ) as summary
 ";
 
 #[derive(sqlx::FromRow)]
@@ -51,6 +57,7 @@ pub(super) struct SessionRow {
     expires_at: Option<DateTime<Utc>>,
     forked_from: Option<String>,
     usage: Option<Json<Vec<UsageRow>>>,
+    summary: Option<Json<SessionSummary>>,
 }
 
 impl SessionRow {
@@ -67,6 +74,7 @@ impl SessionRow {
             version: self.version,
             run_count: self.last_seq,
             usage: RunMetrics::of(by_purpose(self.usage.map(|rows| rows.0).unwrap_or_default())),
+            summary: self.summary.map(|summary| summary.0),
             created_at: self.created_at,
             updated_at: self.updated_at,
             archived_at: self.archived_at,

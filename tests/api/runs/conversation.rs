@@ -53,7 +53,9 @@ async fn history_is_the_last_runs_and_can_be_chosen_per_run() {
     assert_eq!(texts(&last_prompt(&app)), ["message 3", "ok", "message 4", "ok", "last"]);
     let run = app.run(json!({"message": "one", "session_id": "s", "num_history_runs": 1})).await.expect(200);
     assert_eq!(texts(&last_prompt(&app)), ["last", "ok", "one"]);
-    assert_eq!(run["context"], json!({"first_history_seq": 5, "history_runs": 1, "history_messages": 2}));
+    let context = &run["context"];
+    assert_eq!((&context["first_history_seq"], &context["history_runs"]), (&json!(5), &json!(1)));
+    assert_eq!((&context["history_messages"], &context["window"]), (&json!(2), &json!("last_runs")));
     app.run(json!({"message": "none", "session_id": "s", "add_history_to_context": false})).await.expect(200);
     assert_eq!(texts(&last_prompt(&app)), ["none"]);
 }

@@ -30,10 +30,11 @@ async fn app_with_many() -> TestApp {
          select session_id, 1, mint_id(), component_id, 'COMPLETED', 'Hi', created_at from sessions;
          insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
          select session_id, 1, i, mint_id(), 'user', text, to_tsvector('simple', text), created_at
-         from sessions, generate_series(0, 1) i, md5(session_id || i) text;
-         analyze",
+         from sessions, generate_series(0, 1) i, md5(session_id || i) text",
     )
     .await;
+    // Not only for the statistics: what waits to be entered into an index makes it look costly.
+    app.execute("vacuum (analyze)").await;
     app
 }
 
@@ -89,7 +90,10 @@ async fn every_filter_and_order_reads_a_page_by_an_index_and_no_transcript() {
                     let plan = plan(&app, &scope, &filter, Sort { by, order }, &Part::From { offset: 0 }).await;
                     let what = format!("{name} of {scope:?} by {by:?} {order:?}: {plan:#}");
                     for (node, table, rows) in nodes(&plan) {
-                        assert!(node != "Seq Scan" || table == "session_usage", "{what}");
+                        assert!(
+                            node != "Seq Scan" || ["session_usage", "summaries"].contains(&table.as_str()),
+                            "{what}"
+                        );
                         assert!(!["runs", "messages"].contains(&table.as_str()), "{what}");
                         assert!(rows < 2_000.0, "{rows} of 20000 rows: {what}");
                     }

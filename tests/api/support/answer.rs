@@ -58,7 +58,7 @@ pub(crate) struct ServerEvent {
 }
 
 impl ServerEvent {
-    fn parse(block: &str) -> Option<Self> {
+    pub(crate) fn parse(block: &str) -> Option<Self> {
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         let data = field("data: ")?;
         Some(Self {

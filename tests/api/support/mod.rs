@@ -3,8 +3,11 @@
 mod answer;
 mod app;
 mod database;
+mod own_postgres;
 pub(crate) mod scripted_model;
+pub(crate) mod server;
 
 pub(crate) use answer::{Answer, ServerEvent};
 pub(crate) use app::TestApp;
 pub(crate) use database::{TestDatabase, test_database};
+pub(crate) use own_postgres::OwnPostgres;

@@ -18,6 +18,7 @@ use axum::{
 };
 use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 /// What the server does with one request. Built by the functions of the same names.
 #[derive(Clone, Debug)]
@@ -36,6 +37,23 @@ pub(crate) enum Behaviour {
     /// 200 with this body, in place of an answer; as an event when a stream was asked for.
     Raw(String),
     Hang,
+    /// Waits for the gate, then does the other.
+    Held(Gate, Box<Behaviour>),
+}
+
+/// Holds answers back until it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets everything through from now on.
+    pub(crate) fn open(&self) {
+        self.0.close();
+    }
 }
 
 pub(crate) fn reply(content: &str) -> Behaviour {
@@ -71,6 +89,11 @@ pub(crate) fn status_with_retry_after(code: u16, retry_after: &str) -> Behaviour
 /// 200 and JSON by its header, but not JSON.
 pub(crate) fn garbage() -> Behaviour {
     Behaviour::Raw("<html>not what you asked for".into())
+}
+
+/// Answers once the gate is open.
+pub(crate) fn held(gate: &Gate, behaviour: Behaviour) -> Behaviour {
+    Behaviour::Held(gate.clone(), Box::new(behaviour))
 }
 
 /// Takes the request and never answers.
@@ -176,7 +199,13 @@ impl ScriptedModel {
 async fn answer(State(model): State<ScriptedModel>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let path = uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    match model.next_behaviour(Recorded { path, headers, body: body.clone() }) {
+    let mut behaviour = model.next_behaviour(Recorded { path, headers, body: body.clone() });
+    while let Behaviour::Held(Gate(gate), then) = behaviour {
+        // Closed for waiters is open for answers.
+        let _ = gate.acquire().await;
+        behaviour = *then;
+    }
+    match behaviour {
         Behaviour::Reply { content, tool_calls, pause, pieces } if body["stream"] == true => {
             let chunks = chunks(content.as_deref(), &tool_calls, &usage(&body, content.as_deref()));
             stream_chunks(chunks, pause, pieces)
@@ -200,7 +229,7 @@ async fn answer(State(model): State<ScriptedModel>, uri: Uri, headers: HeaderMap
         }
         Behaviour::Raw(text) if body["stream"] == true => with_type("text/event-stream", format!("data: {text}\n\n")),
         Behaviour::Raw(text) => with_type("application/json", text),
-        Behaviour::Hang => std::future::pending().await,
+        Behaviour::Hang | Behaviour::Held(..) => std::future::pending().await,
     }
 }
 

@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""Measures what a long conversation costs per turn, and writes benches/prompts/RESULTS.md.
+
+    benches/prompts/run.py                 500 turns, a minute or two
+    benches/prompts/run.py --turns 50      fewer; writes no file unless --out
+
+It starts a throw-away PostgreSQL, Colloquy as it was built last (release before debug) and a model that counts what it
+is sent, and talks on one session with rolling summaries and on one without. A turn begins when the background work of
+the one before is done, as with a person who reads the answer first. Python's standard library is enough.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "benches" / "load"))
+from machine import BenchError, Processes, free_port, open_url, say, start_postgres, wait_until_ready  # noqa: E402
+
+sys.path.insert(0, str(HERE))
+from model_server import Model, prose, serve  # noqa: E402
+from subject import binary, wait_for_jobs  # noqa: E402
+
+MESSAGE_CHARACTERS, ANSWER_CHARACTERS, SUMMARY_CHARACTERS = 200, 800, 1_200
+SHOWN_TURNS = [1, 5, 10, 20, 50, 100, 150, 200, 300, 400, 500]
+
+CONFIG = """\
+[server]
+bind = "127.0.0.1:{port}"
+
+[database]
+url = "{database_url}"
+
+[models.fast]
+provider = "openai"
+id = "counting"
+base_url = "http://127.0.0.1:{model_port}/v1"
+
+[[agents]]
+id = "summaries"
+instructions = "Answer in a few sentences."
+enable_session_summaries = true
+
+[[agents]]
+id = "plain"
+instructions = "Answer in a few sentences."
+num_history_runs = 10
+"""
+
+
+class Turn:
+    """One turn on one session: what was sent, and how long the answer took."""
+
+    def __init__(self, calls, seconds, conversation):
+        self.prompt = next(call.text for call in calls if not call.is_fold)
+        self.folds = [call.text for call in calls if call.is_fold]
+        self.seconds = seconds
+        self.conversation = conversation
+
+    @property
+    def characters(self):
+        return len(self.prompt) + sum(map(len, self.folds))
+
+
+class Session:
+    def __init__(self, url, agent, model):
+        self.url, self.agent, self.model = url, agent, model
+        self.conversation = 0
+        self.turns = []
+
+    def take_turn(self, number):
+        body = {"message": prose(MESSAGE_CHARACTERS, f"message {number}"), "session_id": self.agent}
+        started = time.perf_counter()
+        with open_url(f"{self.url}/agents/{self.agent}/runs", body) as response:
+            run = json.load(response)
+        seconds = time.perf_counter() - started
+        wait_for_jobs(self.url)
+        self.conversation += len(body["message"]) + len(run["content"])
+        self.turns.append(Turn(self.model.take(), seconds, self.conversation))
+
+
+def common_prefix(a, b):
+    return len(os.path.commonprefix([a, b]))
+
+
+def prefixes(turns):
+    """Of consecutive prompts without a fold between them: the common beginning, as shares of both."""
+    pairs = [(a, b) for a, b in zip(turns, turns[1:]) if not a.folds]
+    common = [(common_prefix(a.prompt, b.prompt), len(a.prompt), len(b.prompt)) for a, b in pairs]
+    total = sum(prefix for prefix, _, _ in common)
+    return total / sum(a for _, a, _ in common), total / sum(b for _, _, b in common)
+
+
+def report(summarized, plain, built):
+    turns = summarized.turns
+    whole = sum(turn.conversation for turn in turns)
+    sent = sum(turn.characters for turn in turns)
+    of_earlier, of_later = prefixes(turns)
+    times = [statistics.median(turn.seconds for turn in session.turns) for session in (summarized, plain)]
+    lines = [
+        "# What a long conversation costs",
+        "",
+        f"{len(turns)} turns in one session, {MESSAGE_CHARACTERS} characters said and {ANSWER_CHARACTERS} answered in each, "
+        f"summaries of {SUMMARY_CHARACTERS}; default limits; {built} build. Written by `benches/prompts/run.py`.",
+        "",
+        "| turn | characters of the prompt | calls of the model up to here | characters of all calls up to here "
+        "| to re-read the conversation at this turn | at each turn up to here |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    calls = sent_so_far = whole_so_far = 0
+    for number, turn in enumerate(turns, 1):
+        calls += 1 + len(turn.folds)
+        sent_so_far += turn.characters
+        whole_so_far += turn.conversation
+        if number in SHOWN_TURNS or number == len(turns):
+            columns = [number, len(turn.prompt), calls, sent_so_far, turn.conversation, whole_so_far]
+            lines.append("| " + " | ".join(f"{value:,}" for value in columns) + " |")
+    largest = max(len(turn.prompt) for turn in turns)
+    folds = [text for turn in turns for text in turn.folds]
+    lines += [
+        "",
+        f"- All calls together, runs and folds, took **{sent / whole:.1%}** of the characters that re-reading the whole "
+        "conversation at each turn would take.",
+        f"- The largest prompt had {largest:,} characters, the largest of {len(folds)} folds {max(map(len, folds), default=0):,}.",
+        f"- Between folds, **{of_earlier:.1%}** of a prompt is the beginning of the next, which it makes up **{of_later:.1%}** of.",
+        f"- A run's response takes **{times[0] / times[1]:.2f}** times as long with summaries as without "
+        f"({times[0] * 1000:.1f} ms and {times[1] * 1000:.1f} ms, medians, the model answering at once).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def run(options, processes):
+    kind, server = (options.server.parent.name, options.server.resolve()) if options.server else binary()
+    postgres = start_postgres(processes, free_port())
+    model, model_port, port = Model(ANSWER_CHARACTERS, SUMMARY_CHARACTERS), free_port(), free_port()
+    serve(model, model_port)
+    config = processes.work_dir / "colloquy.toml"
+    config.write_text(CONFIG.format(port=port, model_port=model_port, database_url=postgres.create_database("prompts")))
+    url = f"http://127.0.0.1:{port}"
+    wait_until_ready(processes.start("colloquy", [server, "serve", "--config", config]), f"{url}/ready")
+    sessions = [Session(url, agent, model) for agent in ("summaries", "plain")]
+    for number in range(1, options.turns + 1):
+        # In turn, so that both see the same machine.
+        for session in sessions:
+            session.take_turn(number)
+    text = report(*sessions, kind)
+    print(text)
+    out = options.out or (HERE / "RESULTS.md" if options.turns >= SHOWN_TURNS[-1] else None)
+    if out:
+        out.write_text(text)
+        say(f"Written to {out}.")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=500)
+    parser.add_argument("--server", type=pathlib.Path, help="a colloquy binary, instead of the one in target")
+    parser.add_argument("--out", type=pathlib.Path, help="where the report goes (default benches/prompts/RESULTS.md)")
+    options = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="colloquy-prompts-") as work_dir:
+            processes = Processes(pathlib.Path(work_dir))
+            try:
+                return run(options, processes)
+            finally:
+                processes.stop_all()
+    except BenchError as error:
+        say(f"error: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

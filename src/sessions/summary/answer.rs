@@ -1,0 +1,163 @@
+//! What a model may answer to a fold: read leniently, checked strictly.
+
+use serde_json::Value;
+
+use super::prompt::Limits;
+use crate::{
+    llm::{ResponseSchema, count_tokens, json},
+    text,
+};
+
+/// No summary is so long; what is longer is not looked into.
+const MOST_BYTES: usize = 64 * 1024;
+const MOST_TOPICS: usize = 20;
+const TOPIC_CHARS: usize = 80;
+
+/// The name of the form of the answer.
+pub(super) const FORM: &str = "session_summary";
+
+pub(super) fn schema() -> ResponseSchema {
+    ResponseSchema {
+        name: FORM,
+        schema: serde_json::json!({
+            "type": "object",
+            "properties": {
+                "summary": { "type": "string" },
+                "topics": { "type": "array", "items": { "type": "string" } },
+            },
+            "required": ["summary", "topics"],
+            "additionalProperties": false,
+        }),
+    }
+}
+
+/// A summary that has passed all checks.
+#[derive(Debug, PartialEq)]
+pub(super) struct Draft {
+    pub(super) summary: String,
+    pub(super) topics: Vec<String>,
+    pub(super) tokens: usize,
+}
+
+/// Reads an answer. The error is the complaint that the model gets to hear, and operators after it. An answer that is
+/// merely too long for its limit is cut to whole sentences when it is the `last` one that is asked for.
+pub(super) fn read(answer: &str, limits: Limits, last: bool) -> Result<Draft, String> {
+    if answer.len() > MOST_BYTES {
+        return Err(format!("The answer has {} bytes; a summary has to be short", answer.len()));
+    }
+    let Some(Value::Object(mut fields)) = json::find(answer) else {
+        return Err(r#"The answer holds no JSON object; it has to be {"summary": "…", "topics": ["…"]}"#.into());
+    };
+    let Some(Value::String(mut summary)) = fields.remove("summary") else {
+        return Err(r#"The JSON has no text "summary""#.into());
+    };
+    text::replace_nul_in(&mut summary);
+    let mut summary = summary.trim().to_owned();
+    if summary.is_empty() {
+        return Err(r#"The "summary" is empty"#.into());
+    }
+    let mut tokens = count_tokens(&summary);
+    if tokens > limits.max_tokens && last {
+        summary = whole_sentences(&summary, tokens, limits.max_tokens);
+        tokens = count_tokens(&summary);
+    }
+    if tokens > limits.max_tokens {
+        return Err(format!(
+            "The summary has {tokens} tokens; at most {} are allowed, so leave out what matters least",
+            limits.max_tokens
+        ));
+    }
+    if tokens > limits.replaced_tokens {
+        return Err(format!(
+            "The summary has {tokens} tokens and is longer than what it summarizes, which has {}",
+            limits.replaced_tokens
+        ));
+    }
+    Ok(Draft { summary, topics: topics(fields.remove("topics")), tokens })
+}
+
+/// As many whole sentences from the beginning as the limit holds; nothing where the first is too long already.
+fn whole_sentences(summary: &str, tokens: usize, max_tokens: usize) -> String {
+    let mut end = summary.floor_char_boundary(summary.len() * max_tokens / tokens);
+    while let Some(at) = summary[..end].rfind(['.', '!', '?', '\n', '。']) {
+        let sentences = summary[..at].trim_end();
+        if count_tokens(sentences) < max_tokens {
+            return format!("{sentences}.");
+        }
+        end = at;
+    }
+    summary.to_owned()
+}
+
+/// Topics help to find a session; a summary with odd ones is good enough.
+fn topics(given: Option<Value>) -> Vec<String> {
+    let given = match given {
+        Some(Value::Array(topics)) => {
+            topics.into_iter().filter_map(|topic| topic.as_str().map(str::to_owned)).collect()
+        }
+        Some(Value::String(topics)) => topics.split([',', ';']).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    let mut topics: Vec<String> = Vec::new();
+    for mut topic in given {
+        text::replace_nul_in(&mut topic);
+        let topic = text::truncate(topic.trim(), TOPIC_CHARS);
+        if !topic.is_empty() && !topics.contains(&topic) && topics.len() < MOST_TOPICS {
+            topics.push(topic);
+        }
+    }
+    topics
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_tokens: 50, replaced_tokens: 200 };
+
+    fn answer(summary: &str) -> String {
+        json!({"summary": summary, "topics": ["tea", " tea ", "", "cake"]}).to_string()
+    }
+
+    #[test]
+    fn json_in_prose_is_read_and_topics_are_tidied() {
+        let draft =
+            read(&format!("Of course!\n```json\n{}\n```\nBye.", answer(" Ann likes\0 tea. ")), LIMITS, false).unwrap();
+        assert_eq!(
+            (draft.summary.as_str(), draft.topics),
+            ("Ann likes\u{fffd} tea.", vec!["tea".to_owned(), "cake".to_owned()])
+        );
+        assert_eq!(read(r#"{"summary": "Ann", "topics": "a, b"}"#, LIMITS, false).unwrap().topics, ["a", "b"]);
+        assert_eq!(read(r#"{"summary": "Ann"}"#, LIMITS, false).unwrap().topics, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_summary_is_refused_with_the_reason() {
+        let too_long_for_its_source = Limits { replaced_tokens: 5, ..LIMITS };
+        for (answer, limits, reason) in [
+            ("Ann likes tea.".to_owned(), LIMITS, "no JSON object"),
+            ("[1, 2]".into(), LIMITS, "no JSON object"),
+            (r#"{"topics": []}"#.into(), LIMITS, "no text"),
+            (answer(" \n"), LIMITS, "is empty"),
+            (answer(&"Ann likes tea. ".repeat(30)), LIMITS, "at most 50"),
+            (answer(&"x".repeat(1_000_000)), LIMITS, "has to be short"),
+            (
+                answer("Ann likes tea and does not like coffee."),
+                too_long_for_its_source,
+                "longer than what it summarizes",
+            ),
+        ] {
+            let complaint = read(&answer, limits, false).unwrap_err();
+            assert!(complaint.contains(reason), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn what_is_still_too_long_is_cut_to_whole_sentences() {
+        let draft = read(&answer(&"Ann likes tea. ".repeat(30)), LIMITS, true).unwrap();
+        assert!(draft.tokens <= 50 && draft.summary.ends_with("Ann likes tea."), "{draft:?}");
+        assert!(read(&answer(&"word ".repeat(100)), LIMITS, true).is_err(), "there is nowhere to cut");
+    }
+}

@@ -1,0 +1,286 @@
+//! Summaries in PostgreSQL: SQL in, rows out.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::model::{SummaryVersion, WrittenBy};
+use crate::{auth::Scope, sessions::SessionId};
+
+/// What stands in a session's row of its summary, with the newest version.
+#[derive(Debug)]
+pub(super) struct Boundary {
+    pub(super) summary_through: i64,
+    pub(super) unfolded_tokens: i64,
+    pub(super) summary: Option<String>,
+    pub(super) topics: Vec<String>,
+    pub(super) created_at: Option<DateTime<Utc>>,
+}
+
+/// `None`: there is no such session.
+pub(super) async fn boundary(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+) -> Result<Option<Boundary>, sqlx::Error> {
+    sqlx::query_as!(
+        Boundary,
+        r#"
+        select s.summary_through, s.unfolded_tokens, v.summary as "summary?", coalesce(v.topics, '{}') as "topics!",
+               v.created_at as "created_at?"
+        from sessions s
+        left join summaries v on v.session_id = s.session_id and v.through_seq = s.summary_through
+        where s.session_id = $1 and ($2::text is null or s.user_id = $2)
+        "#,
+        session_id.as_str(),
+        scope.user(),
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A run that may be folded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) seq: i64,
+    /// `None`: it was not counted when it was stored.
+    pub(super) tokens: Option<i32>,
+}
+
+/// The oldest completed runs after the boundary, up to `until` if given. A run that has not ended bars what comes after
+/// it: it will have to be covered before.
+pub(super) async fn candidates(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    after: i64,
+    until: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    sqlx::query_as!(
+        Candidate,
+        r#"
+        select r.seq, r.tokens
+        from runs r join sessions s using (session_id)
+        where r.session_id = $1
+          and ($2::text is null or s.user_id = $2)
+          and r.seq > $3
+          and ($4::bigint is null or r.seq <= $4)
+          and r.status = 'COMPLETED'
+          and not exists (
+              select from runs open
+              where open.session_id = $1 and open.seq > $3 and open.seq < r.seq
+                and open.status in ('PENDING', 'RUNNING', 'PAUSED')
+          )
+        order by r.seq
+        limit $5
+        "#,
+        session_id.as_str(),
+        scope.user(),
+        after,
+        until,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The newest completed run with `newer` completed runs after it. `None`: there are not so many.
+pub(super) async fn run_before_newest(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    newer: i64,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select r.seq
+        from runs r join sessions s using (session_id)
+        where r.session_id = $1 and ($2::text is null or s.user_id = $2) and r.status = 'COMPLETED'
+        order by r.seq desc
+        offset $3 limit 1
+        "#,
+        session_id.as_str(),
+        scope.user(),
+        newer,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Locks the session's row if its boundary is still `through`, and answers whether it is.
+pub(super) async fn lock_boundary(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    through: i64,
+) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query!(
+        r#"
+        select s.session_id
+        from sessions s
+        where s.session_id = $1 and ($2::text is null or s.user_id = $2) and s.summary_through = $3
+        for no key update
+        "#,
+        session_id.as_str(),
+        scope.user(),
+        through,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(locked.is_some())
+}
+
+/// A version to be stored.
+#[derive(Debug)]
+pub(super) struct NewVersion<'a> {
+    pub(super) version: &'a SummaryVersion,
+    /// The runs that it has taken in.
+    pub(super) folded: &'a [i64],
+    /// So much of the session's unfolded tokens was theirs.
+    pub(super) counted_tokens: i64,
+    /// A session with more unfolded tokens after it is to be folded again.
+    pub(super) high_tokens: i64,
+}
+
+/// Moves the boundary and stores the version. The caller has locked the session's row with [`lock_boundary`]. Answers
+/// whether another fold is due; `None`: a run that was taken in is not there any more.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    new: &NewVersion<'_>,
+) -> Result<Option<bool>, sqlx::Error> {
+    let NewVersion { version, folded, counted_tokens, high_tokens } = new;
+    sqlx::query_scalar!(
+        r#"
+        with session as (
+            update sessions set
+                summary_through = $2,
+                unfolded_tokens = greatest(0, unfolded_tokens - $10),
+                fold_queued_by = case when unfolded_tokens - $10 > $11 then last_seq end,
+                version = version + 1
+            where session_id = $1
+              and cardinality($12::bigint[]) = (
+                  select count(*) from runs
+                  where runs.session_id = $1 and runs.seq = any($12) and runs.status = 'COMPLETED'
+              )
+            returning session_id, fold_queued_by
+        ), stored as (
+            insert into summaries (
+                session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider,
+                created_at
+            )
+            select session_id, $2, $3, $4, $5, $6, $7, $8, $9, $13
+            from session
+        )
+        select fold_queued_by is not null as "is_due!" from session
+        "#,
+        session_id.as_str(),
+        version.through_seq,
+        version.summary,
+        &version.topics,
+        version.tokens,
+        version.folded_runs,
+        version.folded_tokens,
+        version.model.model,
+        version.model.model_provider,
+        counted_tokens,
+        high_tokens,
+        *folded as &[i64],
+        version.created_at,
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Notes that no fold is queued any more.
+pub(super) async fn clear_queued(db: &PgPool, session_id: &SessionId) -> Result<(), sqlx::Error> {
+    sqlx::query!("update sessions set fold_queued_by = null where session_id = $1", session_id.as_str())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The versions of a session's summary, the newest first, below `before` if given.
+pub(super) async fn versions(
+    db: &PgPool,
+    scope: &Scope,
+    session_id: &SessionId,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<SummaryVersion>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select v.through_seq, v.summary, v.topics, v.tokens, v.folded_runs, v.folded_tokens, v.model, v.model_provider,
+               v.created_at
+        from summaries v join sessions s using (session_id)
+        where v.session_id = $1
+          and ($2::text is null or s.user_id = $2)
+          and ($3::bigint is null or v.through_seq < $3)
+        order by v.through_seq desc
+        limit $4
+        "#,
+        session_id.as_str(),
+        scope.user(),
+        before,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    let versions = rows.into_iter().map(|row| SummaryVersion {
+        through_seq: row.through_seq,
+        summary: row.summary,
+        topics: row.topics,
+        tokens: row.tokens,
+        folded_runs: row.folded_runs,
+        folded_tokens: row.folded_tokens,
+        model: WrittenBy { model: row.model, model_provider: row.model_provider },
+        created_at: row.created_at,
+    });
+    Ok(versions.collect())
+}
+
+/// Removes the versions that cover any of these runs. Answers whether there were any.
+pub(super) async fn delete_covering(
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    seqs: &[i64],
+) -> Result<bool, sqlx::Error> {
+    let deleted = sqlx::query!(
+        "delete from summaries where session_id = $1 and through_seq >= (select min(seq) from unnest($2::bigint[]) as seq)",
+        session_id.as_str(),
+        seqs,
+    )
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected() > 0)
+}
+
+/// Puts the boundary at the newest version and counts again what comes after it, without the runs `gone`. Answers the
+/// session's component, whose agent may have to fold it.
+pub(super) async fn recount(
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    gone: &[i64],
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        update sessions s set
+            summary_through = boundary.through_seq,
+            unfolded_tokens = (
+                select coalesce(sum(r.tokens), 0) from runs r
+                where r.session_id = $1 and r.seq > boundary.through_seq and r.status = 'COMPLETED' and r.seq <> all($2)
+            ),
+            version = s.version + 1
+        from (
+            select coalesce(max(v.through_seq), 0) as through_seq from summaries v where v.session_id = $1
+        ) boundary
+        where s.session_id = $1
+        returning s.component_id
+        "#,
+        session_id.as_str(),
+        gone,
+    )
+    .fetch_optional(connection)
+    .await
+    .map(Option::flatten)
+}
