@@ -140,7 +140,7 @@ fn joined(instructions: Option<&str>, summary: Option<&str>) -> Option<String> {
 
 impl TokensByPart {
     pub fn total(&self) -> usize {
-        self.instructions + self.summary + self.history + self.session_state + self.message
+        self.instructions + self.summary + self.history + self.memories + self.session_state + self.message
     }
 }
 

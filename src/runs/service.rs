@@ -117,7 +117,11 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
                     session_id: accepted.claim.session_id.clone(),
                     seq: accepted.claim.seq,
                     run_id: accepted.claim.run_id,
-                    events: entry.run.events.clone(),
+                    events: if start.is_left_to_others(&accepted) {
+                        EventLog::default()
+                    } else {
+                        entry.run.events.clone()
+                    },
                     outcome,
                 };
                 // Nobody may be listening any more, now or at the end.
@@ -136,7 +140,7 @@ async fn carry_out(
     new: NewRun,
     accepted: Accepted,
 ) -> Result<RunOutput, Problem> {
-    if start.run.is_background() && !accepted.begins {
+    if start.is_left_to_others(&accepted) {
         // Whoever has the time takes it: perhaps this process.
         app.runs.work.notify_one();
         let detail = "The run goes on in the background; GET it by its id";
@@ -206,6 +210,11 @@ fn beyond(heard: i32) -> i32 {
 }
 
 impl Start {
+    /// A background run that does not begin at once is for whoever takes it, and what it says is heard from there.
+    fn is_left_to_others(&self, accepted: &Accepted) -> bool {
+        self.run.is_background() && !accepted.begins
+    }
+
     /// Events are recorded where somebody may listen: a run whose caller waits for one answer has no listener.
     fn log(&self, run_id: RunId, session_id: &SessionId) -> EventLog {
         let is_background = self.run.is_background();

@@ -39,6 +39,9 @@ with session as (
         finished_at = $13
     from session
     where runs.session_id = $1 and runs.seq = $2
+      -- Once more: whoever held the session while this statement waited may have ended the run, and only the row itself
+      -- knows.
+      and runs.status in ('PENDING', 'RUNNING', 'PAUSED') and runs.process_id is not distinct from $17
     returning runs.session_id, runs.seq
 ), dequeued as (
     delete from run_queue using run
@@ -89,4 +92,4 @@ with session as (
 )
 select session_state as "session_state!: Json<Map<String, Value>>", active_seq,
        coalesce(fold_queued_by = $2, false) as "folds!"
-from session
+from session join run using (session_id)

@@ -232,3 +232,14 @@ async fn who_may_start_a_run_on_a_session_of_nobody_hears_of_it() {
     let body = json!({"message": "hi", "session_id": "s", "user_id": "alice", "background": true, "stream": true});
     assert_eq!(app.run(body).await.events().last().unwrap().name, "RunCompleted");
 }
+
+#[tokio::test]
+async fn a_stream_of_a_run_that_waits_begins_when_the_run_does() {
+    let app = TestApp::with(|settings| settings.runs.background_concurrency = 1).await;
+    app.model.then(slow_pieces(Duration::from_millis(50), "a b c"));
+    let first = start(&app, json!({"message": "first", "session_id": "s"})).await;
+    let body = json!({"message": "second", "session_id": "t", "background": true, "stream": true});
+    let events = app.run(body).await.events();
+    assert_eq!(events.last().unwrap().data["content"], "Hello! You said: second");
+    assert_eq!(outcome(&app, &first).await["status"], "COMPLETED");
+}
