@@ -21,7 +21,7 @@ async fn a_cancel_reaches_the_process_that_executes_the_run() {
     other.post(&format!("/agents/assistant/runs/{run_id}/cancel"), json!({})).await.expect(200);
     let run = ended(&other, "s").await.remove(0);
     assert!(asked.elapsed() < Duration::from_millis(1500), "it took {:?}", asked.elapsed());
-    assert_eq!(heard.to_the_end().await.last().unwrap().name, "RunCancelled");
+    assert_eq!(heard.hear_out().await.last().unwrap().name, "RunCancelled");
     assert_eq!(run["status"], "CANCELLED");
     assert!(run["content"].as_str().unwrap().starts_with("word "), "{run}");
     let next = one.run(json!({"message": "next", "session_id": "s"})).await;

@@ -18,8 +18,8 @@ async fn every_process_tells_the_same_events_during_the_run_and_after_a_restart(
     let path = format!("/agents/assistant/runs/{run_id}");
     let events = format!("{path}/events");
     let (here, elsewhere, resumed) = tokio::join!(
-        heard.to_the_end(),
-        async { listen(other.request(Method::GET, &events).header("last-event-id", "2")).await.to_the_end().await },
+        heard.hear_out(),
+        async { listen(other.request(Method::GET, &events).header("last-event-id", "2")).await.hear_out().await },
         async {
             let request = other.request(Method::POST, &format!("{path}/resume"));
             let form = request.header("content-type", "application/x-www-form-urlencoded").body("last_event_index=-1");
@@ -36,7 +36,7 @@ async fn every_process_tells_the_same_events_during_the_run_and_after_a_restart(
     one.kill();
     other.kill();
     let again = site.serve().await;
-    let after = listen(again.request(Method::GET, &events)).await.to_the_end().await;
+    let after = listen(again.request(Method::GET, &events)).await.hear_out().await;
     assert_eq!(as_heard(&after), as_heard(&here));
     assert_eq!(after.last().unwrap().data["content"], here.last().unwrap().data["content"]);
     let replay = again.post(&format!("{path}/resume"), json!({"last_event_index": 60})).await;
@@ -50,7 +50,7 @@ async fn a_client_may_leave_at_every_event() {
     let server = site.serve().await;
     site.model.otherwise(|_| slow_pieces(Duration::from_millis(5), "a b c"));
     let whole = listen(server.run_request(&json!({"message": "hi", "session_id": "s", "stream": true}))).await;
-    let count = whole.to_the_end().await.len();
+    let count = whole.hear_out().await.len();
     for leave_after in 0..count {
         let body = json!({"message": "hi", "session_id": "s", "stream": true});
         let mut heard = listen(server.run_request(&body)).await;

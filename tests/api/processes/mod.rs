@@ -156,7 +156,7 @@ impl<S: Stream<Item = reqwest::Result<B>> + Unpin, B: AsRef<[u8]>> Heard<S> {
         }
     }
 
-    async fn to_the_end(mut self) -> Vec<ServerEvent> {
+    async fn hear_out(mut self) -> Vec<ServerEvent> {
         while self.next().await.is_some() {}
         self.events
     }

@@ -23,16 +23,16 @@ async fn a_stream_goes_on_elsewhere_when_its_process_is_killed() {
         heard.next().await.unwrap();
     }
     doomed.kill();
-    let before = heard.to_the_end().await;
+    let before = heard.hear_out().await;
     assert!(ids(&before).iter().copied().eq(0..i32::try_from(before.len()).unwrap()));
     let last = &before.last().unwrap().id;
     let path = format!("/agents/assistant/runs/{run_id}/events");
-    let rest = listen(survivor.request(Method::GET, &path).header("last-event-id", last)).await.to_the_end().await;
+    let rest = listen(survivor.request(Method::GET, &path).header("last-event-id", last)).await.hear_out().await;
     assert_eq!(rest[0].name, "RunContinued", "{rest:?}");
     assert!(ids(&rest)[0] > last.parse().unwrap() && ids(&rest).is_sorted());
     assert_eq!(rest.last().unwrap().name, "RunCompleted");
     assert_eq!(said(&rest), "said anew");
-    let whole = listen(survivor.request(Method::GET, &path)).await.to_the_end().await;
+    let whole = listen(survivor.request(Method::GET, &path)).await.hear_out().await;
     assert!(
         whole.iter().map(|event| &event.id).rev().zip(rest.iter().map(|event| &event.id).rev()).all(|(a, b)| a == b)
     );
@@ -85,7 +85,7 @@ async fn a_process_that_only_works_executes_the_runs_of_one_that_only_serves() {
     let body = json!({"message": "streamed", "session_id": "t", "background": true, "stream": true});
     let heard = listen(server.run_request(&body)).await;
     let _worker = site.work();
-    let events = heard.to_the_end().await;
+    let events = heard.hear_out().await;
     assert_eq!(said(&events), "Hello! You said: streamed", "{events:?}");
     until("the run has ended", async || server.get(&path).await.expect(200)["status"] == "COMPLETED").await;
     let inline = server.run(json!({"message": "inline", "session_id": "s"})).await;
