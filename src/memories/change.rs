@@ -1,6 +1,6 @@
 //! How memories come and go: one way for the API, for extraction and for the tools of an agent.
 //!
-//! The same fact is kept once: word for word by a unique hash, nearly so by [`likeness`](super::likeness). A fact that
+//! The same fact is kept once: word for word by a unique hash, nearly so by `likeness`. A fact that
 //! contradicts another takes its place; the old one is history.
 
 use chrono::{DateTime, Utc};
