@@ -50,7 +50,7 @@ pub struct ListQuery {
     /// A part of the text, in any case.
     #[serde(default, deserialize_with = "absent_if_empty")]
     pub(super) search_content: Option<String>,
-    #[param(minimum = 1, default = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64, default = 1)]
     pub(super) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub(super) limit: Option<u32>,
@@ -85,7 +85,7 @@ impl ListQuery {
 pub struct StatsQuery {
     #[serde(default, deserialize_with = "never_empty")]
     pub(super) user_id: Option<UserId>,
-    #[param(minimum = 1, default = 1)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64, default = 1)]
     pub(super) page: Option<u32>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub(super) limit: Option<u32>,
