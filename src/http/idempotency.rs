@@ -31,7 +31,7 @@ use tracing::Instrument;
 use utoipa::IntoParams;
 
 use super::{Problem, extract::too_large};
-use crate::{app::App, sessions::SessionId};
+use crate::{app::App, auth::UserId, sessions::SessionId};
 
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -101,6 +101,11 @@ pub async fn first_run(app: &App, attempt: &Attempt) -> Result<(SessionId, i64),
     let first = find_first(app, attempt).await?;
     let run = first.session_id.zip(first.run_seq).ok_or_else(in_flight)?;
     Ok((SessionId::stored(run.0), run.1))
+}
+
+/// Forgets what was answered to requests about the user; call it while their sessions are there. Answers how many.
+pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+    store::delete_of_user(connection, user).await
 }
 
 /// Carries out a POST with an `Idempotency-Key` once. Requests without the header, and other methods, pass.

@@ -27,7 +27,7 @@ use crate::{
     sessions::{self, SessionId, retention},
 };
 
-pub use queue::{enqueue, migrate, run_due, spawn_workers};
+pub use queue::{enqueue, forget_user, migrate, run_due, spawn_workers};
 
 /// Something to be done in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
 
 use super::{Job, SCHEDULE};
-use crate::app::App;
+use crate::{app::App, auth::UserId};
 
 const SCHEMA: &str = "graphile_worker";
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
@@ -44,6 +44,42 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Removes the jobs that name the user, or a session or run of theirs; call it while these are there. Answers how many.
+///
+/// One that is running finds nothing to do at its next attempt, which it is given for that, and is gone.
+pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "
+        with about as (
+            select j.id, j.locked_at is null as is_idle
+            from graphile_worker._private_jobs j
+            where j.payload ->> 'user_id' = $1
+               or exists (
+                   select from sessions s
+                   where s.session_id = j.payload ->> 'session_id' and s.user_id = $1
+               )
+               or exists (
+                   select from runs r join sessions s using (session_id)
+                   where r.run_id = (j.payload ->> 'run_id')::uuid and coalesce(s.user_id, r.user_id) = $1
+               )
+        ), kept as (
+            update graphile_worker._private_jobs j set max_attempts = greatest(j.max_attempts, j.attempts + 1)
+            from about
+            where j.id = about.id and not about.is_idle
+        ), forgotten as (
+            delete from graphile_worker._private_jobs j
+            using about
+            where j.id = about.id and about.is_idle and j.locked_at is null
+            returning j.id
+        )
+        select count(*) from forgotten
+        ",
+    )
+    .bind(user.as_str())
+    .fetch_one(connection)
+    .await
 }
 
 /// Starts the workers of this process, as many as the settings say. They finish what they have begun when the process

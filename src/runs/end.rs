@@ -97,7 +97,7 @@ impl End {
         let mut changed_state = None;
         if !self.patches.is_empty() {
             let Some(mut state) = store::lock_session_state(connection, claim).await? else { return Ok(None) };
-            tools::apply_patches(&mut state, &self.patches);
+            tools::apply_fitting_patches(&app.settings, &mut state, &self.patches);
             changed_state = Some(state);
         }
         let settlement = self.settlement(app, changed_state.as_ref());

@@ -12,7 +12,7 @@ use crate::{
     config::{AgentSettings, MAX_HISTORY_RUNS, Settings},
     http::{Problem, forms::Fields},
     jobs::Job,
-    sessions::SessionId,
+    sessions::{self, SessionId},
 };
 
 /// What happens to a run on a session that has one running already.
@@ -194,6 +194,9 @@ pub(super) fn check(run: &CreateRun, settings: &Settings) -> Result<(), Problem>
     }
     if let Some(count) = run.num_history_runs.filter(|count| *count > MAX_HISTORY_RUNS) {
         return Err(Problem::invalid("/num_history_runs", format!("is {count}; use at most {MAX_HISTORY_RUNS}")));
+    }
+    if let Some(state) = &run.session_state {
+        sessions::service::check_state(settings, "/session_state", state)?;
     }
     if let Some(url) = &run.webhook_url {
         if !run.is_background() {

@@ -162,7 +162,7 @@ impl Work {
         let recalled = recall::recall(&self.app, &settings, user, &self.origin.input).await?;
         let mut toolbox = Toolbox::new(&settings, &self.app, &self.claim, user, state);
         if let Some(patch) = &self.run.session_state {
-            toolbox.patch_state(patch.clone());
+            toolbox.patch_state(patch.clone())?;
         }
         let context = Context::new(&self.agent, options, past, recalled, toolbox.state(), &self.origin.input);
         let engine = Engine {

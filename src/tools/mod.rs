@@ -13,10 +13,12 @@ use serde_json::{Map, Value};
 use crate::{
     app::App,
     auth::UserId,
-    config::AgentSettings,
+    config::{AgentSettings, Settings},
+    http::Problem,
     llm::{ToolCall, ToolSpec},
     memories::change::Change,
     runs::store::Claim,
+    sessions::service::check_state,
 };
 
 /// The tools of one run, and the state that they work on.
@@ -108,10 +110,15 @@ impl<'a> Toolbox<'a> {
         &self.state
     }
 
-    /// Changes the state as this run sees it, and remembers the change for the settling.
-    pub fn patch_state(&mut self, patch: Map<String, Value>) {
-        apply_patches(&mut self.state, std::slice::from_ref(&patch));
+    /// Changes the state as this run sees it, and remembers the change for the settling. A change that would make the
+    /// state too large is refused.
+    pub fn patch_state(&mut self, patch: Map<String, Value>) -> Result<(), Problem> {
+        let mut patched = self.state.clone();
+        apply_patches(&mut patched, std::slice::from_ref(&patch));
+        check_state(&self.app.settings, "/session_state", &patched)?;
+        self.state = patched;
         self.patches.push(patch);
+        Ok(())
     }
 
     pub fn into_wishes(self) -> Wishes {
@@ -131,6 +138,24 @@ impl<'a> Toolbox<'a> {
             None => {
                 let names: Vec<_> = self.specs().iter().map(|spec| spec.name).collect();
                 Err(format!("there is no tool {}; the tools are: {}", call.name, names.join(", ")))
+            }
+        }
+    }
+}
+
+/// The same on a state that others may have changed since the patches were made: one that does not fit any more is left
+/// out.
+pub fn apply_fitting_patches(settings: &Settings, state: &mut Map<String, Value>, patches: &[Map<String, Value>]) {
+    for patch in patches {
+        let mut patched = state.clone();
+        apply_patches(&mut patched, std::slice::from_ref(patch));
+        match check_state(settings, "/session_state", &patched) {
+            Ok(()) => *state = patched,
+            Err(problem) => {
+                tracing::warn!(
+                    reason = problem.detail(),
+                    "A run's change of its session's state does not fit any more."
+                );
             }
         }
     }

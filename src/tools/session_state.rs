@@ -29,6 +29,8 @@ pub(super) fn call(toolbox: &mut Toolbox<'_>, arguments: &Value) -> Result<Strin
     if crate::text::find_nul(&arguments["session_state_updates"]).is_some() {
         return Err("a text holds a NUL character, which cannot be stored".into());
     }
-    toolbox.patch_state(updates.clone());
+    toolbox.patch_state(updates.clone()).map_err(|problem| {
+        format!("nothing was changed: {}; store less, or remove keys by giving them as null", problem.detail())
+    })?;
     Ok(format!("The session state is now: {}", Value::Object(toolbox.state().clone())))
 }

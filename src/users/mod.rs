@@ -1,7 +1,8 @@
 //! Users: not a table, but all that stands under one user's id. Here it is handed out and erased.
 //!
-//! `routes` (HTTP) → `store` (SQL) → `export` (the lines of an export).
+//! `routes` (HTTP) → `service` (erasing), `export` (the lines of an export) → `store` (SQL).
 
 mod export;
 pub mod routes;
+mod service;
 mod store;

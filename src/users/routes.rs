@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     export,
-    store::{self, Erased},
+    service::{self, Erased},
 };
 use crate::{
     app::App,
@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// Erases everything of a user: sessions, runs, messages, memories and their history. Doing it again erases nothing.
+/// Erases everything of a user: sessions, runs, messages, memories and their history, the jobs
+/// that wait for them, and the answers kept under an `Idempotency-Key`. Doing it again erases nothing.
 #[utoipa::path(
     delete,
     path = "/users/{user_id}",
@@ -33,10 +34,7 @@ use crate::{
     responses((status = 200, body = Erased), NotThere, Unavailable)
 )]
 pub async fn delete_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId>) -> Result<Json<Erased>, Problem> {
-    let mut tx = app.db.begin().await?;
-    let erased = store::erase(&mut tx, &user_id).await?;
-    tx.commit().await?;
-    Ok(Json(erased))
+    Ok(Json(service::erase(&app, &user_id).await?))
 }
 
 /// Hands out everything of a user, a line of JSON each: `type` is `session`, `message` or `memory`.

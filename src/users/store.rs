@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use crate::auth::UserId;
 
-/// How much was erased.
+/// How much there is of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Erased {
+pub struct Counts {
     pub sessions: i64,
     pub runs: i64,
     pub messages: i64,
@@ -18,9 +18,9 @@ pub struct Erased {
 }
 
 /// Erases all that is the user's: sessions with all in them, runs on sessions of nobody, memories with their history.
-pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<Erased, sqlx::Error> {
+pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<Counts, sqlx::Error> {
     let counts = sqlx::query_as!(
-        Erased,
+        Counts,
         r#"
         select (select count(*) from sessions where user_id = $1) as "sessions!",
                (

@@ -47,6 +47,28 @@ async fn the_model_changes_the_sessions_state() {
 }
 
 #[tokio::test]
+async fn a_state_that_would_be_too_large_is_refused_to_the_caller_and_to_the_model() {
+    let app = TestApp::with(|settings| {
+        settings.sessions.max_state_bytes = 40;
+        settings.agents[0].enable_agentic_state = true;
+    })
+    .await;
+    let large = json!({"message": "hi", "session_id": "s", "session_state": {"a": "x".repeat(40)}});
+    app.run(large).await.expect_problem(422);
+    let small = json!({"message": "hi", "session_id": "s", "session_state": {"a": "x".repeat(20)}});
+    app.run(small).await.expect(200);
+    // Too large beside what is there already.
+    let more = json!({"message": "hi", "session_id": "s", "session_state": {"b": "x".repeat(20)}});
+    app.run(more).await.expect_problem(422);
+    let call = r#"{"session_state_updates": {"c": "a text of thirty characters or so"}}"#;
+    app.model.then(reply_with_tool_call("update_session_state", call)).then(reply("I keep it short."));
+    let run = app.say("s", "Remember all of it").await;
+    assert_eq!((&run["content"], &run["tools"][0]["tool_call_error"]), (&json!("I keep it short."), &json!(true)));
+    assert!(run["tools"][0]["result"].as_str().unwrap().contains("store less"), "{run}");
+    assert_eq!(run["session_state"], json!({"a": "x".repeat(20)}));
+}
+
+#[tokio::test]
 async fn the_model_reads_beyond_its_window() {
     let app = TestApp::with_agent(|agent| {
         agent.read_chat_history = true;

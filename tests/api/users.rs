@@ -1,5 +1,6 @@
 //! All of one user, handed out and erased.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::TestApp;
@@ -17,13 +18,43 @@ async fn with_two_users() -> TestApp {
 async fn everything_of_a_user_is_erased_and_counted() {
     let app = with_two_users().await;
     let erased = app.delete("/users/alice").await.expect(200);
-    assert_eq!(erased, json!({"sessions": 1, "runs": 1, "messages": 2, "memories": 1}));
+    assert_eq!(
+        erased,
+        json!({"sessions": 1, "runs": 1, "messages": 2, "memories": 1, "jobs": 0, "idempotency_keys": 0})
+    );
     app.get("/sessions/alice").await.expect_problem(404);
     assert_eq!(app.get("/memories?user_id=alice").await.expect(200)["meta"]["total_count"], 0);
     app.get("/sessions/bob").await.expect(200);
     assert_eq!(app.get("/memories?user_id=bob").await.expect(200)["meta"]["total_count"], 1);
     let again = app.delete("/users/alice").await.expect(200);
-    assert_eq!(again, json!({"sessions": 0, "runs": 0, "messages": 0, "memories": 0}));
+    assert_eq!(
+        again,
+        json!({"sessions": 0, "runs": 0, "messages": 0, "memories": 0, "jobs": 0, "idempotency_keys": 0})
+    );
+}
+
+#[tokio::test]
+async fn work_that_waits_for_a_user_and_answers_kept_for_them_are_erased_too() {
+    let app = TestApp::with_agent(|agent| {
+        agent.update_memory_on_run = true;
+        agent.auto_title = true;
+    })
+    .await;
+    for user in ["alice", "bob"] {
+        let session = json!({"session_id": format!("empty of {user}"), "user_id": user});
+        let create = app.request(Method::POST, "/sessions").header("Idempotency-Key", user).json(&session);
+        app.send(create).await.expect(201);
+        let run = json!({"message": "hi", "session_id": user, "user_id": user});
+        let run = app.request(Method::POST, "/agents/assistant/runs").header("Idempotency-Key", user).json(&run);
+        app.send(run).await.expect(200);
+    }
+    let erased = app.delete("/users/alice").await.expect(200);
+    assert_eq!((&erased["jobs"], &erased["idempotency_keys"]), (&json!(2), &json!(2)));
+    let jobs = app.get("/jobs").await.expect(200);
+    let about: Vec<&str> = jobs["data"].as_array().unwrap().iter().map(|job| job["about"].as_str().unwrap()).collect();
+    assert_eq!(about, ["bob", "bob"]);
+    let keys: Vec<String> = sqlx::query_scalar("select key from idempotency_keys").fetch_all(app.db()).await.unwrap();
+    assert_eq!(keys, ["bob", "bob"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::{ABANDONED_AFTER, Attempt, KEPT_FOR};
-use crate::sessions::SessionId;
+use crate::{auth::UserId, sessions::SessionId};
 
 /// Takes the key, if it is new, expired, or left behind by a request that died. A key that a run is attached to is never
 /// left behind: the run ends by itself.
@@ -114,6 +114,28 @@ pub(super) async fn release(db: &PgPool, attempt: &Attempt) -> Result<(), sqlx::
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Removes the keys whose answer, or whose run, is the user's. What creates is answered with JSON that names the session.
+pub(super) async fn delete_of_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+    let removed = sqlx::query!(
+        "
+        delete from idempotency_keys k
+        where k.body::json ->> 'user_id' = $1
+           or exists (
+               select from sessions s
+               where s.user_id = $1 and s.session_id in (k.session_id, k.body::json ->> 'session_id')
+           )
+           or exists (
+               select from runs r
+               where r.session_id = k.session_id and r.seq = k.run_seq and r.user_id = $1
+           )
+        ",
+        user.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(i64::try_from(removed.rows_affected()).unwrap_or(i64::MAX))
 }
 
 /// Removes at most `limit` keys from before `until`.

@@ -1,0 +1,29 @@
+//! Erasing all of a user, wherever it stands.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::store::{self, Counts};
+use crate::{app::App, auth::UserId, http::idempotency, jobs};
+
+/// How much was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Erased {
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Background work that waited or had failed.
+    pub jobs: i64,
+    /// Answers that were kept under an `Idempotency-Key`.
+    pub idempotency_keys: i64,
+}
+
+/// Erases it, in one transaction.
+pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Error> {
+    let mut tx = app.db.begin().await?;
+    // Both find what is the user's by the sessions that are erased next.
+    let jobs = jobs::forget_user(&mut tx, user).await?;
+    let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
+    let counts = store::erase(&mut tx, user).await?;
+    tx.commit().await?;
+    Ok(Erased { counts, jobs, idempotency_keys })
+}
