@@ -1,6 +1,6 @@
 //! Settings of vectors.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use serde::Deserialize;
@@ -25,10 +25,6 @@ pub struct EmbeddingSettings {
     pub api_key_env: Option<String>,
     /// For models that can make shorter vectors; absent, the model's own length.
     pub dimensions: Option<u32>,
-    /// With `onnx`: a folder with `model.onnx` and `tokenizer.json`.
-    pub path: Option<PathBuf>,
-    /// With `onnx`: the shared library of ONNX Runtime; absent, the system's.
-    pub library: Option<PathBuf>,
     /// How long a question may take; then its words alone are searched for.
     #[serde(with = "humantime_serde")]
     pub query_timeout: Duration,
@@ -47,8 +43,6 @@ impl Default for EmbeddingSettings {
             base_url: None,
             api_key_env: None,
             dimensions: None,
-            path: None,
-            library: None,
             query_timeout: Duration::from_secs(2),
             timeout: Duration::from_mins(1),
             batch_size: 64,
@@ -64,8 +58,6 @@ pub enum EmbeddingProvider {
     None,
     /// OpenAI, and with `base_url` anything that speaks its embeddings API.
     OpenAi,
-    /// This process.
-    Onnx,
 }
 
 impl TryFrom<String> for EmbeddingProvider {
@@ -75,19 +67,14 @@ impl TryFrom<String> for EmbeddingProvider {
         match name.as_str() {
             "none" => Ok(Self::None),
             "openai" => Ok(Self::OpenAi),
-            "onnx" => Ok(Self::Onnx),
-            _ => Err(format!("\"{name}\" is none of none, openai and onnx")),
+            _ => Err(format!("\"{name}\" is neither none nor openai")),
         }
     }
 }
 
 impl EmbeddingSettings {
     pub(super) fn check(&self, weights: &SearchWeights) -> anyhow::Result<()> {
-        ensure!(
-            (0.0..=1.0).contains(&weights.vector),
-            "search.weights.vector is {}; it is 0 to 1",
-            weights.vector
-        );
+        ensure!((0.0..=1.0).contains(&weights.vector), "search.weights.vector is {}; it is 0 to 1", weights.vector);
         ensure!(
             !self.query_timeout.is_zero() && !self.timeout.is_zero(),
             "search.embeddings.query_timeout or search.embeddings.timeout is zero; give a duration such as \"2s\""
@@ -105,73 +92,38 @@ impl EmbeddingSettings {
             );
         }
         match self.provider {
-            EmbeddingProvider::None => {
-                self.check_absent("none", &self.of_services())?;
-                self.check_absent("none", &self.of_this_process())
-            }
+            EmbeddingProvider::None => self.check_unused(),
             EmbeddingProvider::OpenAi => self.check_service(),
-            EmbeddingProvider::Onnx => self.check_model_here(),
         }
     }
 
     fn check_service(&self) -> anyhow::Result<()> {
-        self.check_absent("openai", &self.of_this_process())?;
         ensure!(
             !self.id.trim().is_empty(),
             "search.embeddings.id is empty; give the provider's name of the model, for example \"text-embedding-3-small\""
         );
         if let Some(url) = &self.base_url {
             let is_http = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-            ensure!(
-                is_http,
-                "search.embeddings.base_url is no http(s) URL; give one such as http://127.0.0.1:8080/v1"
-            );
-        }
-        Ok(())
-    }
-
-    fn check_model_here(&self) -> anyhow::Result<()> {
-        self.check_absent("onnx", &self.of_services())?;
-        let Some(path) = &self.path else {
-            bail!("search.embeddings.path is missing; name a folder with model.onnx and tokenizer.json");
-        };
-        ensure!(
-            cfg!(feature = "onnx"),
-            "search.embeddings.provider is \"onnx\", and this program was built without it; build it with `cargo build \
-             --release --features onnx`, or use the provider openai with the base_url of a server of your own"
-        );
-        for file in ["model.onnx", "tokenizer.json"] {
-            ensure!(
-                path.join(file).is_file(),
-                "search.embeddings.path \"{}\" has no {file}; name a folder with model.onnx and tokenizer.json",
-                path.display()
-            );
+            ensure!(is_http, "search.embeddings.base_url is no http(s) URL; give one such as http://127.0.0.1:8080/v1");
         }
         Ok(())
     }
 
     /// What is set would be without effect.
-    fn check_absent(&self, provider: &str, set: &[(&str, bool)]) -> anyhow::Result<()> {
-        match set.iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => bail!(
-                "search.embeddings.{key} is set, and search.embeddings.provider is \"{provider}\", which does not use \
-                 it; choose another provider (none, openai, onnx), or remove the key"
-            ),
-            None => Ok(()),
-        }
-    }
-
-    fn of_services(&self) -> [(&'static str, bool); 4] {
-        [
+    fn check_unused(&self) -> anyhow::Result<()> {
+        let set = [
             ("id", !self.id.is_empty()),
             ("base_url", self.base_url.is_some()),
             ("api_key_env", self.api_key_env.is_some()),
             ("dimensions", self.dimensions.is_some()),
-        ]
-    }
-
-    fn of_this_process(&self) -> [(&'static str, bool); 2] {
-        [("path", self.path.is_some()), ("library", self.library.is_some())]
+        ];
+        match set.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => bail!(
+                "search.embeddings.{key} is set, and search.embeddings.provider is \"none\", which does not use it; set \
+                 search.embeddings.provider to \"openai\", or remove the key"
+            ),
+            None => Ok(()),
+        }
     }
 }
 
@@ -191,8 +143,6 @@ mod tests {
     fn what_is_set_must_have_an_effect() {
         let none = EmbeddingSettings { id: "small".into(), ..EmbeddingSettings::default() };
         assert!(refusal(none).contains("search.embeddings.id is set"));
-        let path = EmbeddingSettings { path: Some("models/small".into()), ..service() };
-        assert!(refusal(path).contains("search.embeddings.path is set"));
         assert!(service().check(&SearchWeights::default()).is_ok());
     }
 
@@ -215,14 +165,5 @@ mod tests {
         }
         let weights = SearchWeights { vector: 1.5, ..SearchWeights::default() };
         assert!(service().check(&weights).unwrap_err().to_string().contains("search.weights.vector"));
-    }
-
-    #[test]
-    fn a_model_in_this_process_needs_its_files_and_the_feature() {
-        let onnx = EmbeddingSettings { provider: EmbeddingProvider::Onnx, ..EmbeddingSettings::default() };
-        assert!(refusal(onnx.clone()).contains("search.embeddings.path is missing"));
-        let message = refusal(EmbeddingSettings { path: Some("no/such".into()), ..onnx });
-        let expected = if cfg!(feature = "onnx") { "has no model.onnx" } else { "--features onnx" };
-        assert!(message.contains(expected), "{message}");
     }
 }

@@ -1,9 +1,7 @@
-//! Embedding models: texts in, vectors out, by a service or in this process.
+//! Embedding models: texts in, vectors out.
 //!
 //! A vector is only comparable with those of the same model and length, so [`Embedder::name_for`] has both in it.
 
-#[cfg(feature = "onnx")]
-mod onnx;
 mod remote;
 
 use std::{
@@ -11,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use tokio::time::Instant;
 
 use super::{ErrorKind, ModelError, credentials};
@@ -19,7 +16,7 @@ use crate::config::{EmbeddingProvider, EmbeddingSettings, ModelSettings, Provide
 use remote::RemoteEmbedder;
 
 /// How much of a text is looked at, in characters: what services take, with a margin for scripts of many tokens.
-pub const MAX_CHARS: usize = 6_000;
+const MAX_CHARS: usize = 6_000;
 /// How long questions are not asked about after one was answered too late or not at all: whoever waits for a search should
 /// not wait for a service that is down.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -29,40 +26,28 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Embedder {
     /// The model's name, without the length of its vectors.
     model: String,
-    backend: Backend,
+    remote: RemoteEmbedder,
     batch_size: usize,
     timeout: Duration,
     query_timeout: Duration,
     paused_until: Mutex<Option<Instant>>,
 }
 
-#[derive(Debug)]
-enum Backend {
-    Remote(Box<RemoteEmbedder>),
-    #[cfg(feature = "onnx")]
-    Onnx(onnx::OnnxEmbedder),
-}
-
 impl Embedder {
     /// Prepares the model of the settings; nothing is called yet. `None`: there is none.
     pub fn new(settings: &EmbeddingSettings, http: &reqwest::Client) -> anyhow::Result<Option<Self>> {
-        let (model, backend) = match settings.provider {
-            EmbeddingProvider::None => return Ok(None),
-            EmbeddingProvider::OpenAi => {
-                let as_model = ModelSettings {
-                    base_url: settings.base_url.clone(),
-                    api_key_env: settings.api_key_env.clone(),
-                    ..ModelSettings::new(Provider::OpenAi, &settings.id)
-                };
-                let key = credentials::find_key("search.embeddings", &as_model, credentials::from_environment)?;
-                let remote = RemoteEmbedder::new(settings, key, http.clone())?;
-                (settings.id.clone(), Backend::Remote(Box::new(remote)))
-            }
-            EmbeddingProvider::Onnx => in_this_process(settings)?,
+        if settings.provider == EmbeddingProvider::None {
+            return Ok(None);
+        }
+        let as_model = ModelSettings {
+            base_url: settings.base_url.clone(),
+            api_key_env: settings.api_key_env.clone(),
+            ..ModelSettings::new(Provider::OpenAi, &settings.id)
         };
+        let key = credentials::find_key("search.embeddings", &as_model, credentials::from_environment)?;
         Ok(Some(Self {
-            model,
-            backend,
+            model: settings.id.clone(),
+            remote: RemoteEmbedder::new(settings, key, http.clone())?,
             batch_size: settings.batch_size as usize,
             timeout: settings.timeout,
             query_timeout: settings.query_timeout,
@@ -109,26 +94,10 @@ impl Embedder {
 
     async fn call(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vec<f32>>, ModelError> {
         let texts: Vec<&str> = texts.iter().map(|text| beginning(text)).collect();
-        let vectors = match &self.backend {
-            Backend::Remote(remote) => remote.embed(&texts, limit).await?,
-            #[cfg(feature = "onnx")]
-            Backend::Onnx(onnx) => onnx.embed(&texts, limit).await?,
-        };
+        let vectors = self.remote.embed(&texts, limit).await?;
         check(&vectors, texts.len())?;
         Ok(vectors)
     }
-}
-
-#[cfg(feature = "onnx")]
-fn in_this_process(settings: &EmbeddingSettings) -> anyhow::Result<(String, Backend)> {
-    let onnx = onnx::OnnxEmbedder::load(settings)?;
-    let folder = settings.path.as_deref().and_then(std::path::Path::file_name).context("search.embeddings.path")?;
-    Ok((folder.to_string_lossy().into_owned(), Backend::Onnx(onnx)))
-}
-
-#[cfg(not(feature = "onnx"))]
-fn in_this_process(_: &EmbeddingSettings) -> anyhow::Result<(String, Backend)> {
-    None.context("search.embeddings.provider is \"onnx\"; build with `cargo build --release --features onnx`")
 }
 
 fn beginning(text: &str) -> &str {
@@ -159,10 +128,12 @@ mod tests {
     #[test]
     fn vectors_that_cannot_be_compared_are_refused() {
         assert!(check(&[vec![1.0, 0.0], vec![0.5, 0.5]], 2).is_ok());
-        for bad in [vec![vec![1.0]], vec![vec![1.0], vec![1.0, 0.0]], vec![vec![1.0], vec![0.0]], vec![
-            vec![1.0],
-            vec![f32::NAN],
-        ]] {
+        for bad in [
+            vec![vec![1.0]],
+            vec![vec![1.0], vec![1.0, 0.0]],
+            vec![vec![1.0], vec![0.0]],
+            vec![vec![1.0], vec![f32::NAN]],
+        ] {
             assert!(check(&bad, 2).is_err(), "{bad:?}");
         }
     }

@@ -72,8 +72,7 @@ impl RemoteEmbedder {
     }
 
     async fn call(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let body =
-            Request { model: &self.model, input: texts, encoding_format: "float", dimensions: self.dimensions };
+        let body = Request { model: &self.model, input: texts, encoding_format: "float", dimensions: self.dimensions };
         let mut request = self.http.post(self.url.clone()).json(&body);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
@@ -137,6 +136,9 @@ impl RemoteEmbedder {
 
 impl fmt::Debug for RemoteEmbedder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteEmbedder").field("model", &self.model).field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("RemoteEmbedder")
+            .field("model", &self.model)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
