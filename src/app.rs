@@ -15,7 +15,7 @@ use crate::{
     agents::Agents,
     config::Settings,
     database,
-    llm::{self, Models},
+    llm::{self, Embedder, Models},
     runs::{Registry, Webhooks},
     search,
 };
@@ -27,6 +27,8 @@ pub struct App {
     pub db: PgPool,
     pub models: Models,
     pub agents: Agents,
+    /// What makes vectors of texts; absent: searches go by words.
+    pub embedder: Option<Embedder>,
     /// The runs of this process.
     pub runs: Arc<Registry>,
     pub webhooks: Webhooks,
@@ -54,12 +56,14 @@ impl App {
         for agent in agents.iter() {
             announce(agent);
         }
+        let embedder = Embedder::new(&settings.search.embeddings, &http)?;
         let webhooks = Webhooks::new(&settings.webhooks)?;
         Ok(Arc::new(Self {
             settings,
             db,
             models,
             agents,
+            embedder,
             runs: Arc::default(),
             webhooks,
             workers_are_up: AtomicBool::new(false),

@@ -7,6 +7,7 @@
 //! `api_key_env` names. The one secret in [`Settings`] that is no URL is of a type that does not print itself.
 
 mod check;
+mod embeddings;
 mod history;
 mod load;
 mod remembering;
@@ -21,6 +22,7 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use embeddings::{EmbeddingProvider, EmbeddingSettings};
 pub use history::{HistoryOverrides, HistorySettings, SummarySettings};
 pub use load::Overrides;
 pub use remembering::{AgentMemorySettings, MemorySettings, SearchSettings, SearchWeights};

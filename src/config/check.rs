@@ -46,6 +46,7 @@ impl Settings {
             search.k1,
             search.b
         );
+        search.embeddings.check(&search.weights)?;
         for origin in &self.server.cors_origins {
             let is_origin = ["*", LOCALHOST].contains(&origin.as_str())
                 || reqwest::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);

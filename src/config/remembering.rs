@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::EmbeddingSettings;
+
 /// How what was said and what is remembered is found again.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,11 +18,18 @@ pub struct SearchSettings {
     /// BM25: how much a long text is marked down, 0 to 1.
     pub b: f64,
     pub weights: SearchWeights,
+    pub embeddings: EmbeddingSettings,
 }
 
 impl Default for SearchSettings {
     fn default() -> Self {
-        Self { text_config: "english".into(), k1: 0.9, b: 0.35, weights: SearchWeights::default() }
+        Self {
+            text_config: "english".into(),
+            k1: 0.9,
+            b: 0.35,
+            weights: SearchWeights::default(),
+            embeddings: EmbeddingSettings::default(),
+        }
     }
 }
 
@@ -28,6 +37,8 @@ impl Default for SearchSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchWeights {
+    /// How much of the score of a text itself is what it is about, against its words, 0 to 1; nothing without vectors.
+    pub vector: f64,
     /// A memory, for the turn that it was drawn from.
     pub memory: f64,
     /// A turn, for those before and after it.
@@ -46,7 +57,16 @@ pub struct SearchWeights {
 
 impl Default for SearchWeights {
     fn default() -> Self {
-        Self { memory: 0.5, neighbour: 0.3, second_neighbour: 0.15, session: 0.9, date: 0.5, speaker: 0.12, role: 0.1 }
+        Self {
+            vector: 0.4,
+            memory: 0.5,
+            neighbour: 0.3,
+            second_neighbour: 0.15,
+            session: 0.9,
+            date: 0.5,
+            speaker: 0.12,
+            role: 0.1,
+        }
     }
 }
 

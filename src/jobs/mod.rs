@@ -24,6 +24,7 @@ use crate::{
     http::idempotency,
     memories,
     runs::{self, RunId, webhook},
+    search,
     sessions::{self, SessionId, retention},
 };
 
@@ -45,6 +46,8 @@ pub enum Job {
     TitleSession { session_id: SessionId, agent_id: String },
     /// Learn from the unread turns of a user.
     Learn { user_id: UserId },
+    /// Make the vectors that are missing.
+    EmbedNew,
 }
 
 impl Job {
@@ -54,6 +57,7 @@ impl Job {
             Self::CleanUp => {
                 runs::clean_up(app).await?;
                 idempotency::sweep(app).await?;
+                search::vectors::sweep(app).await?;
                 retention::sweep(app).await.map(drop)
             }
             Self::TidyQueue => queue::tidy(app).await,
@@ -65,13 +69,14 @@ impl Job {
                 sessions::title::title_session(app, &session_id, &agent_id).await
             }
             Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
+            Self::EmbedNew => search::vectors::embed_new(app).await,
         }
     }
 
     /// Which session, run or user it is about, for operators.
     fn about(&self) -> String {
         match self {
-            Self::CleanUp | Self::TidyQueue => String::new(),
+            Self::CleanUp | Self::TidyQueue | Self::EmbedNew => String::new(),
             Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
             Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
             Self::Learn { user_id } => user_id.to_string(),
@@ -87,6 +92,7 @@ impl Job {
             Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
             Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
             Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
+            Self::EmbedNew => "embed_new".into(),
         }
     }
 
@@ -94,7 +100,7 @@ impl Job {
     fn line(&self) -> Option<String> {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
-            Self::FoldSession { .. } | Self::TitleSession { .. } => Some(self.key()),
+            Self::FoldSession { .. } | Self::TitleSession { .. } | Self::EmbedNew => Some(self.key()),
             Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
         }
     }
@@ -104,7 +110,7 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::TitleSession { .. } => 3,
             // For about an hour and a half.
-            Self::DeliverWebhook { .. } | Self::Learn { .. } => 8,
+            Self::DeliverWebhook { .. } | Self::Learn { .. } | Self::EmbedNew => 8,
             Self::FoldSession { .. } => 5,
         }
     }

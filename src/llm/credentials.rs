@@ -25,9 +25,10 @@ pub(super) fn usual_variable(provider: Provider) -> Option<&'static str> {
     }
 }
 
-/// Finds the key of the model `name`. A model with its own `base_url` may go without one, as local servers do.
+/// Finds the key of the model whose settings stand at `path`. A model with its own `base_url` may go without one, as local
+/// servers do.
 pub(super) fn find_key(
-    name: &str,
+    path: &str,
     settings: &ModelSettings,
     lookup: impl Fn(&str) -> Option<String>,
 ) -> anyhow::Result<Option<SecretString>> {
@@ -40,11 +41,11 @@ pub(super) fn find_key(
     }
     if settings.base_url.is_none() && settings.provider != Provider::Ollama {
         bail!(
-            "models.{name} has no key: the environment variable {variable} is not set. Set it, or name another \
-             variable in models.{name}.api_key_env, or set models.{name}.base_url to a server that needs no key."
+            "{path} has no key: the environment variable {variable} is not set. Set it, or name another variable in \
+             {path}.api_key_env, or set {path}.base_url to a server that needs no key."
         );
     }
-    tracing::warn!(model.name = name, variable, "The variable of the model's key is not set: calling without a key.");
+    tracing::warn!(setting = path, variable, "The variable of the model's key is not set: calling without a key.");
     Ok(None)
 }
 
@@ -62,7 +63,7 @@ mod tests {
     fn the_named_variable_comes_before_the_usual_one() {
         let mut settings = ModelSettings::new(Provider::OpenAi, "m");
         let lookup = |variable: &str| Some(format!("key from {variable}"));
-        let key = |settings: &ModelSettings| find_key("fast", settings, lookup).unwrap().unwrap();
+        let key = |settings: &ModelSettings| find_key("models.fast", settings, lookup).unwrap().unwrap();
         assert_eq!(key(&settings).expose_secret(), "key from OPENAI_API_KEY");
         settings.api_key_env = Some("TEAM_KEY".into());
         assert_eq!(key(&settings).expose_secret(), "key from TEAM_KEY");
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn a_hosted_model_without_a_key_is_refused_with_the_setting_and_the_variable() {
         let settings = ModelSettings::new(Provider::Anthropic, "m");
-        let error = find_key("careful", &settings, nothing_is_set).unwrap_err().to_string();
+        let error = find_key("models.careful", &settings, nothing_is_set).unwrap_err().to_string();
         assert!(error.contains("models.careful.api_key_env"), "{error}");
         assert!(error.contains("ANTHROPIC_API_KEY"), "{error}");
     }
@@ -80,8 +81,8 @@ mod tests {
     fn a_server_of_ones_own_needs_no_key() {
         let mut settings = ModelSettings::new(Provider::OpenAi, "m");
         settings.base_url = Some("http://127.0.0.1:9099/v1".into());
-        assert!(find_key("local", &settings, nothing_is_set).unwrap().is_none());
+        assert!(find_key("models.local", &settings, nothing_is_set).unwrap().is_none());
         let ollama = ModelSettings::new(Provider::Ollama, "m");
-        assert!(find_key("local", &ollama, nothing_is_set).unwrap().is_none());
+        assert!(find_key("models.local", &ollama, nothing_is_set).unwrap().is_none());
     }
 }

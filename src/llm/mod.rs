@@ -2,13 +2,14 @@
 //!
 //! [`Models`] is what the other rooms use; `model.rs` has the types they share. `provider.rs` and its folder are the
 //! only place that names the provider library, `offline.rs` is the built-in model that needs neither network nor key,
-//! and [`detect()`] chooses a model when none is configured. `json` reads what models say when JSON was asked for.
+//! and [`detect()`] chooses a model when none is configured. [`Embedder`] turns texts into vectors for searches. `json` reads what models say when JSON was asked for.
 //!
 //! *Architecture Invariant:* a provider library's type never leaves this room, and nothing here knows of sessions,
 //! runs or SQL. No key, prompt or answer is ever logged.
 
 mod credentials;
 mod detect;
+mod embedding;
 pub mod json;
 mod model;
 mod models;
@@ -18,6 +19,7 @@ mod retry;
 mod tokens;
 
 pub use detect::detect;
+pub use embedding::Embedder;
 pub use model::{
     ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, PromptMessage, ResponseSchema, ToolCall, ToolSpec,
     Usage,

@@ -130,7 +130,7 @@ impl Model {
         let (info, backend) = if settings.provider == Provider::Offline {
             (offline::info(), Backend::Offline)
         } else {
-            let key = credentials::find_key(name, settings, lookup)?;
+            let key = credentials::find_key(&format!("models.{name}"), settings, lookup)?;
             let remote = RemoteModel::new(name, settings, key, http.clone())?;
             (remote.info().clone(), Backend::Remote(Box::new(remote)))
         };

@@ -21,6 +21,7 @@ use crate::{
     auth::UserId,
     http::Problem,
     llm::{self, ModelError, ModelRequest, PromptMessage, ResponseSchema},
+    search::vectors,
 };
 
 /// How many memories one call of a model looks at. They come in the order of their topics, so that what belongs
@@ -82,6 +83,7 @@ pub async fn optimize(app: &App, user: &UserId, model: &str, apply: bool) -> Res
         change::merge(&mut tx, &author, &old, &merge.memory, &merge.topics).await?;
     }
     tx.commit().await?;
+    vectors::wake(app).await;
     let after = store::newest(&app.db, user, MOST).await?;
     Ok(Optimized { memories: after.into_iter().map(MemorySchema::from).collect(), before })
 }

@@ -66,8 +66,8 @@ pub async fn recall(
     let Some(user) = user.filter(|_| is_on(settings)) else { return Ok(Recalled::default()) };
     let query = message.chars().take(QUERY_CHARS).collect();
     let search = Search { limit: MOST, ..Search::of_memories(Scope::User(user.clone()), query) };
-    let hits = search::service::search(app, &search).await?;
-    let found = hits.into_iter().filter_map(|hit| match hit.found {
+    let found = search::service::search(app, &search).await?;
+    let found = found.hits.into_iter().filter_map(|hit| match hit.found {
         Found::Memory(memory) => Some((memory, Some((hit.score, hit.parts)))),
         Found::Message(_) => None,
     });

@@ -18,6 +18,7 @@ use crate::{
         paging::{Page, PageRequest, SortOrder},
         problem::OnConstraint,
     },
+    search::vectors,
 };
 
 pub async fn list(
@@ -47,6 +48,7 @@ pub async fn create(app: &App, user: &UserId, add: Change) -> Result<MemorySchem
     store::lock_user(&mut tx, user).await?;
     let changed = change::apply(&mut tx, &author, &add).await?;
     tx.commit().await?;
+    vectors::wake(app).await;
     let (Changed::Added(id) | Changed::Known(id) | Changed::Replaced { new: id, .. } | Changed::Forgotten(id)) =
         changed
     else {
@@ -94,6 +96,7 @@ pub async fn edit(app: &App, scope: &Scope, memory_id: MemoryId, edit: Edit) -> 
         Problem::not_found(format!("Memory with ID {memory_id} not found"))
     })?;
     tx.commit().await?;
+    vectors::wake(app).await;
     get(app, scope, memory_id).await
 }
 

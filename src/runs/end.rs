@@ -17,6 +17,7 @@ use crate::{
     jobs::{self, Job},
     llm::ModelInfo,
     memories,
+    search::vectors,
     sessions::summary,
     tools,
 };
@@ -56,8 +57,9 @@ impl End {
         Self { error: Some(error), model, ..Self::default() }
     }
 
-    fn is_one_statement(&self) -> bool {
-        self.patches.is_empty()
+    fn is_one_statement(&self, app: &App) -> bool {
+        app.embedder.is_none()
+            && self.patches.is_empty()
             && self.jobs.is_empty()
             && self.replaces.is_none()
             && self.memories.is_none()
@@ -110,6 +112,7 @@ impl End {
         {
             summary::forget(connection, &claim.session_id, &[seq]).await?;
         }
+        vectors::note(app, connection, &claim.session_id).await?;
         for job in self.jobs.iter().chain(&self.follow_up.jobs(claim, after.folds)) {
             jobs::enqueue(connection, job).await?;
         }
@@ -119,7 +122,7 @@ impl End {
 
 /// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
 pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<AfterRun>, sqlx::Error> {
-    let after = if end.is_one_statement() {
+    let after = if end.is_one_statement(app) {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
         end.store(app, &mut connection, claim).await?
@@ -131,6 +134,7 @@ pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<O
     };
     if let Some(after) = &after {
         turns::hand_over(app, &claim.session_id, after.next_seq).await;
+        vectors::wake(app).await;
     }
     Ok(after)
 }

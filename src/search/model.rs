@@ -78,6 +78,8 @@ impl MemoryFilter {
 pub struct Parts {
     /// BM25, divided by the best of the search.
     pub keyword: f64,
+    /// How near its vector is to that of the question, divided by the nearest; 0 without vectors.
+    pub vector: f64,
     /// Memories that were drawn from the turn.
     pub memory: f64,
     /// Turns beside it.
@@ -94,7 +96,7 @@ pub struct Parts {
 
 impl Parts {
     pub fn sum(&self) -> f64 {
-        self.keyword + self.memory + self.neighbour + self.session + self.date + self.speaker + self.role
+        self.keyword + self.vector + self.memory + self.neighbour + self.session + self.date + self.speaker + self.role
     }
 }
 
@@ -113,7 +115,26 @@ pub enum Item {
     Memory(MemoryId),
 }
 
-/// Something that was found, best first in a list.
+/// Whether a search went by vectors too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VectorUse {
+    /// There is no embedding model: by words alone.
+    Off,
+    Used,
+    /// The embedding model did not answer in time: by words alone.
+    Unavailable,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    pub vectors: VectorUse,
+}
+
+/// Something that was found.
 #[derive(Clone, Debug)]
 pub struct Hit {
     pub score: f64,

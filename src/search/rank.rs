@@ -23,6 +23,8 @@ const BEST_OF_SESSION: usize = 3;
 pub struct Evidence {
     /// Rows with words of the question, best first.
     pub matches: Vec<Match>,
+    /// Rows whose vectors are near that of the question, nearest first. Absent: there are no vectors.
+    pub near: Option<Vec<Match>>,
     /// The turns that matching memories were drawn from.
     pub sources: Vec<(MemoryId, Place)>,
     /// The turns that match or are such sources; `nearby` counts them.
@@ -40,15 +42,13 @@ pub struct Ranked {
 
 /// All rows that anything speaks for, best first.
 pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &SearchWeights) -> Vec<Ranked> {
-    let best = evidence.matches.first().map_or(1.0, |best| best.score);
-    let keyword: HashMap<&Item, f64> = evidence.matches.iter().map(|found| (&found.item, found.score / best)).collect();
+    let texts = Texts::of(evidence, weights);
     let dates = dates::named_in(question, now);
-    let mut ranked = rank_turns(question, &dates, evidence, &keyword, weights);
-    for found in &evidence.matches {
-        if let Item::Memory(_) = found.item {
-            let date = weights.date * dates::fit(&dates, found.created_at);
-            let parts = Parts { keyword: keyword[&found.item], date, ..Parts::default() };
-            ranked.push(Ranked { item: found.item.clone(), parts, created_at: found.created_at });
+    let mut ranked = rank_turns(question, &dates, evidence, &texts, weights);
+    for (item, (parts, created_at)) in texts.0 {
+        if let Item::Memory(_) = item {
+            let date = weights.date * dates::fit(&dates, created_at);
+            ranked.push(Ranked { item: item.clone(), parts: Parts { date, ..parts }, created_at });
         }
     }
     // The order is total, so that the same question always has the same answer.
@@ -59,18 +59,47 @@ pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &S
     ranked
 }
 
+/// What each text has by itself: its words, and what it is about.
+struct Texts<'a>(HashMap<&'a Item, (Parts, DateTime<Utc>)>);
+
+impl<'a> Texts<'a> {
+    /// Both are divided by their best, so that neither's unit counts; together the best text has 1 at most.
+    fn of(evidence: &'a Evidence, weights: &SearchWeights) -> Self {
+        let vector_weight = if evidence.near.is_some() { weights.vector } else { 0.0 };
+        let mut texts: HashMap<&Item, (Parts, DateTime<Utc>)> = HashMap::new();
+        for (found, share) in shares(&evidence.matches) {
+            let (parts, _) = texts.entry(&found.item).or_insert((Parts::default(), found.created_at));
+            parts.keyword = (1.0 - vector_weight) * share;
+        }
+        for (found, share) in shares(evidence.near.as_deref().unwrap_or_default()) {
+            let (parts, _) = texts.entry(&found.item).or_insert((Parts::default(), found.created_at));
+            parts.vector = vector_weight * share;
+        }
+        Self(texts)
+    }
+
+    fn parts(&self, item: &Item) -> Parts {
+        self.0.get(item).map(|(parts, _)| *parts).unwrap_or_default()
+    }
+}
+
+/// Each with its share of the best score.
+fn shares(found: &[Match]) -> impl Iterator<Item = (&Match, f64)> {
+    let best = found.first().map_or(1.0, |best| best.score).max(f64::MIN_POSITIVE);
+    found.iter().map(move |found| (found, (found.score / best).max(0.0)))
+}
+
 fn rank_turns(
     question: &str,
     dates: &[NamedDate],
     evidence: &Evidence,
-    keyword: &HashMap<&Item, f64>,
+    texts: &Texts<'_>,
     weights: &SearchWeights,
 ) -> Vec<Ranked> {
-    let by_memory = best_memories(evidence, keyword);
+    let by_memory = best_memories(evidence, texts);
     let own = |place: &Place| Parts {
-        keyword: keyword.get(&Item::Message(place.clone())).copied().unwrap_or_default(),
         memory: weights.memory * by_memory.get(place).copied().unwrap_or_default(),
-        ..Parts::default()
+        ..texts.parts(&Item::Message(place.clone()))
     };
     let strengths: Vec<f64> = evidence.places.iter().map(|place| own(place).sum()).collect();
     let sessions = session_strengths(&evidence.places, &strengths);
@@ -101,10 +130,10 @@ fn rank_turns(
 }
 
 /// For each turn, the best of the memories that were drawn from it.
-fn best_memories<'a>(evidence: &'a Evidence, keyword: &HashMap<&Item, f64>) -> HashMap<&'a Place, f64> {
+fn best_memories<'a>(evidence: &'a Evidence, texts: &Texts<'_>) -> HashMap<&'a Place, f64> {
     let mut best = HashMap::new();
     for (memory_id, place) in &evidence.sources {
-        let score = keyword.get(&Item::Memory(*memory_id)).copied().unwrap_or_default();
+        let score = texts.parts(&Item::Memory(*memory_id)).sum();
         let known = best.entry(place).or_insert(0.0);
         *known = f64::max(*known, score);
     }

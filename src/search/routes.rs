@@ -31,9 +31,9 @@ pub async fn search(
     Body(body): Body<SearchBody>,
 ) -> Result<Json<SearchResults<SearchHit>>, Problem> {
     let (started, explain) = (Instant::now(), body.explain);
-    let hits = service::search(&app, &body.into_search()?).await?;
-    let data = hits.into_iter().map(|hit| SearchHit::new(hit, explain)).collect();
-    Ok(Json(SearchResults::new(data, started.elapsed())))
+    let found = service::search(&app, &body.into_search()?).await?;
+    let data = found.hits.into_iter().map(|hit| SearchHit::new(hit, explain)).collect();
+    Ok(Json(SearchResults::new(data, started.elapsed(), explain.then_some(found.vectors))))
 }
 
 /// Finds a user's memories, best first.
@@ -50,7 +50,7 @@ pub async fn search_memories(
     Body(body): Body<SearchMemoriesBody>,
 ) -> Result<Json<SearchResults<MemoryHit>>, Problem> {
     let (started, explain) = (Instant::now(), body.explain);
-    let hits = service::search(&app, &body.into_search()?).await?;
-    let data = hits.into_iter().filter_map(|hit| MemoryHit::new(hit, explain)).collect();
-    Ok(Json(SearchResults::new(data, started.elapsed())))
+    let found = service::search(&app, &body.into_search()?).await?;
+    let data = found.hits.into_iter().filter_map(|hit| MemoryHit::new(hit, explain)).collect();
+    Ok(Json(SearchResults::new(data, started.elapsed(), explain.then_some(found.vectors))))
 }

@@ -8,10 +8,11 @@ use std::{
 use chrono::Utc;
 
 use super::{
-    model::{Found, Hit, Item, Place, Search},
+    model::{Found, Hit, Item, Outcome, Place, Search, VectorUse},
     rank::{self, Evidence, Ranked},
     statistics::{LARGE, Size},
     store::{self, Match},
+    vectors,
 };
 use crate::{
     app::App,
@@ -21,10 +22,12 @@ use crate::{
 
 /// How many of the best rows are weighed when the answer is bounded by tokens.
 const MOST_HITS: usize = 100;
+/// How many rows are weighed for their vectors alone.
+const MOST_NEAR: usize = 100;
 
-/// What was found, best first.
-pub async fn search(app: &App, search: &Search) -> Result<Vec<Hit>, sqlx::Error> {
-    let evidence = gather(app, search).await?;
+/// Looks for everything that speaks for a text, and tells the texts, best first.
+pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> {
+    let (evidence, vectors) = gather(app, search).await?;
     let mut ranked = rank::rank(&search.query, Utc::now(), &evidence, &app.settings.search.weights);
     if !search.messages {
         ranked.retain(|ranked| matches!(ranked.item, Item::Memory(_)));
@@ -33,54 +36,79 @@ pub async fn search(app: &App, search: &Search) -> Result<Vec<Hit>, sqlx::Error>
     ranked.retain(|ranked| search.to.is_none_or(|to| ranked.created_at < to));
     ranked.truncate(search.limit.min(MOST_HITS));
     let hits = read(app, search, ranked).await?;
-    Ok(match search.max_tokens {
+    let hits = match search.max_tokens {
         Some(budget) => within(hits, budget),
         None => hits,
-    })
+    };
+    Ok(Outcome { hits, vectors })
 }
 
-async fn gather(app: &App, search: &Search) -> Result<Evidence, sqlx::Error> {
-    let matches = find_matches(app, search).await?;
-    if !search.messages {
-        return Ok(Evidence { matches, ..Evidence::default() });
+async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sqlx::Error> {
+    let size = size(app, search).await?;
+    if size.texts == 0 {
+        let vectors = if app.embedder.is_some() { VectorUse::Used } else { VectorUse::Off };
+        return Ok((Evidence::default(), vectors));
     }
-    let memory_ids: Vec<MemoryId> = matches
-        .iter()
-        .filter_map(|found| match &found.item {
-            Item::Memory(memory_id) => Some(*memory_id),
-            Item::Message(_) => None,
-        })
-        .collect();
+    let (matches, (near, vectors)) = tokio::try_join!(find_matches(app, search, &size), find_near(app, search))?;
+    let mut evidence = Evidence { near: near.map(|near| best_of(near, &matches)), matches, ..Evidence::default() };
+    if search.messages {
+        let (sources, places) = find_places(app, search, &evidence).await?;
+        evidence.nearby = store::nearby(&app.db, &search.scope, &places).await?;
+        (evidence.sources, evidence.places) = (sources, places);
+    }
+    Ok((evidence, vectors))
+}
+
+/// The turns that memories among the evidence were drawn from; these, and the turns among it, once each.
+async fn find_places(
+    app: &App,
+    search: &Search,
+    evidence: &Evidence,
+) -> Result<(Vec<(MemoryId, Place)>, Vec<Place>), sqlx::Error> {
+    let (mut memory_ids, mut turns) = (Vec::new(), Vec::new());
+    for found in evidence.matches.iter().chain(evidence.near.iter().flatten()) {
+        match &found.item {
+            Item::Memory(memory_id) => memory_ids.push(*memory_id),
+            Item::Message(place) => turns.push(place.clone()),
+        }
+    }
     let mut sources =
         if memory_ids.is_empty() { Vec::new() } else { store::sources(&app.db, &search.scope, &memory_ids).await? };
     if let Some(session_id) = &search.session_id {
         sources.retain(|(_, place)| place.session_id == session_id.as_str());
     }
-    let matching = matches.iter().filter_map(|found| match &found.item {
-        Item::Message(place) => Some(place.clone()),
-        Item::Memory(_) => None,
-    });
     let mut seen = HashSet::new();
-    let places: Vec<Place> = matching
-        .chain(sources.iter().map(|(_, place)| place.clone()))
-        .filter(|place| seen.insert(place.clone()))
-        .collect();
-    let nearby = store::nearby(&app.db, &search.scope, &places).await?;
-    Ok(Evidence { matches, sources, places, nearby })
+    let places = turns.into_iter().chain(sources.iter().map(|(_, place)| place.clone()));
+    let places = places.filter(|place| seen.insert(place.clone())).collect();
+    Ok((sources, places))
 }
 
-async fn find_matches(app: &App, search: &Search) -> Result<Vec<Match>, sqlx::Error> {
-    let (settings, size) = (&app.settings.search, size(app, search).await?);
-    if size.texts == 0 {
-        return Ok(Vec::new());
-    }
-    let matches = store::matches(&app.db, search, settings, &size).await?;
+async fn find_matches(app: &App, search: &Search, size: &Size) -> Result<Vec<Match>, sqlx::Error> {
+    let settings = &app.settings.search;
+    let matches = store::matches(&app.db, search, settings, size).await?;
     let are_enough = matches.len() >= search.limit.min(MOST_HITS);
     if are_enough || size.common.is_empty() {
         return Ok(matches);
     }
     let of_all_words = Size { common: Vec::new(), common_texts: Vec::new(), ..*size };
     store::matches(&app.db, search, settings, &of_all_words).await
+}
+
+/// All rows of the scope that have a vector, nearest first; `None` where there are no vectors to go by.
+async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, VectorUse), sqlx::Error> {
+    let Some(embedder) = &app.embedder else { return Ok((None, VectorUse::Off)) };
+    let Some(question) = embedder.embed_question(&search.query).await else {
+        return Ok((None, VectorUse::Unavailable));
+    };
+    let model = embedder.name_for(question.len());
+    Ok((Some(vectors::nearest(app, search, &model, &question).await?), VectorUse::Used))
+}
+
+/// The nearest, and those of the others that have words of the question as well.
+fn best_of(near: Vec<Match>, matches: &[Match]) -> Vec<Match> {
+    let with_words: HashSet<&Item> = matches.iter().map(|found| &found.item).collect();
+    let is_kept = |(at, found): &(usize, Match)| *at < MOST_NEAR || with_words.contains(&found.item);
+    near.into_iter().enumerate().filter(is_kept).map(|(_, found)| found).collect()
 }
 
 /// How much there is to search through; remembered for a while where there is much.

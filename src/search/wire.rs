@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::model::{Found, Hit, Kind, Parts};
+use super::model::{Found, Hit, Kind, Parts, VectorUse};
 use crate::{
     memories::wire::MemorySchema,
     runs::{Role, RunId},
@@ -25,11 +25,15 @@ pub struct SearchResults<T> {
 pub struct SearchMeta {
     /// Milliseconds that the search took.
     pub search_time_ms: f64,
+    /// With `explain`: whether vectors were used beside words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<VectorUse>,
 }
 
 impl<T> SearchResults<T> {
-    pub(super) fn new(data: Vec<T>, took: Duration) -> Self {
-        Self { data, meta: SearchMeta { search_time_ms: (took.as_secs_f64() * 100_000.0).round() / 100.0 } }
+    pub(super) fn new(data: Vec<T>, took: Duration, vectors: Option<VectorUse>) -> Self {
+        let search_time_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0;
+        Self { data, meta: SearchMeta { search_time_ms, vectors } }
     }
 }
 
@@ -99,7 +103,7 @@ impl MemoryHit {
     /// `None` for what is no memory.
     pub(super) fn new(hit: Hit, explain: bool) -> Option<Self> {
         let Found::Memory(memory) = hit.found else { return None };
-        let lists = [("keyword", hit.parts.keyword), ("date", hit.parts.date)];
+        let lists = [("keyword", hit.parts.keyword), ("vector", hit.parts.vector), ("date", hit.parts.date)];
         Some(Self {
             memory: memory.into(),
             score: hit.score,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, types::Json as Jsonb};
+use sqlx::{PgConnection, types::Json as Jsonb};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use crate::{
         refusals::{BodyRefused, NotThere, Unavailable},
     },
     runs::{Role, RunId},
+    search::vectors,
     text,
 };
 
@@ -90,9 +91,13 @@ pub async fn append_messages(
     let runs = into_runs(body.messages, Utc::now());
     let run_ids: Vec<RunId> = runs.iter().map(|run| run.run_id).collect();
     let component = body.agent_id.as_deref();
-    if !append(&app.db, &caller, &session_id, component, &runs, &app.settings.search.text_config).await? {
+    let mut tx = app.db.begin().await?;
+    if !append(&mut tx, &caller, &session_id, component, &runs, &app.settings.search.text_config).await? {
         return Err(Problem::not_found(format!("Session with id '{session_id}' not found")));
     }
+    vectors::note(&app, &mut tx, &session_id).await?;
+    tx.commit().await?;
+    vectors::wake(&app).await;
     Ok((StatusCode::CREATED, Json(AppendedRuns { session_id, run_ids })))
 }
 
@@ -160,7 +165,7 @@ fn into_runs(messages: Vec<SaidElsewhere>, now: DateTime<Utc>) -> Vec<SaidRun> {
 
 /// Stores the runs, in one statement. `false`: the session is no agent's, or not the caller's to write.
 async fn append(
-    db: &PgPool,
+    connection: &mut PgConnection,
     caller: &Caller,
     session_id: &SessionId,
     component_id: Option<&str>,
@@ -220,7 +225,7 @@ async fn append(
         Jsonb(runs) as _,
         text_config,
     )
-    .fetch_optional(db)
+    .fetch_optional(connection)
     .await?;
     Ok(appended.is_some())
 }

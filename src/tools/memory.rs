@@ -75,8 +75,9 @@ pub(super) async fn search(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<S
     let query = arguments["query"].as_str().filter(|query| !query.trim().is_empty()).ok_or("query must be a text")?;
     let search =
         Search { limit: MOST_FOUND, ..Search::of_memories(scope(toolbox)?, query.chars().take(QUERY_CHARS).collect()) };
-    let hits = search::service::search(toolbox.app, &search).await.map_err(unreadable)?;
-    let found: Vec<Value> = hits
+    let found = search::service::search(toolbox.app, &search).await.map_err(unreadable)?;
+    let found: Vec<Value> = found
+        .hits
         .into_iter()
         .filter_map(|hit| match hit.found {
             Found::Memory(memory) => Some(json!({

@@ -47,11 +47,12 @@ pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<Str
         limit: MOST_FOUND,
         max_tokens: Some(MAX_TOKENS),
     };
-    let hits = search::service::search(toolbox.app, &search).await.map_err(|error| {
+    let found = search::service::search(toolbox.app, &search).await.map_err(|error| {
         tracing::warn!(%error, "The past sessions could not be searched for a tool.");
         "the past sessions could not be searched right now"
     })?;
-    let found: Vec<Value> = hits
+    let found: Vec<Value> = found
+        .hits
         .into_iter()
         .filter_map(|hit| match hit.found {
             // What the user asks now is known.

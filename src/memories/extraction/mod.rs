@@ -28,7 +28,7 @@ use crate::{
     config::{AgentMemorySettings, AgentSettings},
     jobs::{self, Job},
     llm::{ModelReply, PromptMessage},
-    search::{self, model::Search},
+    search::{self, model::Search, vectors},
     sessions::SessionId,
 };
 
@@ -137,8 +137,9 @@ async fn memories_to_show(app: &App, user: &UserId, turns: &[Turn]) -> anyhow::R
     let said: String = turns.iter().flat_map(|turn| [turn.input.as_str(), "\n"]).collect();
     let query = said.chars().take(QUERY_CHARS).collect();
     let search = Search { limit: SHOWN, ..Search::of_memories(Scope::User(user.clone()), query) };
-    let hits = search::service::search(app, &search).await?;
-    let mut shown: Vec<Memory> = hits
+    let found = search::service::search(app, &search).await?;
+    let mut shown: Vec<Memory> = found
+        .hits
         .into_iter()
         .filter_map(|hit| match hit.found {
             search::model::Found::Memory(memory) => Some(memory),
@@ -189,5 +190,6 @@ async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: Option<Less
         }
     }
     tx.commit().await?;
+    vectors::wake(app).await;
     Ok(())
 }

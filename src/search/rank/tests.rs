@@ -49,6 +49,7 @@ fn a_memory_speaks_for_the_turn_that_it_came_from() {
         sources: vec![(memory, place("s", 1))],
         places: vec![place("s", 1)],
         nearby: vec![near(0, 0, place("s", 1), "text")],
+        ..Evidence::default()
     };
     let ranked = rank("text", day(9), &evidence, &SearchWeights::default());
     assert_eq!(ranked.len(), 2);
@@ -68,6 +69,27 @@ fn the_one_speaker_who_is_named_is_preferred() {
     let both = rank("Did Ann and Bob meet?", day(9), &evidence, &weights);
     assert!(both.iter().all(|ranked| ranked.parts.speaker == 0.0));
     assert_eq!((speaker("Note: buy milk"), speaker("see http://x")), (Some("Note"), None));
+}
+
+#[test]
+fn words_and_vectors_share_the_score_of_a_text() {
+    let both = Item::Message(place("s", 1));
+    let evidence = Evidence {
+        matches: vec![matching(both.clone(), 7.0), matching(Item::Message(place("s", 2)), 3.5)],
+        near: Some(vec![matching(Item::Message(place("t", 1)), 0.8), matching(both, 0.4)]),
+        places: vec![place("s", 1), place("s", 2), place("t", 1)],
+        nearby: vec![near(0, 0, place("s", 1), ""), near(1, 0, place("s", 2), ""), near(2, 0, place("t", 1), "")],
+        ..Evidence::default()
+    };
+    let weights = SearchWeights { vector: 0.4, ..SearchWeights::default() };
+    let ranked = rank("text", day(9), &evidence, &weights);
+    let own = |place: &Place| (parts_of(&ranked, place).keyword, parts_of(&ranked, place).vector);
+    let near_to = |own: (f64, f64), keyword: f64, vector: f64| {
+        assert!((own.0 - keyword).abs() < 1e-9 && (own.1 - vector).abs() < 1e-9, "{own:?}");
+    };
+    near_to(own(&place("s", 1)), 0.6, 0.2);
+    near_to(own(&place("s", 2)), 0.3, 0.0);
+    near_to(own(&place("t", 1)), 0.0, 0.4);
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use crate::{
     auth::Scope,
     http::{Problem, problem::OnConstraint},
     runs::RunId,
+    search::vectors,
     sessions::{
         SessionId, SessionType,
         store::{self, CopyOrigin},
@@ -46,8 +47,12 @@ pub async fn fork(
     let copy_id = fork.session_id.unwrap_or_else(SessionId::mint);
     let origin = CopyOrigin { session_id, up_to_seq, session_name: session_name.as_deref(), at: Utc::now() };
     let taken = "This session id is in use; choose another, or leave it out";
-    let is_copied = store::fork(&app.db, scope, &origin, &copy_id).await;
+    let mut tx = app.db.begin().await?;
+    let is_copied = store::fork(&mut tx, scope, &origin, &copy_id).await;
     if is_copied.on_constraint("sessions_pkey", || Problem::conflict(taken))? {
+        vectors::note(app, &mut tx, &copy_id).await?;
+        tx.commit().await?;
+        vectors::wake(app).await;
         return Ok(copy_id);
     }
     Err(Problem::new(StatusCode::BAD_REQUEST, "Source session has no runs to fork: none has ended yet"))

@@ -10,6 +10,7 @@ use crate::{
     app::App,
     auth::Caller,
     http::{Problem, problem::OnConstraint},
+    search::vectors,
     sessions::{SessionId, import::Transcript, store, summary},
 };
 
@@ -87,6 +88,8 @@ async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript) -> R
         store::import_messages(&mut tx, session_id, &lines(batch), &app.settings.search.text_config).await?;
     }
     summary::recount(&mut tx, session_id).await?;
+    vectors::note(app, &mut tx, session_id).await?;
     tx.commit().await?;
+    vectors::wake(app).await;
     Ok(())
 }

@@ -21,7 +21,7 @@ pub struct CopyOrigin<'a> {
 
 /// Copies a session to `copy_id`. `false`: it has no run that has ended. Violates `sessions_pkey` when the id is in use.
 pub async fn fork(
-    db: &PgPool,
+    connection: &mut PgConnection,
     scope: &Scope,
     origin: &CopyOrigin<'_>,
     copy_id: &SessionId,
@@ -35,7 +35,7 @@ pub async fn fork(
         origin.session_name,
         origin.at,
     )
-    .fetch_one(db)
+    .fetch_one(connection)
     .await?;
     Ok(row.copied > 0)
 }

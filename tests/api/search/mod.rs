@@ -3,3 +3,4 @@
 mod appended;
 mod finding;
 mod recall;
+mod vectors;

@@ -1,0 +1,146 @@
+//! Embedding models: texts in, vectors out.
+//!
+//! A vector is only comparable with those of the same model and length, so [`Embedder::name_for`] has both in it.
+
+mod remote;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{ErrorKind, ModelError, credentials};
+use crate::config::{EmbeddingProvider, EmbeddingSettings, ModelSettings, Provider};
+use remote::RemoteEmbedder;
+
+/// How much of a text is looked at, in characters: what services take, with a margin for scripts of many tokens.
+const MAX_CHARS: usize = 6_000;
+/// How long questions are not asked about after one was answered too late or not at all: whoever waits for a search should
+/// not wait for a service that is down.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The model that turns texts into vectors.
+#[derive(Debug)]
+pub struct Embedder {
+    /// The model's name, without the length of its vectors.
+    model: String,
+    remote: RemoteEmbedder,
+    batch_size: usize,
+    timeout: Duration,
+    query_timeout: Duration,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Embedder {
+    /// Prepares the model of the settings; nothing is called yet. `None`: there is none.
+    pub fn new(settings: &EmbeddingSettings, http: &reqwest::Client) -> anyhow::Result<Option<Self>> {
+        if settings.provider == EmbeddingProvider::None {
+            return Ok(None);
+        }
+        let as_model = ModelSettings {
+            base_url: settings.base_url.clone(),
+            api_key_env: settings.api_key_env.clone(),
+            ..ModelSettings::new(Provider::OpenAi, &settings.id)
+        };
+        let key = credentials::find_key("search.embeddings", &as_model, credentials::from_environment)?;
+        Ok(Some(Self {
+            model: settings.id.clone(),
+            remote: RemoteEmbedder::new(settings, key, http.clone())?,
+            batch_size: settings.batch_size as usize,
+            timeout: settings.timeout,
+            query_timeout: settings.query_timeout,
+            paused_until: Mutex::default(),
+        }))
+    }
+
+    /// The name of the model whose vectors have this length.
+    pub fn name_for(&self, dimensions: usize) -> String {
+        format!("{}/{dimensions}", self.model)
+    }
+
+    /// How many texts [`Embedder::embed`] is given best.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// The vectors of some texts, in their order, all of one length. Not a second try: its job has those.
+    pub async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.call(texts, self.timeout).await
+    }
+
+    /// The vector of a question that somebody waits for. `None`: there is none in time; why is logged.
+    pub async fn embed_question(&self, question: &str) -> Option<Vec<f32>> {
+        if self.is_paused() {
+            return None;
+        }
+        match self.call(&[question], self.query_timeout).await {
+            Ok(vectors) => vectors.into_iter().next(),
+            Err(error) => {
+                tracing::warn!(model = self.model, %error, "A question has no vector: searching by its words alone.");
+                // A refusal is the question's own.
+                if error.kind.is_transient() {
+                    *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE);
+                }
+                None
+            }
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
+    async fn call(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vec<f32>>, ModelError> {
+        let texts: Vec<&str> = texts.iter().map(|text| beginning(text)).collect();
+        let vectors = self.remote.embed(&texts, limit).await?;
+        check(&vectors, texts.len())?;
+        Ok(vectors)
+    }
+}
+
+fn beginning(text: &str) -> &str {
+    text.char_indices().nth(MAX_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Whether these can be compared: one for each text, of one length, that point somewhere.
+fn check(vectors: &[Vec<f32>], texts: usize) -> Result<(), ModelError> {
+    let length = vectors.first().map_or(0, Vec::len);
+    let points = |vector: &Vec<f32>| {
+        vector.len() == length && vector.iter().all(|x| x.is_finite()) && vector.iter().any(|x| *x != 0.0)
+    };
+    if vectors.len() == texts && vectors.iter().all(points) {
+        return Ok(());
+    }
+    let message = format!(
+        "The embedding model's answer to {texts} texts has {} vectors, or some of these are of different lengths, or no \
+         directions. Does search.embeddings name an embedding model?",
+        vectors.len()
+    );
+    Err(ModelError { kind: ErrorKind::Unreadable, message, retry_after: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_that_cannot_be_compared_are_refused() {
+        assert!(check(&[vec![1.0, 0.0], vec![0.5, 0.5]], 2).is_ok());
+        for bad in [
+            vec![vec![1.0]],
+            vec![vec![1.0], vec![1.0, 0.0]],
+            vec![vec![1.0], vec![0.0]],
+            vec![vec![1.0], vec![f32::NAN]],
+        ] {
+            assert!(check(&bad, 2).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_long_text_stands_for_it() {
+        assert_eq!(beginning("ü"), "ü");
+        assert_eq!(beginning(&"ü".repeat(MAX_CHARS + 1)).chars().count(), MAX_CHARS);
+    }
+}

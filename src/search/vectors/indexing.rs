@@ -1,0 +1,90 @@
+//! The job that makes the vectors that are missing.
+
+use anyhow::Context;
+use chrono::Utc;
+
+use super::{
+    direction::Direction,
+    store::{self, Embedded},
+};
+use crate::{
+    app::App,
+    llm::{Embedder, ErrorKind},
+};
+
+/// How many sessions are looked at together.
+const SESSIONS: i64 = 50;
+
+/// Makes all vectors that are missing. Where the model is another than before, or answers with vectors of another length,
+/// these are all; searches go on meanwhile by words and by what is done already.
+pub async fn embed_new(app: &App) -> anyhow::Result<()> {
+    // The settings may have changed since it was queued.
+    let Some(embedder) = &app.embedder else { return Ok(()) };
+    // What is noted from now on has a job of its own, unless this one is tried again.
+    store::set_job_waits(&app.db, None).await?;
+    let done = embed_missing(app, embedder).await;
+    if done.is_err() {
+        store::set_job_waits(&app.db, Some(Utc::now())).await?;
+    }
+    done
+}
+
+async fn embed_missing(app: &App, embedder: &Embedder) -> anyhow::Result<()> {
+    // A word tells whether the model can be asked at all, and how long its vectors are.
+    let word = embedder.embed(&["word"]).await?;
+    let model = embedder.name_for(word.first().map_or(0, Vec::len));
+    if let Some(before) = store::change_model(&app.db, &model).await? {
+        tracing::info!(model, before, "Another embedding model than before: all vectors are made anew.");
+    }
+    let batch = i64::try_from(embedder.batch_size())?;
+    loop {
+        let texts = store::memories_without(&app.db, &model, batch).await?;
+        if texts.is_empty() {
+            break;
+        }
+        let embedded = embed(embedder, texts, |text| &text.text).await?;
+        store::keep_of_memories(&app.db, &model, &embedded).await?;
+    }
+    loop {
+        let sessions = store::noted(&app.db, SESSIONS).await?;
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        loop {
+            let texts = store::messages_without(&app.db, &sessions, &model, batch).await?;
+            if texts.is_empty() {
+                break;
+            }
+            let embedded = embed(embedder, texts, |text| &text.text).await?;
+            store::keep_of_messages(&app.db, &model, &embedded).await?;
+        }
+        store::are_done(&app.db, &sessions).await?;
+    }
+}
+
+/// A text that the model refuses among others is asked about alone, and if it is refused again, has no vector: one text
+/// must not keep all others from theirs.
+async fn embed<T>(embedder: &Embedder, rows: Vec<T>, text: impl Fn(&T) -> &str) -> anyhow::Result<Vec<Embedded<T>>> {
+    let texts: Vec<&str> = rows.iter().map(&text).collect();
+    let vectors = match embedder.embed(&texts).await {
+        Ok(vectors) => vectors.iter().map(|vector| Direction::of(vector).to_bytes()).collect(),
+        Err(error) if error.kind == ErrorKind::Refused => one_by_one(embedder, &texts).await?,
+        Err(error) => return Err(error).context("texts have no vectors yet"),
+    };
+    Ok(rows.into_iter().zip(vectors).map(|(row, embedding)| Embedded { row, embedding }).collect())
+}
+
+async fn one_by_one(embedder: &Embedder, texts: &[&str]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut vectors = Vec::new();
+    for text in texts {
+        vectors.push(match embedder.embed(&[*text]).await {
+            Ok(vector) => vector.first().map(|vector| Direction::of(vector).to_bytes()).unwrap_or_default(),
+            Err(error) if error.kind == ErrorKind::Refused => {
+                tracing::warn!(%error, chars = text.chars().count(), "A text is refused: it is found by its words alone.");
+                Vec::new()
+            }
+            Err(error) => return Err(error).context("texts have no vectors yet"),
+        });
+    }
+    Ok(vectors)
+}

@@ -1,0 +1,102 @@
+//! Vectors of messages and memories: made in the background, compared here.
+//!
+//! [`note`] marks a session in the transaction that stores something said in it, [`wake`] sees to it that a job waits,
+//! and [`embed_new`] is that job: it makes the vectors that are missing. [`nearest`] compares a question with all
+//! vectors of a search's scope. `direction` is what is stored and compared.
+//!
+//! *Architecture Invariant:* without an embedding model nothing here takes a statement. A vector is compared only with
+//! vectors of the same model and length; what has none yet is found by its words.
+
+mod direction;
+mod indexing;
+mod store;
+
+use std::cmp::Reverse;
+
+use chrono::{TimeDelta, Utc};
+use sqlx::PgConnection;
+
+pub use indexing::embed_new;
+
+use super::{model::Search, store::Match};
+use crate::{
+    app::App,
+    jobs::{self, Job},
+    sessions::SessionId,
+};
+use direction::Direction;
+
+/// After so long without being done a job counts as lost, or as failed for good, and another one takes its place: a
+/// service that was away for some hours must not end all vectors.
+const JOB_IS_LOST_AFTER: TimeDelta = TimeDelta::hours(2);
+/// How many rows are compared with a question; of those with more, the sessions that were used last.
+const MOST_COMPARED: i64 = 50_000;
+
+/// Marks a session in which something was said, in the transaction that stores it.
+pub async fn note(app: &App, connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
+    if app.embedder.is_none() {
+        return Ok(());
+    }
+    store::note(connection, session_id, Utc::now()).await
+}
+
+/// Sees to it that a job waits. After the transaction that stored something, and not in it: all runs would wait for one
+/// another here. If it fails, the next one, or the clock, does it.
+pub async fn wake(app: &App) {
+    if app.embedder.is_some()
+        && let Err(error) = enqueue(app).await
+    {
+        tracing::warn!(%error, "The job that makes vectors could not be queued; it will be with the next change.");
+    }
+}
+
+async fn enqueue(app: &App) -> Result<(), sqlx::Error> {
+    let now = Utc::now();
+    // Most find one that waits already, and lock nothing.
+    if !store::needs_job(&app.db, now - JOB_IS_LOST_AFTER).await? {
+        return Ok(());
+    }
+    let mut tx = app.db.begin().await?;
+    if store::claim_job(&mut tx, now, now - JOB_IS_LOST_AFTER).await? {
+        jobs::enqueue(&mut tx, &Job::EmbedNew).await?;
+    }
+    tx.commit().await
+}
+
+/// Wakes the job if something waits for it; by the clock, and when a process starts.
+pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
+    if app.embedder.is_some() && store::is_something_new(&app.db).await? {
+        enqueue(app).await?;
+    }
+    Ok(())
+}
+
+/// At the start of a process: with a model a job looks whether all vectors are of it; without one the next that there is
+/// will have all to do.
+pub async fn start(app: &App) -> Result<(), sqlx::Error> {
+    if app.embedder.is_none() {
+        return store::forget_model(&app.db).await;
+    }
+    let mut tx = app.db.begin().await?;
+    jobs::enqueue(&mut tx, &Job::EmbedNew).await?;
+    tx.commit().await
+}
+
+/// The rows of the scope whose vectors point nearest to where the question points, nearest first, with their cosines.
+pub async fn nearest(app: &App, search: &Search, model: &str, question: &[f32]) -> Result<Vec<Match>, sqlx::Error> {
+    let question = Direction::of(question);
+    let mut near = Vec::new();
+    if search.messages {
+        for rows in store::of_messages(&app.db, search, model, MOST_COMPARED).await? {
+            near.extend(rows.compare(&question));
+        }
+    }
+    if search.memories {
+        near.extend(store::of_memories(&app.db, search, model, MOST_COMPARED).await?.compare(&question));
+    }
+    near.sort_by(|one, other| {
+        let by_score = other.score.total_cmp(&one.score);
+        by_score.then_with(|| (Reverse(one.created_at), &one.item).cmp(&(Reverse(other.created_at), &other.item)))
+    });
+    Ok(near)
+}
