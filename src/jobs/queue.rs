@@ -113,8 +113,18 @@ pub async fn run_due(app: &Arc<App>) -> anyhow::Result<()> {
     Ok(worker(app).await?.run_once().await?)
 }
 
-/// Forgets the lines in which no job stands any more.
+/// Forgets the lines in which no job stands any more, and jobs that another has taken the place of while a process that
+/// died was doing them: the library keeps these for ever.
 pub(super) async fn tidy(app: &App) -> anyhow::Result<()> {
+    sqlx::query(
+        "
+        delete from graphile_worker._private_jobs j
+        using graphile_worker._private_job_retirements r
+        where r.id = j.id and j.locked_at is null
+        ",
+    )
+    .execute(&app.db)
+    .await?;
     Ok(WorkerUtils::new(&app.db, SCHEMA).cleanup(&[CleanupTask::GcJobQueues]).await?)
 }
 

@@ -30,8 +30,11 @@ pub(super) async fn list(
     let rows: Vec<JobRow> = sqlx::query_as(
         r"
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
-        from graphile_worker._private_jobs
+        from graphile_worker._private_jobs j
         where ($1::bigint is null or id < $1)
+          -- What another job has taken the place of is no work any more.
+          and (locked_at is not null
+               or not exists (select from graphile_worker._private_job_retirements r where r.id = j.id))
           and case $2
                   when 'waiting' then locked_at is null and attempts < max_attempts
                   when 'running' then locked_at is not null

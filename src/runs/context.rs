@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::model::{ContextRecord, Message, Role, TokensByPart};
 use crate::{agents::Agent, llm::PromptMessage, memories::recall::Recalled};
 
-pub use budget::{shorten, tokens_of, tokens_of_messages, whole_or_reduced};
+pub use budget::{shorten, tokens_of, tokens_of_messages, tokens_of_text, whole_or_reduced};
 pub use options::{ContextOptions, Window};
 pub use text::escape;
 

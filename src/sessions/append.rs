@@ -1,11 +1,13 @@
 //! `POST /sessions/{id}/messages`: turns that were said elsewhere, taken into a session without a model.
 
+mod store;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, types::Json as Jsonb};
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -17,13 +19,15 @@ use crate::{
         Body, Path, Problem,
         refusals::{BodyRefused, NotThere, Unavailable},
     },
-    runs::{Role, RunId},
+    jobs::{self, Job},
+    memories::extraction,
+    runs::{Role, RunId, context::tokens_of_text},
     search::vectors,
     text,
 };
+use store::Appended;
 
 const MAX_MESSAGES: usize = 1_000;
-const NAME_CHARS: usize = 100;
 
 /// What was said elsewhere, oldest first.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -92,9 +96,12 @@ pub async fn append_messages(
     let run_ids: Vec<RunId> = runs.iter().map(|run| run.run_id).collect();
     let component = body.agent_id.as_deref();
     let mut tx = app.db.begin().await?;
-    if !append(&mut tx, &caller, &session_id, component, &runs, &app.settings.search.text_config).await? {
+    let text_config = &app.settings.search.text_config;
+    let appended = store::append(&mut tx, &caller, &session_id, component, &runs, text_config).await?;
+    let Some(appended) = appended else {
         return Err(Problem::not_found(format!("Session with id '{session_id}' not found")));
-    }
+    };
+    follow_up(&app, &mut tx, &caller, &session_id, &appended, runs.len()).await?;
     vectors::note(&app, &mut tx, &session_id).await?;
     tx.commit().await?;
     vectors::wake(&app).await;
@@ -115,6 +122,32 @@ fn check(body: &AppendMessagesBody) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Queues what a run of the session's agent would have left to be done.
+async fn follow_up(
+    app: &App,
+    connection: &mut PgConnection,
+    caller: &Caller,
+    session_id: &SessionId,
+    appended: &Appended,
+    runs: usize,
+) -> Result<(), sqlx::Error> {
+    let agent = appended.component_id.as_deref().and_then(|agent_id| app.agents.get(agent_id).ok());
+    let Some(agent) = agent else { return Ok(()) };
+    let agent_id = &agent.settings.id;
+    let is_long = appended.unfolded_tokens > i64::from(agent.history.high_tokens);
+    if agent.settings.enable_session_summaries && is_long {
+        let job = Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() };
+        jobs::enqueue(connection, &job).await?;
+    }
+    let user = caller.user().filter(|_| appended.is_callers && extraction::is_on(&agent.settings));
+    if let Some(user) = user {
+        for seq in (appended.before + 1..).take(runs) {
+            extraction::note(connection, user, session_id, seq, agent_id).await?;
+        }
+    }
+    Ok(())
+}
+
 /// A run as it is stored: a message of the user and what was answered.
 #[derive(Debug, Serialize)]
 struct SaidRun {
@@ -122,6 +155,8 @@ struct SaidRun {
     input: String,
     content: Option<String>,
     created_at: DateTime<Utc>,
+    /// What it takes in a prompt.
+    tokens: u32,
     messages: Vec<SaidMessage>,
 }
 
@@ -144,12 +179,21 @@ fn into_runs(messages: Vec<SaidElsewhere>, now: DateTime<Utc>) -> Vec<SaidRun> {
         let is_user = message.role == SaidBy::User;
         if is_user || runs.is_empty() {
             let input = if is_user { message.content.clone() } else { String::new() };
-            runs.push(SaidRun { run_id: RunId::mint(), input, content: None, created_at, messages: Vec::new() });
+            runs.push(SaidRun {
+                run_id: RunId::mint(),
+                input,
+                content: None,
+                created_at,
+                tokens: 0,
+                messages: Vec::new(),
+            });
         }
         if let Some(run) = runs.last_mut() {
             if !is_user {
                 run.content = Some(message.content.clone());
             }
+            let tokens = u32::try_from(tokens_of_text(&message.content)).unwrap_or(u32::MAX);
+            run.tokens = run.tokens.saturating_add(tokens);
             run.messages.push(SaidMessage {
                 message_id: Uuid::now_v7(),
                 // The user's message is 0, whether or not there is one.
@@ -161,73 +205,6 @@ fn into_runs(messages: Vec<SaidElsewhere>, now: DateTime<Utc>) -> Vec<SaidRun> {
         }
     }
     runs
-}
-
-/// Stores the runs, in one statement. `false`: the session is no agent's, or not the caller's to write.
-async fn append(
-    connection: &mut PgConnection,
-    caller: &Caller,
-    session_id: &SessionId,
-    component_id: Option<&str>,
-    runs: &[SaidRun],
-    text_config: &str,
-) -> Result<bool, sqlx::Error> {
-    let times = || runs.iter().map(|run| run.created_at);
-    let name = runs.iter().map(|run| run.input.trim()).find(|input| !input.is_empty());
-    let appended = sqlx::query!(
-        r#"
-        with session as (
-            insert into sessions as s (
-                session_id, session_type, component_id, user_id, session_name, named_by, last_seq, created_at, updated_at
-            )
-            values (
-                $1, 'agent', $2, $3, $4, case when $4::text is null then null else 'message'::named_by end, $5, $6, $7
-            )
-            on conflict (session_id) do update set
-                last_seq = s.last_seq + excluded.last_seq,
-                component_id = coalesce(s.component_id, excluded.component_id),
-                session_name = coalesce(s.session_name, excluded.session_name),
-                named_by = coalesce(s.named_by, excluded.named_by),
-                updated_at = greatest(s.updated_at, excluded.updated_at),
-                version = s.version + 1
-            where s.session_type = excluded.session_type
-              and (s.user_id is null or s.user_id = excluded.user_id)
-            returning s.session_id, s.last_seq - $5 as before, s.component_id, s.user_id
-        ), said as (
-            select session.session_id, before + n as seq, component_id, user_id, r.*
-            from session, rows from (jsonb_to_recordset($8) as (
-                run_id uuid, input text, content text, created_at timestamptz, messages jsonb
-            )) with ordinality as r (run_id, input, content, created_at, messages, n)
-        ), run as (
-            insert into runs (
-                session_id, seq, run_id, component_id, user_id, status, input, content, created_at, finished_at
-            )
-            select session_id, seq, run_id, coalesce(component_id, ''), user_id, 'COMPLETED', input, content, created_at,
-                   created_at
-            from said
-        ), message as (
-            insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
-            select said.session_id, said.seq, m.index, m.message_id, m.role::message_role, m.content,
-                   search_words($9::text::regconfig, m.content), m.created_at
-            from said, jsonb_to_recordset(said.messages) as m (
-                message_id uuid, index integer, role text, content text, created_at timestamptz
-            )
-        )
-        select session_id from session
-        "#,
-        session_id.as_str(),
-        component_id,
-        caller.user().map(UserId::as_str),
-        name.map(|name| text::truncate(name, NAME_CHARS)),
-        i64::try_from(runs.len()).unwrap_or(i64::MAX),
-        times().min(),
-        times().max(),
-        Jsonb(runs) as _,
-        text_config,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(appended.is_some())
 }
 
 #[cfg(test)]

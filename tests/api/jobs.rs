@@ -48,6 +48,27 @@ async fn a_job_that_fails_again_and_again_stays_with_its_error_until_it_is_retri
 }
 
 #[tokio::test]
+async fn a_job_that_was_replaced_while_a_process_died_over_it_is_not_shown_as_failed() {
+    let app = TestApp::start().await;
+    let (lock, recover) = (
+        "update graphile_worker._private_jobs set attempts = 1, locked_at = now(), locked_by = 'gone'",
+        "select graphile_worker.recover_dead_worker_jobs(array['gone'])",
+    );
+    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    app.execute(lock).await;
+    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    app.execute(recover).await;
+    let jobs = app.get("/jobs").await.expect(200);
+    assert_eq!(jobs["data"].as_array().unwrap().len(), 1, "{jobs}");
+    assert_eq!((&jobs["data"][0]["status"], &jobs["data"][0]["attempts"]), (&json!("waiting"), &json!(0)));
+    enqueue(&app, &colloquy::jobs::Job::TidyQueue).await;
+    app.do_jobs().await;
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(app.db()).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn jobs_that_are_not_there_cannot_be_retried() {
     let app = TestApp::start().await;
     app.post("/jobs/7/retry", json!({})).await.expect_problem(404);

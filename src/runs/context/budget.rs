@@ -29,6 +29,11 @@ pub fn tokens_of_messages<'a>(messages: impl IntoIterator<Item = &'a Message>) -
     messages.into_iter().map(tokens_of_message).sum()
 }
 
+/// What a message that is this text takes in a prompt.
+pub fn tokens_of_text(text: &str) -> usize {
+    TOKENS_PER_MESSAGE + tokens_of(text)
+}
+
 fn tokens_of_message(message: &Message) -> usize {
     let calls = message.tool_calls.iter().flatten();
     let calls: usize = calls.map(|call| count_tokens(&call.name) + tokens_of(&call.arguments.to_string())).sum();

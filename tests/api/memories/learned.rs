@@ -1,14 +1,12 @@
 //! Memories that are learned from runs.
 
-use std::time::Duration;
-
 use colloquy::config::{ModelSettings, Provider};
 use serde_json::{Value, json};
 
 use super::{known, tell};
 use crate::support::{
     TestApp,
-    scripted_model::{echo, reply},
+    scripted_model::{Gate, echo, held, reply},
 };
 
 /// An app whose assistant learns.
@@ -23,6 +21,10 @@ async fn say(app: &TestApp, user: &str, message: &str) -> Value {
 /// What the scripted model answers when it is asked to learn.
 fn operations(operations: &Value) -> String {
     json!({ "operations": operations }).to_string()
+}
+
+fn is_learning(request: &Value) -> bool {
+    request.to_string().contains("<remembered>")
 }
 
 async fn jobs(app: &TestApp) -> Vec<Value> {
@@ -163,21 +165,47 @@ async fn a_run_that_settles_while_the_job_runs_is_read_by_the_next_one() {
     say(&app, "alice", "I like tea").await;
     let user = colloquy::auth::UserId::try_from("alice".to_owned()).unwrap();
     app.execute("delete from graphile_worker._private_jobs").await;
-    let slow = crate::support::scripted_model::slow_pieces(Duration::from_millis(300), &operations(&json!([])));
-    app.model.then(slow);
+    let gate = Gate::closed();
+    app.model.then(held(&gate, reply(&operations(&json!([])))));
     let learning = colloquy::memories::extraction::learn(&app.app, &user);
     let meanwhile = async {
         while app.model.requests().len() < 2 {
             tokio::task::yield_now().await;
         }
-        app.model.otherwise(echo);
+        app.model.otherwise(
+            |request| {
+                if is_learning(request) { reply(&operations(&json!([]))) } else { echo(request) }
+            },
+        );
         say(&app, "alice", "I live in Oslo").await;
+        gate.open();
     };
-    app.model.otherwise(|request| {
-        if request.to_string().contains("<remembered>") { reply("{\"operations\": []}") } else { echo(request) }
-    });
     let (learned, ()) = tokio::join!(learning, meanwhile);
-    // Whoever reads it: it is not left unread without a job.
+    learned.unwrap();
+    app.do_jobs().await;
     let unread: i64 = sqlx::query_scalar("select count(*) from memory_turns").fetch_one(app.db()).await.unwrap();
-    assert!(unread == 0 || jobs(&app).await.len() == 1 || learned.is_err());
+    assert_eq!(unread, 0);
+    for said in ["I like tea", "I live in Oslo"] {
+        let read = app.model.requests().into_iter().filter(is_learning);
+        assert_eq!(read.filter(|request| request.to_string().contains(said)).count(), 1, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_elsewhere_is_learned_from_too() {
+    let app = TestApp::with(|settings| {
+        settings.models = [("fast".to_owned(), ModelSettings::new(Provider::Offline, ""))].into();
+        settings.agents[0].update_memory_on_run = true;
+    })
+    .await;
+    let said = json!([
+        {"role": "user", "content": "I love pizza"},
+        {"role": "assistant", "content": "Who does not?"},
+        {"role": "user", "content": "I live in Oslo"},
+    ]);
+    let body = json!({"user_id": "mark", "agent_id": "assistant", "messages": said});
+    app.post("/sessions/s/messages", body).await.expect(201);
+    assert_eq!(jobs(&app).await.len(), 1);
+    app.do_jobs().await;
+    assert_eq!(known(&app, "mark").await, ["The user likes pizza.", "The user lives in Oslo."]);
 }

@@ -203,3 +203,20 @@ async fn run_number_ten_thousand_of_a_summarized_session_costs_what_run_number_t
     }
     assert_eq!(costs[0], costs[1], "characters sent to the model and rows read");
 }
+
+#[tokio::test]
+async fn what_was_said_elsewhere_weighs_and_is_folded_too() {
+    let app = summarizing_app().await;
+    let said: Vec<Value> = (1..=20)
+        .flat_map(|number| {
+            let answer = json!({"role": "assistant", "content": "Noted, and here are some words about it."});
+            [json!({"role": "user", "content": super::message(number)}), answer]
+        })
+        .collect();
+    app.post("/sessions/s/messages", json!({"agent_id": "assistant", "messages": said})).await.expect(201);
+    let (through, unfolded) = boundary(&app, "s").await;
+    assert!(through == 0 && unfolded > 600, "{through} {unfolded}");
+    app.do_jobs().await;
+    let (through, unfolded) = boundary(&app, "s").await;
+    assert!(through > 10 && unfolded <= 300, "{through} {unfolded}");
+}

@@ -1,0 +1,97 @@
+//! The statement that stores turns said elsewhere.
+
+use sqlx::{PgConnection, types::Json as Jsonb};
+
+use super::SaidRun;
+use crate::{
+    auth::{Caller, UserId},
+    sessions::SessionId,
+    text,
+};
+
+const NAME_CHARS: usize = 100;
+
+/// The session after it.
+#[derive(Debug)]
+pub(super) struct Appended {
+    /// The number of the last run before these.
+    pub(super) before: i64,
+    pub(super) component_id: Option<String>,
+    /// Whether it is the caller's: one of nobody stays nobody's.
+    pub(super) is_callers: bool,
+    /// Tokens of what its summary does not cover.
+    pub(super) unfolded_tokens: i64,
+}
+
+/// Stores the runs, in one statement. `None`: the session is no agent's, or not the caller's to write.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    caller: &Caller,
+    session_id: &SessionId,
+    component_id: Option<&str>,
+    runs: &[SaidRun],
+    text_config: &str,
+) -> Result<Option<Appended>, sqlx::Error> {
+    let times = || runs.iter().map(|run| run.created_at);
+    let name = runs.iter().map(|run| run.input.trim()).find(|input| !input.is_empty());
+    let tokens = runs.iter().map(|run| i64::from(run.tokens)).sum::<i64>();
+    sqlx::query_as!(
+        Appended,
+        r#"
+        with session as (
+            insert into sessions as s (
+                session_id, session_type, component_id, user_id, session_name, named_by, last_seq, created_at, updated_at,
+                unfolded_tokens
+            )
+            values (
+                $1, 'agent', $2, $3, $4, case when $4::text is null then null else 'message'::named_by end, $5, $6, $7,
+                $10
+            )
+            on conflict (session_id) do update set
+                last_seq = s.last_seq + excluded.last_seq,
+                component_id = coalesce(s.component_id, excluded.component_id),
+                session_name = coalesce(s.session_name, excluded.session_name),
+                named_by = coalesce(s.named_by, excluded.named_by),
+                updated_at = greatest(s.updated_at, excluded.updated_at),
+                unfolded_tokens = s.unfolded_tokens + excluded.unfolded_tokens,
+                version = s.version + 1
+            where s.session_type = excluded.session_type
+              and (s.user_id is null or s.user_id = excluded.user_id)
+            returning s.session_id, s.last_seq - $5 as before, s.component_id, s.user_id, s.unfolded_tokens
+        ), said as (
+            select session.session_id, before + n as seq, component_id, user_id, r.*
+            from session, rows from (jsonb_to_recordset($8) as (
+                run_id uuid, input text, content text, created_at timestamptz, tokens integer, messages jsonb
+            )) with ordinality as r (run_id, input, content, created_at, tokens, messages, n)
+        ), run as (
+            insert into runs (
+                session_id, seq, run_id, component_id, user_id, status, input, content, created_at, finished_at,
+                tokens
+            )
+            select session_id, seq, run_id, coalesce(component_id, ''), user_id, 'COMPLETED', input, content, created_at,
+                   created_at, tokens
+            from said
+        ), message as (
+            insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
+            select said.session_id, said.seq, m.index, m.message_id, m.role::message_role, m.content,
+                   search_words($9::text::regconfig, m.content), m.created_at
+            from said, jsonb_to_recordset(said.messages) as m (
+                message_id uuid, index integer, role text, content text, created_at timestamptz
+            )
+        )
+        select before as "before!", component_id, user_id is not null as "is_callers!", unfolded_tokens as "unfolded_tokens!" from session
+        "#,
+        session_id.as_str(),
+        component_id,
+        caller.user().map(UserId::as_str),
+        name.map(|name| text::truncate(name, NAME_CHARS)),
+        i64::try_from(runs.len()).unwrap_or(i64::MAX),
+        times().min(),
+        times().max(),
+        Jsonb(runs) as _,
+        text_config,
+        tokens,
+    )
+    .fetch_optional(connection)
+    .await
+}
