@@ -32,6 +32,9 @@ pub const HIT_END: char = '\u{3}';
 const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, \
                         FragmentDelimiter=\" … \"";
 
+/// So many messages are found and sorted sooner than a list is walked for them.
+const FEW_HITS: i64 = 5_000;
+
 /// Which part of a list to read.
 #[derive(Clone, Debug)]
 pub enum Part {
@@ -54,10 +57,24 @@ pub async fn list(
         session: SessionRow,
         excerpt: Option<String>,
     }
+    let are_hits_few = match &filter.search {
+        Some(search) => are_hits_few(db, search, config).await?,
+        None => false,
+    };
     let mut sql = QueryBuilder::new("");
-    write_list(&mut sql, scope, filter, sort, (part, limit), config);
+    write_list(&mut sql, scope, filter, sort, (part, limit), (config, are_hits_few));
     let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
+}
+
+/// Whether it is quicker to find all messages with what is searched for than to look into one session after the other.
+/// The planner takes rare words to be more frequent than they are, so it is not left to it.
+async fn are_hits_few(db: &PgPool, search: &str, config: &str) -> Result<bool, sqlx::Error> {
+    let mut sql = QueryBuilder::new("select count(*) from (select from messages m where m.words @@ ");
+    write_query(&mut sql, search, config);
+    sql.push(" limit ").push_bind(FEW_HITS).push(") hits");
+    let hits: i64 = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
+    Ok(hits < FEW_HITS)
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
@@ -70,7 +87,7 @@ pub fn write_list<'a>(
     filter: &'a SessionFilter,
     sort: Sort,
     (part, limit): (&'a Part, i64),
-    config: &'a str,
+    (config, are_hits_few): (&'a str, bool),
 ) {
     let (key, id) = match sort.by {
         SortBy::CreatedAt => ("s.created_at", "s.session_id"),
@@ -86,6 +103,9 @@ pub fn write_list<'a>(
     let hits = hits(filter);
     for (place, hit) in hits.iter().enumerate() {
         sql.push(if place == 0 { "(" } else { " union (" });
+        // A fence, behind which the planner does not count on soon having enough.
+        let is_fenced = are_hits_few && matches!(hit, Hit::Message);
+        sql.push(if is_fenced { "select * from (" } else { "" });
         sql.push("select s.session_id, ").push(key).push(" as key");
         write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), config);
         if let Part::After(place) = part {
@@ -96,6 +116,8 @@ pub fn write_list<'a>(
             };
             sql.push(", ").push_bind(&place.session_id).push(")");
         }
+        let (key, id) = if is_fenced { ("key", "session_id") } else { (key, id) };
+        sql.push(if is_fenced { " offset 0) hits" } else { "" });
         sql.push(" order by ").push(key).push(direction).push(", ").push(id).push(direction);
         sql.push(" limit ").push_bind(offset + limit).push(")");
     }
