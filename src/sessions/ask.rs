@@ -1,6 +1,11 @@
 //! Asking a model for JSON: once, and once more with what was wrong.
 
+use super::{
+    SessionId,
+    costs::{self, Purpose},
+};
 use crate::{
+    app::App,
     llm::{ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, Models, PromptMessage},
     runs::model::ModelUsage,
     text,
@@ -14,35 +19,44 @@ pub(super) enum AskError {
     /// The reason is ours; nothing of the answer is in it.
     #[error("The model's answers could not be used: {0}")]
     Unusable(String),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
 }
 
-/// A usable answer, who gave it, and what it took.
+/// A usable answer, and who gave it.
 #[derive(Debug)]
 pub(super) struct Answered<T> {
     pub(super) value: T,
     pub(super) model: ModelInfo,
-    pub(super) usage: Vec<ModelUsage>,
+}
+
+/// What is asked of which model, and which costs of which session it goes to.
+pub(super) struct Question<'a> {
+    pub(super) session_id: &'a SessionId,
+    pub(super) purpose: Purpose,
+    pub(super) model: &'a str,
+    pub(super) request: ModelRequest,
 }
 
 /// So much of a refused answer is shown to the model again.
 const SHOWN_CHARS: usize = 2_000;
 
-/// Asks the model of this name. `read` makes a value of the answer, or a complaint that the model gets to hear; it is
+/// Asks the model. Each call goes to the costs as soon as it is made, whatever becomes of its answer. `read` makes a value of the answer, or a complaint that the model gets to hear; it is
 /// told whether this is the last answer that is asked for.
 pub(super) async fn ask<T>(
-    models: &Models,
-    name: &str,
-    mut request: ModelRequest,
+    app: &App,
+    question: Question<'_>,
     read: impl Fn(&str, bool) -> Result<T, String>,
     complaint: impl Fn(&str) -> String,
 ) -> Result<Answered<T>, AskError> {
-    let mut usage = Vec::new();
+    let Question { session_id, purpose, model, mut request } = question;
     for last in [false, true] {
-        let reply = complete(models, name, &mut request).await?;
-        usage.push(ModelUsage { model: reply.model.clone(), usage: reply.usage });
+        let reply = complete(&app.models, model, &mut request).await?;
+        costs::add(&app.db, session_id, purpose, &ModelUsage { model: reply.model.clone(), usage: reply.usage })
+            .await?;
         let answer = reply.content.unwrap_or_default();
         let reason = match read(&answer, last) {
-            Ok(value) => return Ok(Answered { value, model: reply.model, usage }),
+            Ok(value) => return Ok(Answered { value, model: reply.model }),
             Err(reason) => reason,
         };
         if last {

@@ -1,6 +1,6 @@
 //! What background work on a session has cost, beside its runs.
 
-use sqlx::PgConnection;
+use sqlx::PgPool;
 
 use super::SessionId;
 use crate::runs::model::ModelUsage;
@@ -12,44 +12,42 @@ pub enum Purpose {
     Title,
 }
 
-/// Adds to the session's costs. A session that is gone has none.
+/// Adds a call to the session's costs. A session that is gone has none.
 pub async fn add(
-    connection: &mut PgConnection,
+    db: &PgPool,
     session_id: &SessionId,
     purpose: Purpose,
-    used: &[ModelUsage],
+    ModelUsage { model, usage }: &ModelUsage,
 ) -> Result<(), sqlx::Error> {
-    for ModelUsage { model, usage } in used {
-        sqlx::query!(
-            r#"
-            insert into session_usage as u (
-                session_id, purpose, model_provider, model, input_tokens, output_tokens, total_tokens,
-                reasoning_tokens, cache_read_tokens, cache_write_tokens
-            )
-            select session_id, $2, $3, $4, $5, $6, $7, $8, $9, $10
-            from sessions
-            where session_id = $1
-            on conflict (session_id, purpose, model_provider, model) do update set
-                input_tokens = u.input_tokens + excluded.input_tokens,
-                output_tokens = u.output_tokens + excluded.output_tokens,
-                total_tokens = u.total_tokens + excluded.total_tokens,
-                reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
-                cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
-                cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
-            "#,
-            session_id.as_str(),
-            purpose as Purpose,
-            model.provider,
-            model.id,
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.total_tokens,
-            usage.reasoning_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
+    sqlx::query!(
+        r#"
+        insert into session_usage as u (
+            session_id, purpose, model_provider, model, input_tokens, output_tokens, total_tokens,
+            reasoning_tokens, cache_read_tokens, cache_write_tokens
         )
-        .execute(&mut *connection)
-        .await?;
-    }
+        select session_id, $2, $3, $4, $5, $6, $7, $8, $9, $10
+        from sessions
+        where session_id = $1
+        on conflict (session_id, purpose, model_provider, model) do update set
+            input_tokens = u.input_tokens + excluded.input_tokens,
+            output_tokens = u.output_tokens + excluded.output_tokens,
+            total_tokens = u.total_tokens + excluded.total_tokens,
+            reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
+            cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
+        "#,
+        session_id.as_str(),
+        purpose as Purpose,
+        model.provider,
+        model.id,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.reasoning_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

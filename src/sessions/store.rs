@@ -187,7 +187,7 @@ pub async fn delete(
 }
 
 /// Gives a name that a model has found, to a session that has none from its user.
-pub async fn set_title(connection: &mut PgConnection, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
+pub async fn set_title(db: &PgPool, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update sessions set session_name = $2, named_by = 'model', version = version + 1
@@ -196,7 +196,7 @@ pub async fn set_title(connection: &mut PgConnection, session_id: &SessionId, ti
         session_id.as_str(),
         title,
     )
-    .execute(connection)
+    .execute(db)
     .await?;
     Ok(())
 }

@@ -7,8 +7,9 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::{
-    SessionId, ask,
-    costs::{self, Purpose},
+    SessionId,
+    ask::{self, Question},
+    costs::Purpose,
     store,
 };
 use crate::{
@@ -49,13 +50,10 @@ pub async fn title_session(app: &App, session_id: &SessionId, agent_id: &str) ->
         ..ModelRequest::default()
     };
     let complaint = |reason: &str| format!("{reason}. Answer again with the JSON object alone.");
-    let titled = ask::ask(&app.models, agent.summary_model(), request, |answer, _| read(answer), complaint);
+    let question = Question { session_id, purpose: Purpose::Title, model: agent.summary_model(), request };
+    let titled = ask::ask(app, question, |answer, _| read(answer), complaint);
     let titled = titled.await.map_err(|error| anyhow!("{error}"))?;
-    let mut tx = app.db.begin().await?;
-    store::set_title(&mut tx, session_id, &titled.value).await?;
-    costs::add(&mut tx, session_id, Purpose::Title, &titled.usage).await?;
-    tx.commit().await?;
-    Ok(())
+    Ok(store::set_title(&app.db, session_id, &titled.value).await?)
 }
 
 fn shown(content: &str) -> String {

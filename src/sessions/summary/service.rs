@@ -23,8 +23,8 @@ use crate::{
     },
     sessions::{
         self, SessionId,
-        ask::{self, Answered, AskError},
-        costs::{self, Purpose},
+        ask::{self, Answered, AskError, Question},
+        costs::Purpose,
     },
 };
 
@@ -201,7 +201,7 @@ async fn try_fold(
         return Ok(Fold::Needless);
     };
     // Nothing is held while the model writes.
-    let written = plan.write(app, agent, boundary.past().as_ref()).await?;
+    let written = plan.write(app, session_id, agent, boundary.past().as_ref()).await?;
     store_fold(app, scope, session_id, agent, boundary.summary_through, &plan, written).await
 }
 
@@ -227,8 +227,6 @@ async fn store_fold(
     } else {
         None
     };
-    // The call was made, whatever has become of it.
-    costs::add(&mut tx, session_id, Purpose::Summary, &written.usage).await?;
     if is_due == Some(true) {
         let agent_id = agent.settings.id.clone();
         jobs::enqueue(&mut tx, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await?;
@@ -289,12 +287,14 @@ impl Plan {
     async fn write(
         &self,
         app: &App,
+        session_id: &SessionId,
         agent: &Agent,
         previous: Option<&PastSummary>,
     ) -> Result<Answered<answer::Draft>, AskError> {
         let request = prompt::request(&agent.settings.session_summary, previous, &self.runs);
         let read = |answer: &str, last| answer::read(answer, self.limits, last);
-        ask::ask(&app.models, agent.summary_model(), request, read, prompt::complaint).await
+        let question = Question { session_id, purpose: Purpose::Summary, model: agent.summary_model(), request };
+        ask::ask(app, question, read, prompt::complaint).await
     }
 
     fn version(&self, written: &Answered<answer::Draft>) -> SummaryVersion {
@@ -342,7 +342,7 @@ impl Boundary {
 impl From<FoldError> for Problem {
     fn from(error: FoldError) -> Self {
         match error {
-            FoldError::Database(error) => error.into(),
+            FoldError::Database(error) | FoldError::Ask(AskError::Database(error)) => error.into(),
             FoldError::Restless => Self::unavailable(format!("{error}; try again")),
             FoldError::Ask(AskError::Unusable(_)) => Self::new(
                 StatusCode::BAD_GATEWAY,
