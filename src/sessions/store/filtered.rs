@@ -6,7 +6,7 @@
 //! parts are constants; what comes from outside is always a parameter.
 
 use chrono::DateTime;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::rows::{SESSION_COLUMNS, SessionRow};
@@ -33,7 +33,7 @@ const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15,
                         FragmentDelimiter=\" … \"";
 
 /// So many messages are found and sorted sooner than a list is walked for them.
-const FEW_HITS: i64 = 5_000;
+const FEW_HITS: f64 = 5_000.0;
 
 /// Which part of a list to read.
 #[derive(Clone, Debug)]
@@ -68,13 +68,13 @@ pub async fn list(
 }
 
 /// Whether it is quicker to find all messages with what is searched for than to look into one session after the other.
-/// The planner takes rare words to be more frequent than they are, so it is not left to it.
+/// The planner takes rare words to be more frequent than they are, which misleads it when it has few rows to find; so it is
+/// asked for its estimate, and told.
 async fn are_hits_few(db: &PgPool, search: &str, config: &str) -> Result<bool, sqlx::Error> {
-    let mut sql = QueryBuilder::new("select count(*) from (select from messages m where m.words @@ ");
+    let mut sql = QueryBuilder::new("explain (format json) select from messages m where m.words @@ ");
     write_query(&mut sql, search, config);
-    sql.push(" limit ").push_bind(FEW_HITS).push(") hits");
-    let hits: i64 = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
-    Ok(hits < FEW_HITS)
+    let Json(plan): Json<Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
+    Ok(plan[0]["Plan"]["Plan Rows"].as_f64().is_some_and(|rows| rows < FEW_HITS))
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
