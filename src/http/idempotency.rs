@@ -3,7 +3,8 @@
 //! [`once`] is a layer for routes whose success is worth keeping: put them into `creating_routes` of the router, and
 //! [`IdempotencyKey`] among the handler's `params`. The first request with a key is carried out by a task of the
 //! process, so that a client which goes away finds its answer when it asks again. What was answered is kept for a day;
-//! a request that was refused created nothing, and gives its key back.
+//! a request that was refused created nothing, and gives its key back. The transaction that creates spends the key
+//! ([`Claimed::spend`]), so that a process which dies before it has answered does not let the next try create again.
 //!
 //! A run may be asked for while it is still going on, and streamed: its key names the run ([`claim_for_run`]), which is
 //! then answered or followed once more.
@@ -13,13 +14,13 @@
 
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    extract::{FromRequest, FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -75,6 +76,29 @@ impl Attempt {
     }
 }
 
+/// The key that [`once`] has claimed for a request; none, if the request has none.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed(Option<Arc<Attempt>>);
+
+impl<S: Sync> FromRequestParts<S> for Claimed {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+impl Claimed {
+    /// Spends the key on a session, in the transaction that creates or extends it. Refused when another request has
+    /// taken the key since, because this one took too long: then nothing may be committed.
+    pub async fn spend(&self, connection: &mut PgConnection, session_id: &SessionId) -> Result<(), Problem> {
+        match &self.0 {
+            Some(attempt) if !store::attach(connection, attempt, session_id, None).await? => Err(in_flight()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Takes the key for a run that is accepted in the same transaction. `false`: it is taken by another.
 pub async fn claim_for_run(connection: &mut PgConnection, attempt: &Attempt) -> Result<bool, sqlx::Error> {
     store::claim(connection, attempt).await
@@ -93,7 +117,8 @@ pub async fn attach_run(
     session_id: &SessionId,
     seq: i64,
 ) -> Result<(), sqlx::Error> {
-    store::attach(connection, attempt, session_id, seq).await
+    store::attach(connection, attempt, session_id, Some(seq)).await?;
+    Ok(())
 }
 
 /// The run that the first request with this key began, if this request is the same.
@@ -112,23 +137,24 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
 pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
     let key = if request.method() == Method::POST { key_of(request.headers())? } else { None };
     let Some(key) = key else { return Ok(next.run(request).await) };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let scope = format!("{} {}", parts.method, parts.uri.path());
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let extensions = parts.extensions.clone();
     let mut limited = Request::new(body);
     *limited.extensions_mut() = extensions;
     let body = Bytes::from_request(limited, &()).await.map_err(|error| too_large(&error))?;
-    let attempt = Attempt {
+    let attempt = Arc::new(Attempt {
         scope,
         key,
         fingerprint: fingerprint(&query, &parts.headers, &body),
         at: Utc::now().trunc_subsecs(6),
-    };
+    });
     let is_first = store::claim(&mut *app.db.acquire().await?, &attempt).await?;
     if !is_first {
         return repeat(&app, &attempt).await;
     }
+    parts.extensions.insert(Claimed(Some(attempt.clone())));
     let request = Request::from_parts(parts, Body::from(body));
     let (tell, told) = oneshot::channel();
     let keeper = app.clone();
@@ -202,10 +228,22 @@ fn in_flight() -> Problem {
         .retry_after(Duration::from_secs(1))
 }
 
+/// What to tell when the first request has not been answered, or its answer was lost.
+fn without_answer(session_id: Option<String>, first_at: DateTime<Utc>, attempt: &Attempt) -> Problem {
+    match session_id {
+        Some(session_id) if first_at < attempt.at - ABANDONED_AFTER => Problem::conflict(format!(
+            "The first request with this Idempotency-Key was carried out, but its answer was lost with its server; \
+             GET /sessions/{session_id} shows what it did"
+        )),
+        _ => in_flight(),
+    }
+}
+
 /// The answer of the first request, if it is the same and has been answered.
 async fn repeat(app: &App, attempt: &Attempt) -> Result<Response, Problem> {
     let first = find_first(app, attempt).await?;
-    let (status, body) = first.status.zip(first.body).ok_or_else(in_flight)?;
+    let (status, body) =
+        first.status.zip(first.body).ok_or_else(|| without_answer(first.session_id, first.at, attempt))?;
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = (status.unwrap_or(StatusCode::OK), body).into_response();
     let headers = response.headers_mut();

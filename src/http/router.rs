@@ -47,7 +47,6 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
             sessions::routes::delete_session
         ))
         .routes(routes!(sessions::routes::rename_session))
-        .routes(routes!(sessions::append::append_messages))
         .routes(routes!(sessions::routes::list_session_runs))
         .routes(routes!(sessions::routes::list_session_run_previews))
         .routes(routes!(sessions::routes::get_session_run, sessions::routes::delete_session_run))
@@ -57,11 +56,7 @@ fn quick_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::summary::routes::list_session_summaries))
         .routes(routes!(sessions::summary::routes::get_session_context))
         // /memories
-        .routes(routes!(
-            memories::routes::list_memories,
-            memories::routes::create_memory,
-            memories::routes::delete_memories
-        ))
+        .routes(routes!(memories::routes::list_memories, memories::routes::delete_memories))
         .routes(routes!(memories::routes::get_memory, memories::routes::update_memory, memories::routes::delete_memory))
         .routes(routes!(memories::routes::get_memory_history))
         .routes(routes!(search::routes::search_memories))
@@ -90,6 +85,9 @@ fn creating_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::routes::create_session))
         .routes(routes!(sessions::routes::fork_session))
         .routes(routes!(sessions::routes::fork_agent_session))
+        .routes(routes!(sessions::append::append_messages))
+        // /memories
+        .routes(routes!(memories::routes::create_memory))
 }
 
 /// The one of them whose body may be larger than others.

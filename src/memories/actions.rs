@@ -25,7 +25,7 @@ use crate::{
         refusals::{BodyRefused, NotThere, Unavailable},
     },
     llm,
-    sessions::SessionId,
+    sessions::{SessionId, ask::AskError},
 };
 
 /// What would be learned from a text.
@@ -91,13 +91,15 @@ pub async fn extract_memories(
         content: None,
         created_at: Utc::now(),
     };
-    let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn]).await.map_err(|error| {
-        if error.is::<sqlx::Error>() {
-            return error.into();
+    let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn]).await.map_err(|error| match error
+        .downcast_ref()
+    {
+        Some(AskError::Model(_) | AskError::Unusable(_)) => {
+            Problem::new(StatusCode::BAD_GATEWAY, format!("{error:#}")).of_type("model_provider_error")
         }
-        Problem::new(StatusCode::BAD_GATEWAY, format!("{error:#}")).of_type("model_provider_error")
+        _ => error.into(),
     })?;
-    Ok(Json(WouldLearn { operations: lessons.changes.into_iter().map(WouldChange::from).collect() }))
+    Ok(Json(WouldLearn { operations: lessons.into_iter().map(WouldChange::from).collect() }))
 }
 
 /// What merging has done to a user's memories, or would do.

@@ -57,7 +57,7 @@ impl AfterRun {
             change::apply(connection, &author, change).await?;
         }
         if self.is_learned_from {
-            extraction::note(connection, &self.user_id, session_id, seq, &self.agent_id).await?;
+            extraction::note(connection, &self.user_id, session_id, &[seq], &self.agent_id).await?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::{
     http::{
         Body, Path, Problem, Query,
         discovery::check_database,
+        idempotency::IdempotencyKey,
         paging::{Page, PageRequest},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
@@ -50,9 +51,15 @@ pub async fn list_memories(
     path = "/memories",
     tag = "Memories",
     operation_id = "create_memory",
-    params(MemoryQuery),
+    params(MemoryQuery, IdempotencyKey),
     request_body = CreateMemoryBody,
-    responses((status = 200, body = MemorySchema), BodyRefused, NotThere, Unavailable)
+    responses(
+        (status = 200, body = MemorySchema),
+        (status = 409, description = "The first request with this key is still carried out", body = ProblemDocument, content_type = "application/problem+json"),
+        BodyRefused,
+        NotThere,
+        Unavailable,
+    )
 )]
 pub async fn create_memory(
     State(app): State<Arc<App>>,

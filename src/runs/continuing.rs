@@ -24,7 +24,7 @@ use crate::{
     http::{
         Path, Problem,
         forms::{Fields, FormOrJson},
-        idempotency::{self, Attempt, IdempotencyKey},
+        idempotency::{self, Attempt, Claimed, IdempotencyKey},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, Unavailable},
     },
@@ -170,7 +170,7 @@ pub async fn continue_run(
 /// Copies the session up to the run, and answers the run's copy.
 async fn copy(app: &App, scope: &Scope, original: Run) -> Result<Run, Problem> {
     let fork = Fork { up_to_run_id: Some(original.run_id), ..Fork::default() };
-    let copy_id = sessions::service::fork(app, scope, &original.session_id, None, fork).await?;
+    let copy_id = sessions::service::fork(app, scope, &original.session_id, None, fork, &Claimed::default()).await?;
     let newest = RunFilter { limit: 1, ..RunFilter::default() };
     let copied = store::list(&app.db, scope, &copy_id, &newest).await?;
     copied.into_iter().next().ok_or_else(|| Problem::not_found("The session was deleted while it was copied"))

@@ -233,6 +233,8 @@ pub enum RunErrorKind {
     Interrupted,
     /// The answer was there but could not be stored.
     NotSaved,
+    /// What the run was given does not fit into the session's state.
+    StateTooLarge,
 }
 
 impl RunErrorKind {
@@ -248,6 +250,7 @@ impl RunErrorKind {
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
             Self::NotSaved => "not_saved",
+            Self::StateTooLarge => "state_too_large",
         }
     }
 

@@ -91,6 +91,7 @@ pub fn answer(output: RunOutput, is_form: bool) -> Result<RunOutput, Problem> {
         RunErrorKind::ModelProviderError | RunErrorKind::ToolLoop | RunErrorKind::AnswerTooLong => {
             StatusCode::BAD_GATEWAY
         }
+        RunErrorKind::StateTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
         RunErrorKind::ModelTimeout | RunErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         RunErrorKind::Interrupted | RunErrorKind::NotSaved | RunErrorKind::QueueTimeout => {
             StatusCode::SERVICE_UNAVAILABLE

@@ -41,10 +41,7 @@ use crate::{
     },
     llm::ModelInfo,
     sessions::{self, SessionId, SessionType},
-    text,
 };
-
-const NAME_CHARS: usize = 100;
 
 /// A run that a client asks for, and where it comes from if not from the client alone.
 #[derive(Debug)]
@@ -244,9 +241,7 @@ fn new_run(app: &App, start: &Start, session_id: SessionId, run_id: RunId, may_b
         session_type: SessionType::Agent,
         component_id: agent.settings.id.clone(),
         user_id: caller.user().cloned(),
-        session_name: Some(run.message.trim())
-            .filter(|name| !name.is_empty())
-            .map(|name| text::truncate(name, NAME_CHARS)),
+        session_name: sessions::model::title(&run.message),
         initial_state: agent.settings.session_state.clone(),
         input: run.message.clone(),
         metadata: run.metadata.clone().unwrap_or_default(),

@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
+use axum::http::StatusCode;
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -94,7 +95,11 @@ impl Work {
             Ok(Some(output)) => Ok(output),
             Ok(None) => Err(Problem::unavailable("This server stops; the run goes on in another one")),
             Err(problem) => {
-                let error = RunError { kind: RunErrorKind::NotSaved, message: problem.detail().to_owned() };
+                let kind = match problem.status() {
+                    StatusCode::UNPROCESSABLE_ENTITY => RunErrorKind::StateTooLarge,
+                    _ => RunErrorKind::NotSaved,
+                };
+                let error = RunError { kind, message: problem.detail().to_owned() };
                 events.push(&EventKind::RunError(error.clone()));
                 self.write_down(error);
                 Err(problem)

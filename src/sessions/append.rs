@@ -17,6 +17,8 @@ use crate::{
     auth::{Caller, UserId},
     http::{
         Body, Path, Problem,
+        idempotency::{Claimed, IdempotencyKey},
+        problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, Unavailable},
     },
     jobs::{self, Job},
@@ -81,13 +83,20 @@ pub struct AppendedRuns {
     path = "/sessions/{session_id}/messages",
     tag = "Sessions",
     operation_id = "append_messages",
-    params(("session_id" = String, Path)),
+    params(("session_id" = String, Path), IdempotencyKey),
     request_body = AppendMessagesBody,
-    responses((status = 201, body = AppendedRuns), BodyRefused, NotThere, Unavailable)
+    responses(
+        (status = 201, body = AppendedRuns),
+        (status = 409, description = "The first request with this key is still carried out, or its answer was lost", body = ProblemDocument, content_type = "application/problem+json"),
+        BodyRefused,
+        NotThere,
+        Unavailable,
+    )
 )]
 pub async fn append_messages(
     State(app): State<Arc<App>>,
     Path(session_id): Path<SessionId>,
+    claimed: Claimed,
     Body(body): Body<AppendMessagesBody>,
 ) -> Result<(StatusCode, Json<AppendedRuns>), Problem> {
     check(&body)?;
@@ -103,6 +112,7 @@ pub async fn append_messages(
     };
     follow_up(&app, &mut tx, &caller, &session_id, &appended, runs.len()).await?;
     vectors::note(&app, &mut tx, &session_id).await?;
+    claimed.spend(&mut tx, &session_id).await?;
     tx.commit().await?;
     vectors::wake(&app).await;
     Ok((StatusCode::CREATED, Json(AppendedRuns { session_id, run_ids })))
@@ -141,9 +151,8 @@ async fn follow_up(
     }
     let user = caller.user().filter(|_| appended.is_callers && extraction::is_on(&agent.settings));
     if let Some(user) = user {
-        for seq in (appended.before + 1..).take(runs) {
-            extraction::note(connection, user, session_id, seq, agent_id).await?;
-        }
+        let seqs: Vec<i64> = (appended.before + 1..).take(runs).collect();
+        extraction::note(connection, user, session_id, &seqs, agent_id).await?;
     }
     Ok(())
 }

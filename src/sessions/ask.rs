@@ -13,7 +13,7 @@ use crate::{
 
 /// Why no usable answer has come.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub enum AskError {
     #[error("The model failed: {0}")]
     Model(#[from] ModelError),
     /// The reason is ours; nothing of the answer is in it.
@@ -25,25 +25,28 @@ pub(super) enum AskError {
 
 /// A usable answer, and who gave it.
 #[derive(Debug)]
-pub(super) struct Answered<T> {
-    pub(super) value: T,
-    pub(super) model: ModelInfo,
+pub struct Answered<T> {
+    pub value: T,
+    pub model: ModelInfo,
 }
 
 /// What is asked of which model, and which costs of which session it goes to.
-pub(super) struct Question<'a> {
-    pub(super) session_id: &'a SessionId,
-    pub(super) purpose: Purpose,
-    pub(super) model: &'a str,
-    pub(super) request: ModelRequest,
+#[derive(Debug)]
+pub struct Question<'a> {
+    pub session_id: &'a SessionId,
+    pub purpose: Purpose,
+    pub model: &'a str,
+    pub request: ModelRequest,
 }
 
 /// So much of a refused answer is shown to the model again.
 const SHOWN_CHARS: usize = 2_000;
 
-/// Asks the model. Each call goes to the costs as soon as it is made, whatever becomes of its answer. `read` makes a value of the answer, or a complaint that the model gets to hear; it is
-/// told whether this is the last answer that is asked for.
-pub(super) async fn ask<T>(
+/// Asks the model. Each call goes to the costs as soon as it is made, whatever becomes of its answer.
+///
+/// `read` makes a value of the answer, or a complaint that the model gets to hear; it is told whether this is the last
+/// answer that is asked for.
+pub async fn ask<T>(
     app: &App,
     question: Question<'_>,
     read: impl Fn(&str, bool) -> Result<T, String>,
@@ -59,6 +62,8 @@ pub(super) async fn ask<T>(
             Ok(value) => return Ok(Answered { value, model: reply.model }),
             Err(reason) => reason,
         };
+        // Without the content: it may quote the conversation.
+        tracing::warn!(model, bytes = answer.len(), reason, "A model's answer cannot be used.");
         if last {
             return Err(AskError::Unusable(reason));
         }

@@ -9,6 +9,7 @@ use crate::runs::model::ModelUsage;
 #[sqlx(type_name = "usage_purpose", rename_all = "lowercase")]
 pub enum Purpose {
     Summary,
+    Memory,
     Title,
 }
 

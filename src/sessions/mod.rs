@@ -7,7 +7,7 @@
 //! *Architecture Invariant:* a list never reads a transcript, and every statement filters by the caller's scope.
 
 pub mod append;
-mod ask;
+pub mod ask;
 pub mod costs;
 pub mod filter;
 pub mod import;

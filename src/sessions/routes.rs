@@ -23,7 +23,7 @@ use crate::{
         Body, Path, Problem, Query,
         conditional::Tagged,
         discovery::check_database,
-        idempotency::IdempotencyKey,
+        idempotency::{Claimed, IdempotencyKey},
         paging::{Page, PageRequest},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
@@ -86,6 +86,7 @@ pub async fn list_sessions(
 pub async fn create_session(
     State(app): State<Arc<App>>,
     Query(query): Query<CreateQuery>,
+    claimed: Claimed,
     body: Option<Body<CreateSessionBody>>,
 ) -> Result<Tagged<(StatusCode, Json<SessionDetail>)>, Problem> {
     check_database(query.db_id.as_deref(), None)?;
@@ -99,7 +100,7 @@ pub async fn create_session(
         session_state: body.session_state.unwrap_or_default(),
         metadata: body.metadata.unwrap_or_default(),
     };
-    let created = service::create(&app, &Caller::claiming(body.user_id), create).await?;
+    let created = service::create(&app, &Caller::claiming(body.user_id), create, &claimed).await?;
     Ok(created.map(|detail| (StatusCode::CREATED, Json(detail))))
 }
 

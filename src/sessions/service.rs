@@ -26,6 +26,7 @@ use crate::{
     http::{
         Problem,
         conditional::Tagged,
+        idempotency::Claimed,
         paging::{Cursor, Page, PageMeta, PageRequest, SortOrder},
         problem::OnConstraint,
     },
@@ -52,7 +53,12 @@ pub struct CreateSession {
     pub metadata: Map<String, Value>,
 }
 
-pub async fn create(app: &App, caller: &Caller, create: CreateSession) -> Result<Tagged<SessionDetail>, Problem> {
+pub async fn create(
+    app: &App,
+    caller: &Caller,
+    create: CreateSession,
+    claimed: &Claimed,
+) -> Result<Tagged<SessionDetail>, Problem> {
     let session_name = create.session_name.filter(|name| !name.trim().is_empty());
     if let Some(name) = &session_name {
         check_name("/session_name", name)?;
@@ -70,10 +76,15 @@ pub async fn create(app: &App, caller: &Caller, create: CreateSession) -> Result
         at: Utc::now(),
     };
     let (scope, id) = (caller.scope(), &new.session_id);
-    let inserted = store::insert(&app.db, &new).await;
+    let mut tx = app.db.begin().await?;
+    let inserted = store::insert(&mut tx, &new).await;
     let taken = "This session id is in use; choose another, or leave it out";
     match inserted.on_constraint("sessions_pkey", || Problem::conflict(taken)) {
-        Ok(()) => get(app, &scope, id, None, MessagesPage::default()).await,
+        Ok(()) => {
+            claimed.spend(&mut tx, id).await?;
+            tx.commit().await?;
+            get(app, &scope, id, None, MessagesPage::default()).await
+        }
         // Whose it is must not show.
         Err(problem)
             if problem.status() == StatusCode::CONFLICT && store::find(&app.db, &scope, id).await?.is_some() =>

@@ -39,7 +39,7 @@ pub struct NewSession {
 }
 
 /// Violates `sessions_pkey` when the id is in use.
-pub async fn insert(db: &PgPool, session: &NewSession) -> Result<(), sqlx::Error> {
+pub async fn insert(connection: &mut PgConnection, session: &NewSession) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         insert into sessions (
@@ -57,7 +57,7 @@ pub async fn insert(db: &PgPool, session: &NewSession) -> Result<(), sqlx::Error
         Json(&session.metadata) as _,
         session.at,
     )
-    .execute(db)
+    .execute(connection)
     .await?;
     Ok(())
 }

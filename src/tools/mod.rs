@@ -113,10 +113,7 @@ impl<'a> Toolbox<'a> {
     /// Changes the state as this run sees it, and remembers the change for the settling. A change that would make the
     /// state too large is refused.
     pub fn patch_state(&mut self, patch: Map<String, Value>) -> Result<(), Problem> {
-        let mut patched = self.state.clone();
-        apply_patches(&mut patched, std::slice::from_ref(&patch));
-        check_state(&self.app.settings, "/session_state", &patched)?;
-        self.state = patched;
+        try_patch(&self.app.settings, &mut self.state, &patch)?;
         self.patches.push(patch);
         Ok(())
     }
@@ -147,18 +144,19 @@ impl<'a> Toolbox<'a> {
 /// out.
 pub fn apply_fitting_patches(settings: &Settings, state: &mut Map<String, Value>, patches: &[Map<String, Value>]) {
     for patch in patches {
-        let mut patched = state.clone();
-        apply_patches(&mut patched, std::slice::from_ref(patch));
-        match check_state(settings, "/session_state", &patched) {
-            Ok(()) => *state = patched,
-            Err(problem) => {
-                tracing::warn!(
-                    reason = problem.detail(),
-                    "A run's change of its session's state does not fit any more."
-                );
-            }
+        if let Err(problem) = try_patch(settings, state, patch) {
+            tracing::warn!(reason = problem.detail(), "A run's change of its session's state does not fit any more.");
         }
     }
+}
+
+/// Lays a merge patch over a state, unless that would make it too large.
+fn try_patch(settings: &Settings, state: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), Problem> {
+    let mut patched = state.clone();
+    apply_patches(&mut patched, std::slice::from_ref(patch));
+    check_state(settings, "/session_state", &patched)?;
+    *state = patched;
+    Ok(())
 }
 
 /// Lays merge patches over a state, one after the other: merge patches cannot be joined into one beforehand.

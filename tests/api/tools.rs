@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     TestApp,
-    scripted_model::{reply, reply_with_tool_call, reply_with_tool_calls},
+    scripted_model::{Gate, held, reply, reply_with_tool_call, reply_with_tool_calls},
 };
 
 async fn app_with_tools() -> TestApp {
@@ -60,12 +60,33 @@ async fn a_state_that_would_be_too_large_is_refused_to_the_caller_and_to_the_mod
     // Too large beside what is there already.
     let more = json!({"message": "hi", "session_id": "s", "session_state": {"b": "x".repeat(20)}});
     app.run(more).await.expect_problem(422);
+    let stored = &app.get("/sessions/s/runs").await.expect(200)[1];
+    assert_eq!((&stored["status"], &stored["error"]["type"]), (&json!("ERROR"), &json!("state_too_large")), "{stored}");
     let call = r#"{"session_state_updates": {"c": "a text of thirty characters or so"}}"#;
     app.model.then(reply_with_tool_call("update_session_state", call)).then(reply("I keep it short."));
     let run = app.say("s", "Remember all of it").await;
     assert_eq!((&run["content"], &run["tools"][0]["tool_call_error"]), (&json!("I keep it short."), &json!(true)));
     assert!(run["tools"][0]["result"].as_str().unwrap().contains("store less"), "{run}");
     assert_eq!(run["session_state"], json!({"a": "x".repeat(20)}));
+}
+
+#[tokio::test]
+async fn a_change_of_the_state_that_no_longer_fits_when_its_run_is_settled_is_left_out() {
+    let app = TestApp::with(|settings| settings.sessions.max_state_bytes = 40).await;
+    app.say("s", "hello").await;
+    let gate = Gate::closed();
+    app.model.then(held(&gate, reply("done")));
+    let run = app.run(json!({"message": "hi", "session_id": "s", "session_state": {"b": "x".repeat(20)}}));
+    let meanwhile = async {
+        while app.model.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        app.patch("/sessions/s", json!({"session_state": {"a": "x".repeat(25)}})).await.expect(200);
+        gate.open();
+    };
+    let (run, ()) = tokio::join!(run, meanwhile);
+    assert_eq!(run.expect(200)["status"], "COMPLETED");
+    assert_eq!(app.get("/sessions/s").await.expect(200)["session_state"], json!({"a": "x".repeat(25)}));
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use sqlx::{PgConnection, PgPool};
 use super::{ABANDONED_AFTER, Attempt, KEPT_FOR};
 use crate::{auth::UserId, sessions::SessionId};
 
-/// Takes the key, if it is new, expired, or left behind by a request that died. A key that a run is attached to is never
-/// left behind: the run ends by itself.
+/// Takes the key, if it is new, expired, or left behind by a request that died before it did anything. A key that is
+/// spent is never left behind.
 pub(super) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query!(
         "
@@ -21,7 +21,7 @@ pub(super) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> R
             body = null,
             etag = null,
             created_at = excluded.created_at
-        where k.created_at < $5 or (k.status is null and k.run_seq is null and k.created_at < $6)
+        where k.created_at < $5 or (k.status is null and k.session_id is null and k.created_at < $6)
         ",
         attempt.scope,
         attempt.key,
@@ -35,23 +35,28 @@ pub(super) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> R
     Ok(claimed.rows_affected() > 0)
 }
 
-/// Attaches the run that the request began.
+/// Spends the key on the session that the request creates or extends, or on the run that it begins. `false`: another
+/// attempt has the key.
 pub(super) async fn attach(
     connection: &mut PgConnection,
     attempt: &Attempt,
     session_id: &SessionId,
-    run_seq: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update idempotency_keys set session_id = $3, run_seq = $4 where scope = $1 and key = $2",
+    run_seq: Option<i64>,
+) -> Result<bool, sqlx::Error> {
+    let attached = sqlx::query!(
+        "
+        update idempotency_keys set session_id = $4, run_seq = $5
+        where scope = $1 and key = $2 and created_at = $3
+        ",
         attempt.scope,
         attempt.key,
+        attempt.at,
         session_id.as_str(),
         run_seq,
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(attached.rows_affected() > 0)
 }
 
 /// What is known of the first request with a key.
@@ -106,7 +111,10 @@ pub(super) async fn keep(
 
 pub(super) async fn release(db: &PgPool, attempt: &Attempt) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "delete from idempotency_keys where scope = $1 and key = $2 and created_at = $3 and status is null",
+        "
+        delete from idempotency_keys
+        where scope = $1 and key = $2 and created_at = $3 and status is null and session_id is null
+        ",
         attempt.scope,
         attempt.key,
         attempt.at,

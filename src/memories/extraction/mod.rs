@@ -12,7 +12,6 @@ mod reply;
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
 use chrono::{TimeDelta, Utc};
 use sqlx::PgConnection;
 
@@ -27,9 +26,12 @@ use crate::{
     auth::{Scope, UserId},
     config::{AgentMemorySettings, AgentSettings},
     jobs::{self, Job},
-    llm::{ModelReply, PromptMessage},
     search::{self, model::Search, vectors},
-    sessions::SessionId,
+    sessions::{
+        SessionId,
+        ask::{self, Question},
+        costs::Purpose,
+    },
 };
 
 pub use prompt::RESPONSE_NAME;
@@ -38,23 +40,21 @@ pub use prompt::RESPONSE_NAME;
 const SHOWN: usize = 10;
 /// How much of what was said is looked at to choose these, in characters.
 const QUERY_CHARS: usize = 4_000;
-/// How often a model is asked, when its answers cannot be used.
-const TRIES: usize = 2;
 
 /// Whether runs of this agent are learned from.
 pub fn is_on(settings: &AgentSettings) -> bool {
     settings.update_memory_on_run && !settings.enable_agentic_memory
 }
 
-/// Marks a run as unread, in the transaction that settles it. A user whose job waits already needs no other.
+/// Marks runs as unread, in the transaction that stores them. A user whose job waits already needs no other.
 pub async fn note(
     connection: &mut PgConnection,
     user: &UserId,
     session_id: &SessionId,
-    seq: i64,
+    seqs: &[i64],
     agent_id: &str,
 ) -> Result<(), sqlx::Error> {
-    if store::note_turn(connection, user, session_id, seq, agent_id).await? {
+    if store::note_turns(connection, user, session_id, seqs, agent_id).await? {
         jobs::enqueue(connection, &Job::Learn { user_id: user.clone() }).await?;
     }
     Ok(())
@@ -69,22 +69,14 @@ pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
         turns.retain(|turn| turn.agent_id == agent_id);
         // An agent that is no longer declared has no model to ask.
         let lessons = match app.agents.get(&agent_id) {
-            Ok(agent) => Some(study(app, &agent, Some(user), &turns).await?),
-            Err(_) => None,
+            Ok(agent) => study(app, &agent, Some(user), &turns).await?,
+            Err(_) => Vec::new(),
         };
-        remember(app, user, &turns, lessons).await?;
+        remember(app, user, &turns, &lessons).await?;
     }
 }
 
-/// What a model has made of some turns.
-#[derive(Debug)]
-pub struct Lessons {
-    pub changes: Vec<Lesson>,
-    /// What was asked of a model, for the costs.
-    replies: Vec<ModelReply>,
-}
-
-/// A change, and which of the turns say so.
+/// A change that a model has made of some turns, and which of the turns say so.
 #[derive(Debug)]
 pub struct Lesson {
     pub change: Change,
@@ -94,42 +86,27 @@ pub struct Lesson {
     turns: Vec<usize>,
 }
 
-/// Asks the model; nothing is stored. A reply that cannot be used is sent back once, with the complaint.
-pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Turn]) -> anyhow::Result<Lessons> {
+/// Asks the model; nothing is stored but what it cost. A reply that cannot be used is sent back once, with the complaint.
+pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Turn]) -> anyhow::Result<Vec<Lesson>> {
+    let Some(last) = turns.last() else { return Ok(Vec::new()) };
     let settings = &agent.settings.memory;
     let shown = match user {
         Some(user) => memories_to_show(app, user, turns).await?,
         None => Vec::new(),
     };
-    let model = agent.memory_model();
-    let mut request = prompt::request(settings, &shown, turns);
-    let mut replies = Vec::new();
-    loop {
-        let answer = app.models.complete(model, &request).await.context("the model that learns memories failed")?;
-        let said = answer.content.clone().unwrap_or_default();
-        replies.push(answer);
-        let complaint = match reply::parse(&said, shown.len(), turns.len()) {
-            Ok(operations) => {
-                let expires_at = settings
-                    .expire_after
-                    .and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
-                let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
-                let changes = lessons.filter(|lesson| may_be_kept(settings, &lesson.change)).collect();
-                return Ok(Lessons { changes, replies });
-            }
-            Err(complaint) => complaint,
-        };
-        // Without the content: it may quote the conversation.
-        tracing::warn!(model, bytes = said.len(), complaint, "What a model wanted to remember cannot be used.");
-        if replies.len() == TRIES {
-            bail!("the model's answer cannot be used: it {complaint}");
-        }
-        request.messages.push(PromptMessage::Assistant {
-            content: Some(crate::text::truncate(&said, prompt::QUOTE_CHARS)),
-            tool_calls: Vec::new(),
-        });
-        request.messages.push(PromptMessage::User(prompt::complaint(&complaint)));
-    }
+    let question = Question {
+        session_id: &last.session_id,
+        purpose: Purpose::Memory,
+        model: agent.memory_model(),
+        request: prompt::request(settings, &shown, turns),
+    };
+    let read =
+        |said: &str, _| reply::parse(said, shown.len(), turns.len()).map_err(|complaint| format!("it {complaint}"));
+    let operations = ask::ask(app, question, read, prompt::complaint).await?.value;
+    let expires_at =
+        settings.expire_after.and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
+    let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
+    Ok(lessons.filter(|lesson| may_be_kept(settings, &lesson.change)).collect())
 }
 
 /// The memories that are most like what was said, then the newest.
@@ -167,13 +144,13 @@ fn may_be_kept(settings: &AgentMemorySettings, change: &Change) -> bool {
 }
 
 /// Stores what was learned and marks the turns as read, in one transaction.
-async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: Option<Lessons>) -> anyhow::Result<()> {
+async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: &[Lesson]) -> anyhow::Result<()> {
     let mut tx = app.db.begin().await?;
     store::lock_user(&mut tx, user).await?;
     // What was deleted meanwhile is not learned; what another worker has read is learned already.
     let taken = store::take_turns(&mut tx, user, turns).await?;
     let at = Utc::now();
-    for lesson in lessons.iter().flat_map(|lessons| &lessons.changes) {
+    for lesson in lessons {
         let sources: Vec<Source> =
             lesson.turns.iter().map(|at| turns[*at].source()).filter(|source| taken.contains(source)).collect();
         if sources.is_empty() {
@@ -183,11 +160,6 @@ async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: Option<Less
         let text_config = &app.settings.search.text_config;
         let author = Author { user_id: user, agent_id, sources: &sources, text_config, at };
         change::apply(&mut tx, &author, &lesson.change).await?;
-    }
-    if let Some(last) = taken.last() {
-        for reply in lessons.iter().flat_map(|lessons| &lessons.replies) {
-            store::add_usage(&mut tx, &last.session_id, &reply.model, reply.usage).await?;
-        }
     }
     tx.commit().await?;
     vectors::wake(app).await;

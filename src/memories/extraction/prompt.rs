@@ -17,8 +17,6 @@ pub const RESPONSE_NAME: &str = "memory_operations";
 /// How much of a user's message, and of an answer, a model is shown, in characters.
 const INPUT_CHARS: usize = 8_000;
 const ANSWER_CHARS: usize = 1_000;
-/// How much of its own unusable answer it is shown again.
-pub(super) const QUOTE_CHARS: usize = 2_000;
 
 const TASK: &str = "\
 You keep the memory about one user. You are shown what is remembered already and new turns of a conversation, and you \
@@ -55,7 +53,7 @@ pub(super) fn request(settings: &AgentMemorySettings, shown: &[Memory], turns: &
 }
 
 pub(super) fn complaint(complaint: &str) -> String {
-    format!("That cannot be used: it {complaint}. Answer again, with JSON alone.")
+    format!("That cannot be used: {complaint}. Answer again, with JSON alone.")
 }
 
 fn system(settings: &AgentMemorySettings) -> String {

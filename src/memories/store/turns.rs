@@ -3,12 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{
-    auth::UserId,
-    llm::{ModelInfo, Usage},
-    memories::model::Source,
-    sessions::SessionId,
-};
+use crate::{auth::UserId, memories::model::Source, sessions::SessionId};
 
 /// A settled run that memories are to be drawn from.
 #[derive(Clone, Debug)]
@@ -29,15 +24,15 @@ impl Turn {
     }
 }
 
-/// Marks a run as unread. `true`: the user has no job waiting that would read it.
+/// Marks runs of a session as unread. `true`: the user has no job waiting that would read them.
 ///
-/// A job that begins says so in the same row before it reads, so either it sees this run, or this sees that it has
+/// A job that begins says so in the same row before it reads, so either it sees these runs, or this sees that it has
 /// begun.
-pub async fn note_turn(
+pub async fn note_turns(
     connection: &mut PgConnection,
     user: &UserId,
     session_id: &SessionId,
-    seq: i64,
+    seqs: &[i64],
     agent_id: &str,
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
@@ -49,14 +44,14 @@ pub async fn note_turn(
             returning user_id
         ), turn as (
             insert into memory_turns (user_id, session_id, seq, agent_id)
-            values ($1, $2, $3, $4)
+            select $1, $2, seq, $4 from unnest($3::bigint[]) seq
             on conflict do nothing
         )
         select exists (select from learner) as "exists!"
         "#,
         user.as_str(),
         session_id.as_str(),
-        seq,
+        seqs,
         agent_id,
     )
     .fetch_one(connection)
@@ -134,41 +129,4 @@ pub async fn take_turns(
     .execute(connection)
     .await?;
     Ok(held.into_iter().map(|row| Source { session_id: SessionId::stored(row.session_id), seq: row.seq }).collect())
-}
-
-/// Adds to what the session has cost.
-pub async fn add_usage(
-    connection: &mut PgConnection,
-    session_id: &SessionId,
-    model: &ModelInfo,
-    usage: Usage,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"
-        insert into session_usage as u (
-            session_id, purpose, model_provider, model, input_tokens, output_tokens, total_tokens, reasoning_tokens,
-            cache_read_tokens, cache_write_tokens
-        )
-        values ($1, 'memory', $2, $3, $4, $5, $6, $7, $8, $9)
-        on conflict (session_id, purpose, model_provider, model) do update set
-            input_tokens = u.input_tokens + excluded.input_tokens,
-            output_tokens = u.output_tokens + excluded.output_tokens,
-            total_tokens = u.total_tokens + excluded.total_tokens,
-            reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
-            cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
-            cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens
-        "#,
-        session_id.as_str(),
-        model.provider,
-        model.id,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.total_tokens,
-        usage.reasoning_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

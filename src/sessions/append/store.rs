@@ -5,11 +5,8 @@ use sqlx::{PgConnection, types::Json as Jsonb};
 use super::SaidRun;
 use crate::{
     auth::{Caller, UserId},
-    sessions::SessionId,
-    text,
+    sessions::{SessionId, model::title},
 };
-
-const NAME_CHARS: usize = 100;
 
 /// The session after it.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub(super) async fn append(
     text_config: &str,
 ) -> Result<Option<Appended>, sqlx::Error> {
     let times = || runs.iter().map(|run| run.created_at);
-    let name = runs.iter().map(|run| run.input.trim()).find(|input| !input.is_empty());
+    let name = runs.iter().find_map(|run| title(&run.input));
     let tokens = runs.iter().map(|run| i64::from(run.tokens)).sum::<i64>();
     sqlx::query_as!(
         Appended,
@@ -84,7 +81,7 @@ pub(super) async fn append(
         session_id.as_str(),
         component_id,
         caller.user().map(UserId::as_str),
-        name.map(|name| text::truncate(name, NAME_CHARS)),
+        name,
         i64::try_from(runs.len()).unwrap_or(i64::MAX),
         times().min(),
         times().max(),

@@ -19,7 +19,7 @@ use crate::{
         conditional::Tagged,
         discovery::check_database,
         extract::{media_type, too_large},
-        idempotency::IdempotencyKey,
+        idempotency::{Claimed, IdempotencyKey},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
     },
@@ -53,12 +53,13 @@ pub async fn fork_session(
     State(app): State<Arc<App>>,
     Path(session_id): Path<SessionId>,
     Query(query): Query<SessionQuery>,
+    claimed: Claimed,
     body: Option<Body<ForkBody>>,
 ) -> Result<Tagged<(StatusCode, Json<SessionDetail>)>, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     let scope = Caller::claiming(query.user_id).scope();
     let fork = body.map(|Body(body)| Fork::from(body)).unwrap_or_default();
-    let copy_id = service::fork(&app, &scope, &session_id, query.session_type, fork).await?;
+    let copy_id = service::fork(&app, &scope, &session_id, query.session_type, fork, &claimed).await?;
     let copy = service::get(&app, &scope, &copy_id, None, MessagesPage::default()).await?;
     Ok(copy.map(|detail| (StatusCode::CREATED, Json(detail))))
 }
@@ -88,6 +89,7 @@ pub async fn fork_agent_session(
     State(app): State<Arc<App>>,
     Path((agent_id, session_id)): Path<(String, SessionId)>,
     Query(query): Query<AgentForkQuery>,
+    claimed: Claimed,
 ) -> Result<Json<ForkedSession>, Problem> {
     let agent = app.agents.get(&agent_id)?;
     let scope = Caller::claiming(query.user_id).scope();
@@ -95,7 +97,7 @@ pub async fn fork_agent_session(
     if session.component_id.is_some_and(|component_id| component_id != agent.settings.id) {
         return Err(Problem::not_found(format!("Session with id '{session_id}' is none of agent '{agent_id}'")));
     }
-    let copy_id = service::fork(&app, &scope, &session_id, Some(SessionType::Agent), Fork::default()).await?;
+    let copy_id = service::fork(&app, &scope, &session_id, Some(SessionType::Agent), Fork::default(), &claimed).await?;
     Ok(Json(ForkedSession { session_id: copy_id, forked_from_session_id: session_id }))
 }
 
@@ -150,6 +152,7 @@ pub async fn export_session(
 pub async fn import_session(
     State(app): State<Arc<App>>,
     Query(query): Query<ImportQuery>,
+    claimed: Claimed,
     request: Request,
 ) -> Result<(StatusCode, Json<ImportedSession>), Problem> {
     if media_type(&request).is_none_or(|media| media != "application/x-ndjson") {
@@ -159,7 +162,7 @@ pub async fn import_session(
         ));
     }
     let body = Bytes::from_request(request, &app).await.map_err(|error| too_large(&error))?;
-    let imported = service::import(&app, &Caller::claiming(query.user_id), import::read(&body)?).await?;
+    let imported = service::import(&app, &Caller::claiming(query.user_id), import::read(&body)?, &claimed).await?;
     let status = if imported.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(imported.into())))
 }

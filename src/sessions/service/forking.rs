@@ -7,7 +7,7 @@ use super::{check_name, find};
 use crate::{
     app::App,
     auth::Scope,
-    http::{Problem, problem::OnConstraint},
+    http::{Problem, idempotency::Claimed, problem::OnConstraint},
     runs::RunId,
     search::vectors,
     sessions::{
@@ -34,6 +34,7 @@ pub async fn fork(
     session_id: &SessionId,
     session_type: Option<SessionType>,
     fork: Fork,
+    claimed: &Claimed,
 ) -> Result<SessionId, Problem> {
     let session_name = fork.session_name.filter(|name| !name.trim().is_empty());
     if let Some(name) = &session_name {
@@ -51,6 +52,7 @@ pub async fn fork(
     let is_copied = store::fork(&mut tx, scope, &origin, &copy_id).await;
     if is_copied.on_constraint("sessions_pkey", || Problem::conflict(taken))? {
         vectors::note(app, &mut tx, &copy_id).await?;
+        claimed.spend(&mut tx, &copy_id).await?;
         tx.commit().await?;
         vectors::wake(app).await;
         return Ok(copy_id);

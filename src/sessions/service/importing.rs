@@ -9,7 +9,7 @@ use super::{check_name, check_state, export};
 use crate::{
     app::App,
     auth::Caller,
-    http::{Problem, problem::OnConstraint},
+    http::{Problem, idempotency::Claimed, problem::OnConstraint},
     search::vectors,
     sessions::{SessionId, import::Transcript, store, summary},
 };
@@ -24,7 +24,12 @@ pub struct Imported {
     pub is_new: bool,
 }
 
-pub async fn import(app: &Arc<App>, caller: &Caller, transcript: Transcript) -> Result<Imported, Problem> {
+pub async fn import(
+    app: &Arc<App>,
+    caller: &Caller,
+    transcript: Transcript,
+    claimed: &Claimed,
+) -> Result<Imported, Problem> {
     let session = &transcript.session;
     if caller.user().is_some() && caller.user() != session.user_id.as_ref() {
         return Err(Problem::invalid(
@@ -45,7 +50,7 @@ pub async fn import(app: &Arc<App>, caller: &Caller, transcript: Transcript) -> 
         }
         return Ok(Imported { session_id, runs, messages, is_new: false });
     }
-    insert(app, &session_id, &transcript).await?;
+    insert(app, &session_id, &transcript, claimed).await?;
     Ok(Imported { session_id, runs, messages, is_new: true })
 }
 
@@ -66,7 +71,7 @@ async fn is_same(
     Ok(present.try_next().await?.is_none())
 }
 
-async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript) -> Result<(), Problem> {
+async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript, claimed: &Claimed) -> Result<(), Problem> {
     const BATCH: usize = 200;
     let lines =
         |places: &[usize]| -> Vec<Value> { places.iter().map(|place| transcript.lines[*place].clone()).collect() };
@@ -89,6 +94,7 @@ async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript) -> R
     }
     summary::recount(&mut tx, session_id).await?;
     vectors::note(app, &mut tx, session_id).await?;
+    claimed.spend(&mut tx, session_id).await?;
     tx.commit().await?;
     vectors::wake(app).await;
     Ok(())

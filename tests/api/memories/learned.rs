@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{known, tell};
 use crate::support::{
     TestApp,
-    scripted_model::{Gate, echo, held, reply},
+    scripted_model::{Gate, echo, held, reply, status},
 };
 
 /// An app whose assistant learns.
@@ -107,6 +107,8 @@ async fn an_answer_that_cannot_be_used_is_sent_back_once_and_then_the_job_fails(
     assert!(complaint.contains("holds no JSON"), "{complaint}");
     assert_eq!(known(&app, "alice").await, [""; 0]);
     assert_eq!(known(&app, "eve").await, ["Eve's secret."]);
+    // They are paid for all the same.
+    assert!(learning_cost(&app).await > 0);
 
     // The next attempt reads the same turn.
     app.execute("update graphile_worker._private_jobs set run_at = now()").await;
@@ -114,6 +116,23 @@ async fn an_answer_that_cannot_be_used_is_sent_back_once_and_then_the_job_fails(
     app.do_jobs().await;
     assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
     assert_eq!(jobs(&app).await, [Value::Null; 0]);
+}
+
+async fn learning_cost(app: &TestApp) -> i64 {
+    let cost = "select coalesce(sum(total_tokens), 0)::bigint from session_usage where purpose = 'memory'";
+    sqlx::query_scalar(cost).fetch_one(app.db()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_held_to_a_form_is_asked_without_one() {
+    let app = learning().await;
+    say(&app, "alice", "I like tea").await;
+    let learned = operations(&json!([{"op": "add", "memory": "The user likes tea.", "turns": [1]}]));
+    app.model.then(status(400, "response_format is not supported")).then(reply(&learned));
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
+    let request = app.model.requests().last().unwrap().clone();
+    assert!(request.get("response_format").is_none(), "{request}");
 }
 
 #[tokio::test]

@@ -98,3 +98,84 @@ async fn a_key_that_is_none_is_refused() {
     app.send(twice.json(&json!({}))).await.expect_problem(422);
     assert!(ids(&list(&app, "").await).is_empty());
 }
+
+async fn count(app: &TestApp, statement: &'static str) -> i64 {
+    sqlx::query_scalar(statement).fetch_one(app.db()).await.unwrap()
+}
+
+/// What a process leaves that dies after it has created and before it has answered, a minute ago.
+async fn lose_answers(app: &TestApp) {
+    app.execute(
+        "update idempotency_keys set status = null, body = null, etag = null, created_at = created_at - interval '61 s'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_created_is_not_created_again_when_its_answer_was_lost() {
+    let app = TestApp::start().await;
+    app.say("source", "hi").await;
+    let requests = [
+        ("/sessions", json!({})),
+        ("/sessions/said/messages", json!({"messages": [{"role": "user", "content": "said elsewhere"}]})),
+        ("/sessions/source/fork", json!({})),
+        ("/agents/assistant/sessions/source/fork", json!({})),
+    ];
+    let post = |(path, body): &(&str, Value)| {
+        app.send(app.request(Method::POST, path).header("Idempotency-Key", "k").json(body))
+    };
+    for request in &requests {
+        assert!(post(request).await.status.is_success());
+    }
+    let sessions = count(&app, "select count(*) from sessions").await;
+    let runs = count(&app, "select count(*) from runs").await;
+    lose_answers(&app).await;
+    for request in &requests {
+        let problem = post(request).await.expect_problem(409);
+        assert!(problem["detail"].as_str().unwrap().contains("GET /sessions/"), "{problem}");
+    }
+    assert_eq!(count(&app, "select count(*) from sessions").await, sessions);
+    assert_eq!(count(&app, "select count(*) from runs").await, runs);
+}
+
+#[tokio::test]
+async fn a_request_that_has_lost_its_key_to_another_creates_nothing() {
+    let app = TestApp::start().await;
+    let mut blocker = app.db().begin().await.unwrap();
+    sqlx::query("lock table sessions in share mode").execute(&mut *blocker).await.unwrap();
+    let slow = create_once(&app, "k", json!({"session_name": "Twice"}));
+    let second = async {
+        while count(&app, "select count(*) from pg_locks where not granted").await == 0 {
+            tokio::task::yield_now().await;
+        }
+        app.execute("update idempotency_keys set created_at = created_at - interval '61 s'").await;
+        let second = create_once(&app, "k", json!({"session_name": "Twice"}));
+        let release = async {
+            while count(&app, "select count(*) from pg_locks where not granted").await < 2 {
+                tokio::task::yield_now().await;
+            }
+            blocker.commit().await.unwrap();
+        };
+        tokio::join!(second, release).0
+    };
+    let (slow, second) = tokio::join!(slow, second);
+    slow.expect_problem(409);
+    second.expect(201);
+    assert_eq!(ids(&list(&app, "").await).len(), 1);
+}
+
+#[tokio::test]
+async fn messages_and_memories_are_taken_in_once_under_a_key() {
+    let app = TestApp::start().await;
+    let cases = [
+        ("/sessions/s/messages", json!({"messages": [{"role": "user", "content": "said elsewhere"}]}), 201),
+        ("/memories", json!({"user_id": "alice", "memory": "Alice lives in Oslo."}), 200),
+    ];
+    for (path, body, status) in cases {
+        let post = || app.send(app.request(Method::POST, path).header("Idempotency-Key", "k").json(&body));
+        let (first, again) = (post().await, post().await);
+        assert_eq!(first.expect(status), again.expect(status));
+        assert_eq!(again.headers["idempotent-replayed"], "true");
+    }
+    assert_eq!(count(&app, "select count(*) from runs").await, 1);
+}
