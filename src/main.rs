@@ -11,8 +11,9 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use colloquy::{
     config::{Overrides, Settings},
-    database::Database,
+    database::{Database, check_text_config},
     http::router,
+    search::{self, Reindexed},
     server, telemetry,
 };
 
@@ -37,6 +38,9 @@ enum Command {
     Work,
     /// Bring the database schema up to date and exit.
     Migrate,
+    /// Give all messages and memories their words anew, after `search.text_config` has changed, and exit. Servers may run
+    /// meanwhile.
+    Reindex,
     /// Print the `OpenAPI` document and exit.
     Openapi,
     /// Ask a running server whether it is alive; exits with 0 or 1.
@@ -87,11 +91,18 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Migrate => {
             telemetry::start();
-            let settings = Settings::load(overrides)?;
-            let database = Database::open(&settings.database).await?;
+            let database = Database::open(&Settings::load(overrides)?.database).await?;
             let migrated = database.migrate().await;
             database.close().await;
             migrated
+        }
+        Command::Reindex => {
+            telemetry::start();
+            let settings = Settings::load(overrides)?;
+            let database = Database::open(&settings.database).await?;
+            let reindexed = reindex(&database, &settings.search.text_config).await;
+            database.close().await;
+            reindexed
         }
         Command::Openapi => match writeln!(std::io::stdout(), "{}", router::contract().to_pretty_json()?) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
@@ -104,4 +115,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn reindex(database: &Database, text_config: &str) -> anyhow::Result<()> {
+    database.migrate().await?;
+    check_text_config(&database.pool, text_config).await?;
+    let Reindexed { messages, memories } = search::reindex(&database.pool, text_config).await?;
+    tracing::info!(text_config, messages, memories, "All have their words anew.");
+    Ok(())
 }

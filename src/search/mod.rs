@@ -6,13 +6,15 @@
 //!
 //! How a hit is found: the words of the question, joined by *or*, against the words of messages and memories, scored by
 //! BM25 over the scope's own statistics, and where there is an embedding model, the vector of the question against those
-//! of the scope (`vectors`), both divided by their best and added with a weight; then bounded additions, each with a weight of the settings: a memory speaks
-//! for the turns it was drawn from, a turn for its neighbours, the best turns of a session for the session, a date that
-//! the question names for what was said then, a name for what that person said. `explain` shows each part.
+//! of the scope (`vectors`), both divided by their best and added with a weight; then bounded additions, each with a
+//! weight of the settings: a memory speaks for the turns it was drawn from, a turn for its neighbours, the best turns of
+//! a session for the session, a date that the question names for what was said then, a name for what that person said.
+//! `explain` shows each part.
 
 pub mod dates;
 pub mod model;
 pub mod rank;
+mod reindex;
 pub mod request;
 pub mod routes;
 pub mod service;
@@ -21,4 +23,5 @@ pub mod store;
 pub mod vectors;
 pub mod wire;
 
+pub use reindex::{Reindexed, reindex};
 pub use statistics::Statistics;

@@ -3,4 +3,5 @@
 mod appended;
 mod finding;
 mod recall;
+mod reindexing;
 mod vectors;
