@@ -3,7 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{
+    TestApp,
+    scripted_model::{Gate, held, reply},
+};
 
 async fn with_two_users() -> TestApp {
     let app = TestApp::start().await;
@@ -55,6 +58,44 @@ async fn work_that_waits_for_a_user_and_answers_kept_for_them_are_erased_too() {
     assert_eq!(about, ["bob", "bob"]);
     let keys: Vec<String> = sqlx::query_scalar("select key from idempotency_keys").fetch_all(app.db()).await.unwrap();
     assert_eq!(keys, ["bob", "bob"]);
+}
+
+#[tokio::test]
+async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stays_erased() {
+    let app = TestApp::with_agent(|agent| agent.update_memory_on_run = true).await;
+    app.run(json!({"message": "I like tea", "session_id": "one", "user_id": "alice"})).await.expect(200);
+    let gate = Gate::closed();
+    let learned = json!({"operations": [{"op": "add", "memory": "The user likes tea.", "turns": [1]}]}).to_string();
+    app.model.then(held(&gate, reply(&learned)));
+    let erase = async {
+        while app.model.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        app.model.then(held(&gate, reply("Too late")));
+        let run = app.run(json!({"message": "And cake", "session_id": "two", "user_id": "alice"}));
+        let erase = async {
+            while app.model.requests().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+            app.delete("/users/alice").await.expect(200);
+            gate.open();
+        };
+        tokio::join!(run, erase).0
+    };
+    let ((), run) = tokio::join!(app.do_jobs(), erase);
+    assert_eq!(run.expect(200)["status"], "CANCELLED");
+    app.do_jobs().await;
+    for path in ["/memories?user_id=alice", "/sessions?user_id=alice"] {
+        assert_eq!(app.get(path).await.expect(200)["meta"]["total_count"], 0, "{path}");
+    }
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+    for table in ["runs", "messages", "memories", "memory_turns", "memory_learners", "session_usage"] {
+        let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
+            .fetch_one(app.db())
+            .await
+            .unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
 }
 
 #[tokio::test]
