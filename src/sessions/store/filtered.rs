@@ -35,6 +35,15 @@ const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15,
 /// So many messages are found and sorted sooner than a list is walked for them.
 const FEW_HITS: f64 = 5_000.0;
 
+/// How the words of a search are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    /// The text search configuration that tells them apart.
+    pub config: &'a str,
+    /// Whether so few messages have them that these are found first, and then their sessions.
+    pub are_rare: bool,
+}
+
 /// Which part of a list to read.
 #[derive(Clone, Debug)]
 pub enum Part {
@@ -57,12 +66,12 @@ pub async fn list(
         session: SessionRow,
         excerpt: Option<String>,
     }
-    let are_hits_few = match &filter.search {
-        Some(search) => are_hits_few(db, search, config).await?,
+    let are_rare = match &filter.search {
+        Some(search) => are_rare(db, search, config).await?,
         None => false,
     };
     let mut sql = QueryBuilder::new("");
-    write_list(&mut sql, scope, filter, sort, (part, limit), (config, are_hits_few));
+    write_list(&mut sql, scope, filter, sort, (part, limit), Words { config, are_rare });
     let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
 }
@@ -70,7 +79,7 @@ pub async fn list(
 /// Whether it is quicker to find all messages with what is searched for than to look into one session after the other.
 /// The planner takes rare words to be more frequent than they are, which misleads it when it has few rows to find; so it is
 /// asked for its estimate, and told.
-async fn are_hits_few(db: &PgPool, search: &str, config: &str) -> Result<bool, sqlx::Error> {
+async fn are_rare(db: &PgPool, search: &str, config: &str) -> Result<bool, sqlx::Error> {
     let mut sql = QueryBuilder::new("explain (format json) select from messages m where m.words @@ ");
     write_query(&mut sql, search, config);
     let Json(plan): Json<Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
@@ -87,7 +96,7 @@ pub fn write_list<'a>(
     filter: &'a SessionFilter,
     sort: Sort,
     (part, limit): (&'a Part, i64),
-    (config, are_hits_few): (&'a str, bool),
+    Words { config, are_rare }: Words<'a>,
 ) {
     let (key, id) = match sort.by {
         SortBy::CreatedAt => ("s.created_at", "s.session_id"),
@@ -104,7 +113,7 @@ pub fn write_list<'a>(
     for (place, hit) in hits.iter().enumerate() {
         sql.push(if place == 0 { "(" } else { " union (" });
         // A fence, behind which the planner does not count on soon having enough.
-        let is_fenced = are_hits_few && matches!(hit, Hit::Message);
+        let is_fenced = are_rare && matches!(hit, Hit::Message);
         sql.push(if is_fenced { "select * from (" } else { "" });
         sql.push("select s.session_id, ").push(key).push(" as key");
         write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), config);

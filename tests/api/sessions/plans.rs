@@ -7,7 +7,7 @@ use colloquy::{
     sessions::{
         SessionType,
         filter::{Archived, Place, SessionFilter, Sort, SortBy},
-        store::{self, Part},
+        store::{self, Part, Words},
     },
 };
 use serde_json::{Value, json};
@@ -40,7 +40,8 @@ async fn app_with_many() -> TestApp {
 
 async fn plan(app: &TestApp, scope: &Scope, filter: &SessionFilter, sort: Sort, part: &Part) -> Value {
     let mut sql = QueryBuilder::<Postgres>::new("explain (analyze, format json) ");
-    store::write_list(&mut sql, scope, filter, sort, (part, 21), ("simple", filter.search.is_some()));
+    let words = Words { config: "simple", are_rare: filter.search.is_some() };
+    store::write_list(&mut sql, scope, filter, sort, (part, 21), words);
     let (plan,): (Value,) = sql.build_query_as().persistent(false).fetch_one(app.db()).await.unwrap();
     plan[0]["Plan"].clone()
 }
