@@ -12,7 +12,10 @@ use super::{
     secrets,
     store::{self, NewMemory, Recorded, Similar},
 };
-use crate::auth::{Scope, UserId};
+use crate::{
+    app::App,
+    auth::{Scope, UserId},
+};
 
 /// How many similar memories are looked at to find a duplicate.
 const CANDIDATES: i64 = 5;
@@ -37,6 +40,13 @@ pub struct Author<'a> {
     pub sources: &'a [Source],
     pub text_config: &'a str,
     pub at: DateTime<Utc>,
+}
+
+impl<'a> Author<'a> {
+    /// The user's product, over the API, now.
+    pub fn told(app: &'a App, user_id: &'a UserId) -> Self {
+        Self { user_id, agent_id: None, sources: &[], text_config: &app.settings.search.text_config, at: Utc::now() }
+    }
 }
 
 /// What has become of a change.

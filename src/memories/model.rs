@@ -54,6 +54,26 @@ pub struct Memory {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+#[cfg(test)]
+impl Memory {
+    /// One that holds, for tests.
+    pub(super) fn example(text: &str) -> Self {
+        Self {
+            user_id: UserId::stored("alice".into()),
+            memory_id: MemoryId::mint(),
+            memory: text.into(),
+            topics: Vec::new(),
+            agent_id: None,
+            team_id: None,
+            created_at: Utc::now(),
+            updated_at: Utc::now(),
+            valid_to: None,
+            superseded_by: None,
+            expires_at: None,
+        }
+    }
+}
+
 /// A run that a memory was drawn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {

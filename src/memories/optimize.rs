@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 
 use axum::http::StatusCode;
-use chrono::Utc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -69,13 +68,7 @@ pub async fn optimize(app: &App, user: &UserId, model: &str, apply: bool) -> Res
     if !apply {
         return Ok(Optimized { memories: preview(&before, &merges), before });
     }
-    let author = Author {
-        user_id: user,
-        agent_id: None,
-        sources: &[],
-        text_config: &app.settings.search.text_config,
-        at: Utc::now(),
-    };
+    let author = Author::told(app, user);
     let mut tx = app.db.begin().await?;
     store::lock_user(&mut tx, user).await?;
     for merge in &merges {
@@ -180,20 +173,7 @@ mod tests {
     use super::*;
 
     fn shown(texts: [&str; 2]) -> Vec<Memory> {
-        let memory = |text: &str| Memory {
-            user_id: UserId::stored("alice".into()),
-            memory_id: MemoryId::mint(),
-            memory: text.into(),
-            topics: Vec::new(),
-            agent_id: None,
-            team_id: None,
-            created_at: Utc::now(),
-            updated_at: Utc::now(),
-            valid_to: None,
-            superseded_by: None,
-            expires_at: None,
-        };
-        texts.map(memory).into()
+        texts.map(Memory::example).into()
     }
 
     #[test]

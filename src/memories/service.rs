@@ -37,13 +37,7 @@ pub async fn list(
 
 /// Stores what a user's product says of them. What is known already is not stored twice.
 pub async fn create(app: &App, user: &UserId, add: Change) -> Result<MemorySchema, Problem> {
-    let author = Author {
-        user_id: user,
-        agent_id: None,
-        sources: &[],
-        text_config: &app.settings.search.text_config,
-        at: Utc::now(),
-    };
+    let author = Author::told(app, user);
     let mut tx = app.db.begin().await?;
     store::lock_user(&mut tx, user).await?;
     let changed = change::apply(&mut tx, &author, &add).await?;
