@@ -13,6 +13,9 @@ WORDS = (
 ).split()
 
 
+MEMORY_CHARACTERS = 80
+
+
 def prose(characters, seed):
     """Plain text of about this length; the same for the same seed."""
     chance = random.Random(seed)
@@ -34,12 +37,16 @@ class Model:
     def answer(self, request):
         prompt = [(message["role"], message.get("content") or "") for message in request["messages"]]
         is_fold = any(text.startswith("<previous_summary>") for _, text in prompt)
+        is_lesson = any(text.startswith("<remembered>") for _, text in prompt)
         with self.lock:
-            self.calls.append(Call(prompt, is_fold))
+            self.calls.append(Call(prompt, is_fold, is_lesson))
             number = len(self.calls)
         if is_fold:
             summary = prose(self.summary_characters, f"summary {number}")
             return json.dumps({"summary": summary, "topics": ["one", "two"]})
+        if is_lesson:
+            memory = prose(MEMORY_CHARACTERS, " ".join(text for _, text in prompt))
+            return json.dumps({"operations": [{"op": "add", "memory": memory, "topics": ["one"], "turns": [1]}]})
         return prose(self.answer_characters, f"answer {number}")
 
     def take(self):
@@ -50,8 +57,8 @@ class Model:
 
 
 class Call:
-    def __init__(self, prompt, is_fold):
-        self.is_fold = is_fold
+    def __init__(self, prompt, is_fold, is_lesson):
+        self.is_fold, self.is_lesson = is_fold, is_lesson
         # As a provider's cache sees it: one text.
         self.text = "".join(f"[{role}]{text}" for role, text in prompt)
 
@@ -61,6 +68,8 @@ def serve(model, port):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Header and body are two writes; the second would wait for the other end's delayed acknowledgement.
+        disable_nagle_algorithm = True
 
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -5,8 +5,9 @@
     benches/prompts/run.py --turns 50      fewer; writes no file unless --out
 
 It starts a throw-away PostgreSQL, Colloquy as it was built last (release before debug) and a model that counts what it
-is sent, and talks on one session with rolling summaries and on one without. A turn begins when the background work of
-the one before is done, as with a person who reads the answer first. Python's standard library is enough.
+is sent, and talks on one session with rolling summaries, on one without, and on one whose user is learned from and
+remembered. A turn begins when the background work of the one before is done, as with a person who reads the answer
+first. Python's standard library is enough.
 """
 
 import argparse
@@ -24,10 +25,11 @@ sys.path.insert(0, str(ROOT / "benches" / "load"))
 from machine import BenchError, Processes, free_port, open_url, say, start_postgres, wait_until_ready  # noqa: E402
 
 sys.path.insert(0, str(HERE))
-from model_server import Model, prose, serve  # noqa: E402
+from model_server import MEMORY_CHARACTERS, Model, prose, serve  # noqa: E402
 from subject import binary, wait_for_jobs  # noqa: E402
 
 MESSAGE_CHARACTERS, ANSWER_CHARACTERS, SUMMARY_CHARACTERS = 200, 800, 1_200
+KNOWN_MEMORIES = 300
 SHOWN_TURNS = [1, 5, 10, 20, 50, 100, 150, 200, 300, 400, 500]
 
 CONFIG = """\
@@ -51,6 +53,13 @@ enable_session_summaries = true
 id = "plain"
 instructions = "Answer in a few sentences."
 num_history_runs = 10
+
+[[agents]]
+id = "memories"
+instructions = "Answer in a few sentences."
+num_history_runs = 10
+update_memory_on_run = true
+add_memories_to_context = true
 """
 
 
@@ -58,7 +67,7 @@ class Turn:
     """One turn on one session: what was sent, and how long the answer took."""
 
     def __init__(self, calls, seconds, conversation):
-        self.prompt = next(call.text for call in calls if not call.is_fold)
+        self.prompt = next(call.text for call in calls if not call.is_fold and not call.is_lesson)
         self.folds = [call.text for call in calls if call.is_fold]
         self.seconds = seconds
         self.conversation = conversation
@@ -74,13 +83,23 @@ class Session:
         self.conversation = 0
         self.turns = []
 
+    def remember(self, count):
+        for number in range(count):
+            memory = {"memory": prose(MEMORY_CHARACTERS, f"memory {number}"), "user_id": f"user of {self.agent}"}
+            open_url(f"{self.url}/memories", memory).close()
+
+    def median_time(self):
+        return statistics.median(turn.seconds for turn in self.turns)
+
     def take_turn(self, number):
-        body = {"message": prose(MESSAGE_CHARACTERS, f"message {number}"), "session_id": self.agent}
+        message = prose(MESSAGE_CHARACTERS, f"message {number}")
+        body = {"message": message, "session_id": self.agent, "user_id": f"user of {self.agent}"}
         started = time.perf_counter()
         with open_url(f"{self.url}/agents/{self.agent}/runs", body) as response:
             run = json.load(response)
         seconds = time.perf_counter() - started
-        wait_for_jobs(self.url)
+        if failed := wait_for_jobs(self.url):
+            raise BenchError(f"Background work failed: {failed}")
         self.conversation += len(body["message"]) + len(run["content"])
         self.turns.append(Turn(self.model.take(), seconds, self.conversation))
 
@@ -97,12 +116,19 @@ def prefixes(turns):
     return total / sum(a for _, a, _ in common), total / sum(b for _, _, b in common)
 
 
-def report(summarized, plain, built):
+def compared(what, session, other):
+    ours, theirs = session.median_time(), other.median_time()
+    return (
+        f"- A run's response takes **{ours / theirs:.2f}** times as long with {what} as without "
+        f"({ours * 1000:.1f} ms and {theirs * 1000:.1f} ms, medians, the model answering at once)."
+    )
+
+
+def report(summarized, plain, remembered, built):
     turns = summarized.turns
     whole = sum(turn.conversation for turn in turns)
     sent = sum(turn.characters for turn in turns)
     of_earlier, of_later = prefixes(turns)
-    times = [statistics.median(turn.seconds for turn in session.turns) for session in (summarized, plain)]
     lines = [
         "# What a long conversation costs",
         "",
@@ -129,8 +155,8 @@ def report(summarized, plain, built):
         "conversation at each turn would take.",
         f"- The largest prompt had {largest:,} characters, the largest of {len(folds)} folds {max(map(len, folds), default=0):,}.",
         f"- Between folds, **{of_earlier:.1%}** of a prompt is the beginning of the next, which it makes up **{of_later:.1%}** of.",
-        f"- A run's response takes **{times[0] / times[1]:.2f}** times as long with summaries as without "
-        f"({times[0] * 1000:.1f} ms and {times[1] * 1000:.1f} ms, medians, the model answering at once).",
+        compared("summaries", summarized, plain),
+        compared(f"memories, of which the user had {KNOWN_MEMORIES} before and one more after each turn,", remembered, plain),
         "",
     ]
     return "\n".join(lines)
@@ -145,7 +171,8 @@ def run(options, processes):
     config.write_text(CONFIG.format(port=port, model_port=model_port, database_url=postgres.create_database("prompts")))
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(processes.start("colloquy", [server, "serve", "--config", config]), f"{url}/ready")
-    sessions = [Session(url, agent, model) for agent in ("summaries", "plain")]
+    sessions = [Session(url, agent, model) for agent in ("summaries", "plain", "memories")]
+    sessions[-1].remember(KNOWN_MEMORIES)
     for number in range(1, options.turns + 1):
         # In turn, so that both see the same machine.
         for session in sessions:

@@ -66,12 +66,13 @@ pub async fn recall(
     let Some(user) = user.filter(|_| is_on(settings)) else { return Ok(Recalled::default()) };
     let query = message.chars().take(QUERY_CHARS).collect();
     let search = Search { limit: MOST, ..Search::of_memories(Scope::User(user.clone()), query) };
-    let found = search::service::search(app, &search).await?;
+    let found = search::service::search(app, &search);
+    let (found, newest) = tokio::try_join!(found, store::newest(&app.db, user, NEWEST))?;
     let found = found.hits.into_iter().filter_map(|hit| match hit.found {
         Found::Memory(memory) => Some((memory, Some((hit.score, hit.parts)))),
         Found::Message(_) => None,
     });
-    let newest = store::newest(&app.db, user, NEWEST).await?.into_iter().map(|memory| (memory, None));
+    let newest = newest.into_iter().map(|memory| (memory, None));
     Ok(pack(found.chain(newest), app.settings.memories.max_tokens))
 }
 

@@ -154,17 +154,19 @@ impl Work {
     async fn execute(&self, stored_state: Map<String, Value>) -> Result<(Context, Execution, Wishes), Problem> {
         let deadline = Instant::now() + self.app.settings.runs.deadline;
         let options = ContextOptions::new(&self.agent, &self.run);
-        let past = if options.looks_back() && self.claim.seq > 1 {
+        let past = async {
+            if !options.looks_back() || self.claim.seq == 1 {
+                return Ok(Past::default());
+            }
             let without = self.continuation.as_ref().filter(|it| it.replaces).map(|it| it.of);
-            store::past(&self.app.db, &self.claim, without, &options).await?
-        } else {
-            Past::default()
+            store::past(&self.app.db, &self.claim, without, &options).await
         };
         let mut state = self.agent.settings.session_state.clone();
         tools::apply_patches(&mut state, &[stored_state]);
         let settings = self.run.memory_settings(&self.agent.settings);
         let user = self.origin.user_id.as_ref();
-        let recalled = recall::recall(&self.app, &settings, user, &self.origin.input).await?;
+        let recalled = recall::recall(&self.app, &settings, user, &self.origin.input);
+        let (past, recalled) = tokio::try_join!(past, recalled)?;
         let mut toolbox = Toolbox::new(&settings, &self.app, &self.claim, user, state);
         if let Some(patch) = &self.run.session_state {
             toolbox.patch_state(patch.clone())?;

@@ -20,6 +20,9 @@ const MAX_OPERATIONS: usize = 100;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
+    /// Whether there is anything to learn. Small models judge this well, and go on to learn from questions all the same.
+    #[serde(default)]
+    about_user: Option<bool>,
     operations: Vec<Value>,
 }
 
@@ -69,7 +72,9 @@ pub(super) fn parse(said: &str, shown: usize, turns: usize) -> Result<Vec<Operat
     let operations = match llm::json::find(said).ok_or("holds no JSON")? {
         Value::Array(operations) => operations,
         object @ Value::Object(_) => {
-            serde_json::from_value::<Said>(object).map_err(|_| "is not an object with `operations`, a list")?.operations
+            let said: Said =
+                serde_json::from_value(object).map_err(|_| "is not an object with `operations`, a list")?;
+            if said.about_user == Some(false) { Vec::new() } else { said.operations }
         }
         _ => return Err("is neither an object nor a list".into()),
     };
@@ -164,6 +169,9 @@ mod tests {
             assert_eq!(parse(&said, 0, 1).as_deref(), Ok(std::slice::from_ref(&add)), "{said}");
         }
         assert_eq!(parse("{\"operations\": []}", 0, 1), Ok(Vec::new()));
+        let about_user = |is: bool| format!("{{\"about_user\": {is}, \"operations\": [{operation}]}}");
+        assert_eq!(parse(&about_user(true), 0, 1), Ok(vec![add]));
+        assert_eq!(parse(&about_user(false), 0, 1), Ok(Vec::new()));
     }
 
     #[test]
