@@ -65,6 +65,14 @@ def steps(text):
                 yield from commands(block, number + 1)
 
 
+def steps_of_settings(text):
+    """A settings file as it is, and with what it only mentions: `# name = value`, and a provider where there is none. The
+    address of a database, or a value that is left out with an …, is the reader's."""
+    yield Settings(1, text)
+    mentioned = re.compile(r"^# (?=\[|\w+ = )(?!url = )(?!.*…)", re.MULTILINE)
+    yield Settings(1, mentioned.sub("", text).replace('provider = "none"', 'provider = "openai"'))
+
+
 def commands(block, first_line):
     command = None
     for number, line in enumerate(block, first_line):

@@ -4,7 +4,8 @@
     replay.py BINARY DOCUMENT…
 
 Each document begins with a server as it is when nothing is set, on an empty database. Settings that it shows hold until its
-next section: the server is started again with them. `$RUN_ID` and its like are what the answer before said.
+next section: the server is started again with them. `$RUN_ID` and its like are what the answer before said. A document may
+be a settings file, which has to be taken with and without what it only mentions.
 """
 
 import json
@@ -18,7 +19,7 @@ import time
 import tomllib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from document import NewSection, Settings, steps
+from document import NewSection, Settings, steps, steps_of_settings
 from serve import BenchError, child_env, say, scratch_server
 from machine import open_url
 
@@ -79,9 +80,9 @@ class Reader:
         self.done = self.compared = 0
         self.faults = []
 
-    def read(self, text):
+    def read(self, steps):
         self.server.start(env=NOTHING_IS_SET)
-        for step in steps(text):
+        for step in steps:
             if isinstance(step, NewSection):
                 if self.has_settings:
                     self.server.start(env=NOTHING_IS_SET)
@@ -148,7 +149,8 @@ def replay(binary, document):
         shell = Shell(server.processes.work_dir / "reader")
         reader = Reader(document.name, server, shell)
         try:
-            reader.read(document.read_text())
+            find_steps = steps_of_settings if document.suffix == ".toml" else steps
+            reader.read(find_steps(document.read_text()))
         finally:
             shell.close()
         say(f"{document.name}: {reader.done} lines, {reader.compared} answers compared, {len(reader.faults)} faults.")
