@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A server in a scratch folder, for tests that talk to it from outside.
 
-    tests/serve.py BINARY COMMAND [ARGUMENT]…    runs COMMAND with the server's address as its last argument
+    tests/serve.py BINARY COMMAND [ARGUMENT]…    runs COMMAND in its folder, its address as the last argument
 
 It has an embedded database, or the one of DATABASE_URL, and an agent `assistant` on the offline model. Ends as COMMAND ends.
 """
@@ -79,7 +79,7 @@ def main():
     binary, *command = sys.argv[1:]
     with scratch_server(binary) as server:
         server.start(OFFLINE)
-        code = subprocess.call([*command, server.url], env=child_env())
+        code = subprocess.call([*command, server.url], cwd=server.processes.work_dir, env=child_env())
         if code:
             say(f"The server's log:\n{server.complaints()}")
         return code
