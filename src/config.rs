@@ -22,7 +22,7 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
-pub use embeddings::{EmbeddingProvider, EmbeddingSettings};
+pub use embeddings::{EmbeddingProvider, EmbeddingSettings, NO_ONNX, Pooling};
 pub use history::{HistoryOverrides, HistorySettings, SummarySettings};
 pub use load::Overrides;
 pub use remembering::{AgentMemorySettings, MemorySettings, SearchSettings, SearchWeights};

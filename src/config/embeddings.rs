@@ -1,6 +1,9 @@
 //! Settings of vectors.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{bail, ensure};
 use serde::Deserialize;
@@ -11,13 +14,20 @@ use super::SearchWeights;
 const MOST_TEXTS: u32 = 2_048;
 /// Longer vectors would make a search slow.
 const MOST_DIMENSIONS: u32 = 8_192;
+/// Less than this is hardly a sentence, and more takes more time than a search has.
+const TOKENS: std::ops::RangeInclusive<u32> = 16..=8_192;
+
+/// Why `onnx` is refused where it was left out of the build.
+pub const NO_ONNX: &str = "search.embeddings.provider is \"onnx\", which this build does not have; build with `cargo build \
+                           --release --features onnx`, or use \"openai\" with the base_url of a server on this machine";
 
 /// What turns texts into vectors, so that a search also finds what says the same in other words.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddingSettings {
     pub provider: EmbeddingProvider,
-    /// The provider's name for the model, for example `text-embedding-3-small`.
+    /// The provider's name for the model, for example `text-embedding-3-small`. With `onnx` any name; vectors of another
+    /// name are not compared. Empty, that of the folder.
     pub id: String,
     /// Another endpoint than the provider's own, for example `http://127.0.0.1:8080/v1`.
     pub base_url: Option<String>,
@@ -25,6 +35,14 @@ pub struct EmbeddingSettings {
     pub api_key_env: Option<String>,
     /// For models that can make shorter vectors; absent, the model's own length.
     pub dimensions: Option<u32>,
+    /// The folder of an ONNX model: `model.onnx` or `onnx/model.onnx`, and `tokenizer.json`.
+    pub path: Option<PathBuf>,
+    /// The library of the ONNX runtime; absent, what `ORT_DYLIB_PATH` says, or the system finds.
+    pub runtime: Option<PathBuf>,
+    /// How much of a text an ONNX model looks at.
+    pub max_tokens: u32,
+    /// How an ONNX model's vectors of tokens become one of a text.
+    pub pooling: Pooling,
     /// How long a question may take; then its words alone are searched for.
     #[serde(with = "humantime_serde")]
     pub query_timeout: Duration,
@@ -43,6 +61,10 @@ impl Default for EmbeddingSettings {
             base_url: None,
             api_key_env: None,
             dimensions: None,
+            path: None,
+            runtime: None,
+            max_tokens: 256,
+            pooling: Pooling::Mean,
             query_timeout: Duration::from_secs(2),
             timeout: Duration::from_mins(1),
             batch_size: 64,
@@ -58,6 +80,19 @@ pub enum EmbeddingProvider {
     None,
     /// OpenAI, and with `base_url` anything that speaks its embeddings API.
     OpenAi,
+    /// A model in this process, where the build has the feature `onnx`.
+    Onnx,
+}
+
+/// How the vectors of tokens become one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub enum Pooling {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// The first token's.
+    Cls,
 }
 
 impl TryFrom<String> for EmbeddingProvider {
@@ -67,7 +102,30 @@ impl TryFrom<String> for EmbeddingProvider {
         match name.as_str() {
             "none" => Ok(Self::None),
             "openai" => Ok(Self::OpenAi),
-            _ => Err(format!("\"{name}\" is neither none nor openai")),
+            "onnx" => Ok(Self::Onnx),
+            _ => Err(format!("\"{name}\" is none of none, openai and onnx")),
+        }
+    }
+}
+
+impl TryFrom<String> for Pooling {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "mean" => Ok(Self::Mean),
+            "cls" => Ok(Self::Cls),
+            _ => Err(format!("\"{name}\" is neither mean nor cls")),
+        }
+    }
+}
+
+impl EmbeddingProvider {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::OpenAi => "openai",
+            Self::Onnx => "onnx",
         }
     }
 }
@@ -91,9 +149,28 @@ impl EmbeddingSettings {
                  model's own"
             );
         }
+        ensure!(
+            TOKENS.contains(&self.max_tokens),
+            "search.embeddings.max_tokens is {}; use {} to {}",
+            self.max_tokens,
+            TOKENS.start(),
+            TOKENS.end()
+        );
+        self.check_unused()?;
         match self.provider {
-            EmbeddingProvider::None => self.check_unused(),
+            EmbeddingProvider::None => Ok(()),
             EmbeddingProvider::OpenAi => self.check_service(),
+            EmbeddingProvider::Onnx => self.check_onnx(),
+        }
+    }
+
+    /// The name of the model: vectors of another name are not compared.
+    pub fn model(&self) -> String {
+        let folder = self.path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let name = if self.id.is_empty() { folder.unwrap_or_default() } else { self.id.clone() };
+        match self.pooling {
+            Pooling::Mean => name,
+            Pooling::Cls => format!("{name}:cls"),
         }
     }
 
@@ -109,18 +186,33 @@ impl EmbeddingSettings {
         Ok(())
     }
 
+    fn check_onnx(&self) -> anyhow::Result<()> {
+        ensure!(cfg!(feature = "onnx"), NO_ONNX);
+        ensure!(
+            self.path.as_ref().is_some_and(|path| !path.as_os_str().is_empty()),
+            "search.embeddings.path is missing; give the folder that has model.onnx or onnx/model.onnx, and tokenizer.json"
+        );
+        Ok(())
+    }
+
     /// What is set would be without effect.
     fn check_unused(&self) -> anyhow::Result<()> {
-        let set = [
-            ("id", !self.id.is_empty()),
-            ("base_url", self.base_url.is_some()),
-            ("api_key_env", self.api_key_env.is_some()),
-            ("dimensions", self.dimensions.is_some()),
+        use EmbeddingProvider::{Onnx, OpenAi};
+        let set: [(&str, bool, &[EmbeddingProvider]); 7] = [
+            ("id", !self.id.is_empty(), &[OpenAi, Onnx]),
+            ("base_url", self.base_url.is_some(), &[OpenAi]),
+            ("api_key_env", self.api_key_env.is_some(), &[OpenAi]),
+            ("dimensions", self.dimensions.is_some(), &[OpenAi]),
+            ("path", self.path.is_some(), &[Onnx]),
+            ("runtime", self.runtime.is_some(), &[Onnx]),
+            ("pooling", self.pooling != Pooling::Mean, &[Onnx]),
         ];
-        match set.iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => bail!(
-                "search.embeddings.{key} is set, and search.embeddings.provider is \"none\", which does not use it; set \
-                 search.embeddings.provider to \"openai\", or remove the key"
+        match set.iter().find(|(_, is_set, users)| *is_set && !users.contains(&self.provider)) {
+            Some((key, _, users)) => bail!(
+                "search.embeddings.{key} is set, and search.embeddings.provider is \"{}\", which does not use it; set \
+                 search.embeddings.provider to {}, or remove the key",
+                self.provider.name(),
+                users.iter().map(|user| format!("\"{}\"", user.name())).collect::<Vec<_>>().join(" or ")
             ),
             None => Ok(()),
         }
@@ -144,6 +236,31 @@ mod tests {
         let none = EmbeddingSettings { id: "small".into(), ..EmbeddingSettings::default() };
         assert!(refusal(none).contains("search.embeddings.id is set"));
         assert!(service().check(&SearchWeights::default()).is_ok());
+        let folder = EmbeddingSettings { path: Some("model".into()), ..service() };
+        assert!(refusal(folder).contains("provider to \"onnx\""));
+    }
+
+    #[test]
+    fn a_model_in_this_process_is_named_by_its_folder_unless_it_has_a_name() {
+        let named = |id: &str, pooling| {
+            EmbeddingSettings {
+                id: id.into(),
+                path: Some("models/small/".into()),
+                pooling,
+                ..EmbeddingSettings::default()
+            }
+            .model()
+        };
+        assert_eq!(named("", Pooling::Mean), "small");
+        assert_eq!(named("mine", Pooling::Mean), "mine");
+        assert_eq!(named("mine", Pooling::Cls), "mine:cls");
+    }
+
+    #[test]
+    fn a_model_in_this_process_needs_a_build_that_has_it_and_a_folder() {
+        let onnx = EmbeddingSettings { provider: EmbeddingProvider::Onnx, ..EmbeddingSettings::default() };
+        let expected = if cfg!(feature = "onnx") { "search.embeddings.path is missing" } else { "--features onnx" };
+        assert!(refusal(onnx).contains(expected));
     }
 
     #[test]
@@ -159,6 +276,7 @@ mod tests {
         for (settings, key) in [
             (EmbeddingSettings { dimensions: Some(0), ..service() }, "dimensions"),
             (EmbeddingSettings { batch_size: 0, ..service() }, "batch_size"),
+            (EmbeddingSettings { max_tokens: 8, ..service() }, "max_tokens"),
             (EmbeddingSettings { query_timeout: Duration::ZERO, ..service() }, "query_timeout"),
         ] {
             assert!(refusal(settings).contains(key), "{key}");

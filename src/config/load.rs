@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
 use anyhow::{Context, bail};
 use config::{Config, Environment, File, FileFormat};
 
-use super::Settings;
+use super::{EmbeddingProvider, Settings};
 
 const DEFAULT_FILE: &str = "colloquy.toml";
 
@@ -31,6 +31,12 @@ impl Settings {
         let mut settings = read(overrides.file, &environment)?;
         if let Some(url) = environment.get("DATABASE_URL").filter(|url| !url.is_empty()) {
             settings.database.url.get_or_insert_with(|| url.clone());
+        }
+        let embeddings = &mut settings.search.embeddings;
+        if embeddings.provider == EmbeddingProvider::Onnx
+            && let Some(library) = environment.get("ORT_DYLIB_PATH").filter(|path| !path.is_empty())
+        {
+            embeddings.runtime.get_or_insert_with(|| library.into());
         }
         if let Some(bind) = overrides.bind {
             settings.server.bind = bind;

@@ -45,7 +45,7 @@ pub struct SearchWeights {
     pub neighbour: f64,
     /// A turn, for the second before and after it.
     pub second_neighbour: f64,
-    /// The mean of a session's three best turns, for each of its turns.
+    /// The mean of a session's two best turns, for each of its turns.
     pub session: f64,
     /// A date that the question names, for what was said then.
     pub date: f64,
@@ -53,6 +53,8 @@ pub struct SearchWeights {
     pub speaker: f64,
     /// What a user said, against what was answered.
     pub role: f64,
+    /// What tells something, against what only asks.
+    pub statement: f64,
 }
 
 impl Default for SearchWeights {
@@ -61,11 +63,12 @@ impl Default for SearchWeights {
             vector: 0.4,
             memory: 0.5,
             neighbour: 0.3,
-            second_neighbour: 0.15,
-            session: 0.9,
-            date: 0.5,
+            second_neighbour: 0.2,
+            session: 0.75,
+            date: 0.8,
             speaker: 0.12,
             role: 0.1,
+            statement: 0.15,
         }
     }
 }

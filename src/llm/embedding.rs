@@ -2,6 +2,8 @@
 //!
 //! A vector is only comparable with those of the same model and length, so [`Embedder::name_for`] has both in it.
 
+#[cfg(feature = "onnx")]
+mod onnx;
 mod remote;
 
 use std::{
@@ -13,6 +15,8 @@ use tokio::time::Instant;
 
 use super::{ErrorKind, ModelError, credentials};
 use crate::config::{EmbeddingProvider, EmbeddingSettings, ModelSettings, Provider};
+#[cfg(feature = "onnx")]
+use onnx::OnnxEmbedder;
 use remote::RemoteEmbedder;
 
 /// How much of a text is looked at, in characters: what services take, with a margin for scripts of many tokens.
@@ -26,28 +30,58 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Embedder {
     /// The model's name, without the length of its vectors.
     model: String,
-    remote: RemoteEmbedder,
+    backend: Backend,
     batch_size: usize,
     timeout: Duration,
     query_timeout: Duration,
     paused_until: Mutex<Option<Instant>>,
 }
 
-impl Embedder {
-    /// Prepares the model of the settings; nothing is called yet. `None`: there is none.
-    pub fn new(settings: &EmbeddingSettings, http: &reqwest::Client) -> anyhow::Result<Option<Self>> {
-        if settings.provider == EmbeddingProvider::None {
-            return Ok(None);
+/// Where the model is.
+#[derive(Debug)]
+enum Backend {
+    Remote(RemoteEmbedder),
+    #[cfg(feature = "onnx")]
+    Onnx(OnnxEmbedder),
+}
+
+impl Backend {
+    fn new(settings: &EmbeddingSettings, http: &reqwest::Client) -> anyhow::Result<Option<Self>> {
+        match settings.provider {
+            EmbeddingProvider::None => Ok(None),
+            EmbeddingProvider::OpenAi => {
+                let as_model = ModelSettings {
+                    base_url: settings.base_url.clone(),
+                    api_key_env: settings.api_key_env.clone(),
+                    ..ModelSettings::new(Provider::OpenAi, &settings.id)
+                };
+                let key = credentials::find_key("search.embeddings", &as_model, credentials::from_environment)?;
+                Ok(Some(Self::Remote(RemoteEmbedder::new(settings, key, http.clone())?)))
+            }
+            #[cfg(feature = "onnx")]
+            EmbeddingProvider::Onnx => Ok(Some(Self::Onnx(OnnxEmbedder::load(settings)?))),
+            #[cfg(not(feature = "onnx"))]
+            EmbeddingProvider::Onnx => anyhow::bail!(crate::config::NO_ONNX),
         }
-        let as_model = ModelSettings {
-            base_url: settings.base_url.clone(),
-            api_key_env: settings.api_key_env.clone(),
-            ..ModelSettings::new(Provider::OpenAi, &settings.id)
-        };
-        let key = credentials::find_key("search.embeddings", &as_model, credentials::from_environment)?;
+    }
+
+    async fn embed(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vec<f32>>, ModelError> {
+        match self {
+            Self::Remote(service) => service.embed(texts, limit).await,
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.embed(texts, limit).await,
+        }
+    }
+}
+
+impl Embedder {
+    /// Prepares the model of the settings: one in this process is loaded, a service is not called yet. `None`: there is
+    /// none.
+    pub fn new(settings: &EmbeddingSettings, http: &reqwest::Client) -> anyhow::Result<Option<Self>> {
+        let Some(backend) = Backend::new(settings, http)? else { return Ok(None) };
         Ok(Some(Self {
-            model: settings.id.clone(),
-            remote: RemoteEmbedder::new(settings, key, http.clone())?,
+            model: settings.model(),
+            backend,
             batch_size: settings.batch_size as usize,
             timeout: settings.timeout,
             query_timeout: settings.query_timeout,
@@ -94,7 +128,7 @@ impl Embedder {
 
     async fn call(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vec<f32>>, ModelError> {
         let texts: Vec<&str> = texts.iter().map(|text| beginning(text)).collect();
-        let vectors = self.remote.embed(&texts, limit).await?;
+        let vectors = self.backend.embed(&texts, limit).await?;
         check(&vectors, texts.len())?;
         Ok(vectors)
     }

@@ -78,7 +78,7 @@ impl MemoryFilter {
 pub struct Parts {
     /// BM25, divided by the best of the search.
     pub keyword: f64,
-    /// How near its vector is to that of the question, divided by the nearest; 0 without vectors.
+    /// How near its vector is to that of the question, between the hundredth nearest and the nearest; 0 without vectors.
     pub vector: f64,
     /// Memories that were drawn from the turn.
     pub memory: f64,
@@ -92,11 +92,15 @@ pub struct Parts {
     pub speaker: f64,
     /// What users say counts more than what they are answered.
     pub role: f64,
+    /// What tells something counts more than what only asks.
+    pub statement: f64,
 }
 
 impl Parts {
     pub fn sum(&self) -> f64 {
-        self.keyword + self.vector + self.memory + self.neighbour + self.session + self.date + self.speaker + self.role
+        let of_text = self.keyword + self.vector + self.memory;
+        let of_place = self.neighbour + self.session + self.date;
+        of_text + of_place + self.speaker + self.role + self.statement
     }
 }
 

@@ -16,7 +16,9 @@ use super::{
 use crate::{config::SearchWeights, memories::MemoryId, runs::Role};
 
 /// How many of a session's best turns speak for it.
-const BEST_OF_SESSION: usize = 3;
+const BEST_OF_SESSION: usize = 2;
+/// How many rows are weighed for their vectors alone, and the first of which is no nearer than rows are by chance.
+pub const MOST_NEAR: usize = 100;
 
 /// What the store has found for a question.
 #[derive(Debug, Default)]
@@ -48,7 +50,9 @@ pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &S
     for (item, (parts, created_at)) in texts.0 {
         if let Item::Memory(_) = item {
             let date = weights.date * dates::fit(&dates, created_at);
-            ranked.push(Ranked { item: item.clone(), parts: Parts { date, ..parts }, created_at });
+            // A memory asks nothing.
+            let parts = Parts { date, statement: weights.statement, ..parts };
+            ranked.push(Ranked { item: item.clone(), parts, created_at });
         }
     }
     // The order is total, so that the same question always has the same answer.
@@ -63,15 +67,19 @@ pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &S
 struct Texts<'a>(HashMap<&'a Item, (Parts, DateTime<Utc>)>);
 
 impl<'a> Texts<'a> {
-    /// Both are divided by their best, so that neither's unit counts; together the best text has 1 at most.
+    /// Both are shares of their best, so that neither's unit counts; together the best text has 1 at most. All texts are
+    /// near each other to some degree, and how much depends on the model: what is no nearer than many others counts as not
+    /// near at all.
     fn of(evidence: &'a Evidence, weights: &SearchWeights) -> Self {
         let vector_weight = if evidence.near.is_some() { weights.vector } else { 0.0 };
         let mut texts: HashMap<&Item, (Parts, DateTime<Utc>)> = HashMap::new();
-        for (found, share) in shares(&evidence.matches) {
+        for (found, share) in shares(&evidence.matches, 0.0) {
             let (parts, _) = texts.entry(&found.item).or_insert((Parts::default(), found.created_at));
             parts.keyword = (1.0 - vector_weight) * share;
         }
-        for (found, share) in shares(evidence.near.as_deref().unwrap_or_default()) {
+        let near = evidence.near.as_deref().unwrap_or_default();
+        let by_chance = near.get(MOST_NEAR - 1).map_or(0.0, |last| last.score);
+        for (found, share) in shares(near, by_chance) {
             let (parts, _) = texts.entry(&found.item).or_insert((Parts::default(), found.created_at));
             parts.vector = vector_weight * share;
         }
@@ -83,10 +91,11 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// Each with its share of the best score.
-fn shares(found: &[Match]) -> impl Iterator<Item = (&Match, f64)> {
+/// Each with its share of what the best has above the floor, unless all are there.
+fn shares(found: &[Match], floor: f64) -> impl Iterator<Item = (&Match, f64)> {
     let best = found.first().map_or(1.0, |best| best.score).max(f64::MIN_POSITIVE);
-    found.iter().map(move |found| (found, (found.score / best).max(0.0)))
+    let floor = if floor < best { floor } else { 0.0 };
+    found.iter().map(move |found| (found, ((found.score - floor) / (best - floor)).max(0.0)))
 }
 
 fn rank_turns(
@@ -123,6 +132,9 @@ fn rank_turns(
             Some(speaker) if named.as_deref() == Some(speaker) => parts.speaker = weights.speaker,
             None if near.role == Role::User => parts.role = weights.role,
             _ => {}
+        }
+        if !near.asks {
+            parts.statement = weights.statement;
         }
         Ranked { item: Item::Message(place.clone()), parts, created_at: near.created_at }
     });

@@ -22,8 +22,6 @@ use crate::{
 
 /// How many of the best rows are weighed when the answer is bounded by tokens.
 const MOST_HITS: usize = 100;
-/// How many rows are weighed for their vectors alone.
-const MOST_NEAR: usize = 100;
 
 /// Looks for everything that speaks for a text, and tells the texts, best first.
 pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> {
@@ -107,7 +105,7 @@ async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, Ve
 /// The nearest, and those of the others that have words of the question as well.
 fn best_of(near: Vec<Match>, matches: &[Match]) -> Vec<Match> {
     let with_words: HashSet<&Item> = matches.iter().map(|found| &found.item).collect();
-    let is_kept = |(at, found): &(usize, Match)| *at < MOST_NEAR || with_words.contains(&found.item);
+    let is_kept = |(at, found): &(usize, Match)| *at < rank::MOST_NEAR || with_words.contains(&found.item);
     near.into_iter().enumerate().filter(is_kept).map(|(_, found)| found).collect()
 }
 

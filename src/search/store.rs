@@ -144,6 +144,8 @@ pub struct Nearby {
     pub role: Role,
     /// The first characters, which may say who speaks.
     pub opening: String,
+    /// Whether it is short and ends in a question mark.
+    pub asks: bool,
     pub created_at: DateTime<Utc>,
 }
 
@@ -155,7 +157,8 @@ pub async fn nearby(db: &PgPool, scope: &Scope, places: &[Place]) -> Result<Vec<
     let rows = sqlx::query!(
         r#"
         select asked.ordinality as "of!", near.distance as "distance!", m.session_id, m.seq, m.index,
-               m.role as "role: Role", coalesce(left(m.content, 80), '') as "opening!", m.created_at
+               m.role as "role: Role", coalesce(left(m.content, 80), '') as "opening!", m.created_at,
+               coalesce(length(m.content) <= 300 and right(rtrim(m.content, E' \n'), 1) in ('?', '？', '؟'), false) as "asks!"
         from unnest($1::text[], $2::bigint[], $3::integer[]) with ordinality as asked (session_id, seq, index, ordinality)
         join sessions s on s.session_id = asked.session_id and ($4::text is null or s.user_id = $4)
         cross join lateral (
@@ -200,6 +203,7 @@ pub async fn nearby(db: &PgPool, scope: &Scope, places: &[Place]) -> Result<Vec<
             place: Place { session_id: row.session_id, seq: row.seq, index: row.index },
             role: row.role,
             opening: row.opening,
+            asks: row.asks,
             created_at: row.created_at,
         })
         .collect())

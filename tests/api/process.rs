@@ -151,3 +151,10 @@ fn what_is_wrong_at_start_is_said_with_a_remedy() {
     assert!(unknown.contains("bnid"), "{unknown}");
     assert!(failure(&["serve", "--config", "no.toml"], &[]).contains("no.toml"));
 }
+
+#[tokio::test]
+async fn a_text_search_configuration_that_the_database_does_not_have_is_refused_at_start() {
+    let url = test_database().await.url;
+    let refusal = failure(&["serve"], &[("DATABASE_URL", &url), ("COLLOQUY_SEARCH__TEXT_CONFIG", "klingon")]);
+    assert!(refusal.contains("search.text_config \"klingon\"") && refusal.contains("use simple"), "{refusal}");
+}

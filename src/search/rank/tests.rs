@@ -13,7 +13,7 @@ fn day(day: u32) -> DateTime<Utc> {
 }
 
 fn near(of: usize, distance: i32, place: Place, opening: &str) -> Nearby {
-    Nearby { of, distance, place, role: Role::User, opening: opening.into(), created_at: day(8) }
+    Nearby { of, distance, place, role: Role::User, opening: opening.into(), asks: false, created_at: day(8) }
 }
 
 fn matching(item: Item, score: f64) -> Match {
@@ -38,7 +38,7 @@ fn a_turn_passes_some_of_its_score_to_its_neighbours_and_its_session() {
     assert!((parts_of(&ranked, &place("s", 3)).keyword - 1.0).abs() < 1e-9);
     assert!((parts_of(&ranked, &place("s", 4)).neighbour - weights.neighbour).abs() < 1e-9);
     assert!((parts_of(&ranked, &place("s", 1)).neighbour - weights.second_neighbour).abs() < 1e-9);
-    assert!((parts_of(&ranked, &place("s", 1)).session - weights.session / 3.0).abs() < 1e-9);
+    assert!((parts_of(&ranked, &place("s", 1)).session - weights.session / 2.0).abs() < 1e-9);
 }
 
 #[test]
@@ -92,6 +92,37 @@ fn words_and_vectors_share_the_score_of_a_text() {
     near_to(own(&place("t", 1)), 0.0, 0.4);
 }
 
+#[test]
+fn what_is_no_nearer_than_a_hundred_others_is_not_near() {
+    let near = (0..150).map(|at| matching(Item::Message(place("s", at.into())), 0.9 - 0.001 * f64::from(at)));
+    let near: Vec<Match> = near.collect();
+    let weights = SearchWeights { vector: 1.0, ..SearchWeights::default() };
+    let shares = |near: &[Match]| -> Vec<f64> {
+        let evidence = Evidence { near: Some(near.to_vec()), ..Evidence::default() };
+        let texts = Texts::of(&evidence, &weights);
+        near.iter().map(|found| texts.parts(&found.item).vector).collect()
+    };
+    let many = shares(&near);
+    assert!((many[0] - 1.0).abs() < 1e-9 && many[50] < 0.5, "{many:?}");
+    assert!(many[MOST_NEAR - 1..].iter().all(|share| share.abs() < 1e-9), "{many:?}");
+    // Of a few texts all may be.
+    assert!(shares(&near[..50]).iter().all(|share| *share > 0.9));
+    let same: Vec<Match> = near.iter().map(|found| Match { score: 0.9, ..found.clone() }).collect();
+    assert!(shares(&same).iter().all(|share| (share - 1.0).abs() < 1e-9));
+}
+
+#[test]
+fn what_tells_something_is_preferred_to_what_asks() {
+    let asking = Nearby { asks: true, ..near(0, 0, place("s", 1), "Where is Rex?") };
+    let evidence = Evidence {
+        places: vec![place("s", 1), place("s", 2)],
+        nearby: vec![asking, near(1, 0, place("s", 2), "Rex is in the garden.")],
+        ..Evidence::default()
+    };
+    let ranked = rank("Where is Rex?", day(9), &evidence, &SearchWeights::default());
+    assert_eq!(ranked[0].item, Item::Message(place("s", 2)));
+}
+
 proptest! {
     #[test]
     fn no_score_is_out_of_bounds_and_the_order_is_that_of_the_scores(
@@ -107,7 +138,7 @@ proptest! {
         }).collect();
         let weights = SearchWeights::default();
         let most = 1.0 + weights.memory + (2.0 * weights.neighbour + weights.second_neighbour) * (1.0 + weights.memory)
-            + weights.session * (1.0 + weights.memory) + weights.date + weights.speaker + weights.role;
+            + weights.session * (1.0 + weights.memory) + weights.date + weights.speaker + weights.role + weights.statement;
         let ranked = rank("text", day(9), &Evidence { matches, places, nearby, ..Evidence::default() }, &weights);
         for pair in ranked.windows(2) {
             prop_assert!(pair[0].parts.sum() >= pair[1].parts.sum());

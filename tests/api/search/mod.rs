@@ -4,4 +4,5 @@ mod appended;
 mod finding;
 mod recall;
 mod reindexing;
+mod service;
 mod vectors;

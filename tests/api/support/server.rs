@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Lines},
     process::{Child, ChildStderr, Command, Stdio},
+    thread::JoinHandle,
 };
 
 use reqwest::{Client, Method, RequestBuilder};
@@ -56,9 +57,9 @@ impl Drop for Process {
     }
 }
 
-/// The pipe must not fill up.
-fn drain(log: Lines<BufReader<ChildStderr>>) {
-    std::thread::spawn(move || log.for_each(drop));
+/// Reads to the end, because the pipe must not fill up; answers all of it.
+fn drain(log: Lines<BufReader<ChildStderr>>) -> JoinHandle<String> {
+    std::thread::spawn(move || log.map_while(Result::ok).collect::<Vec<_>>().join("\n"))
 }
 
 /// `colloquy serve` on a free port.
@@ -66,6 +67,7 @@ pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) url: String,
     client: Client,
+    log: JoinHandle<String>,
 }
 
 impl Server {
@@ -80,8 +82,7 @@ impl Server {
                 break address.to_owned();
             }
         };
-        drain(log);
-        Self { process, url: format!("http://{address}"), client: Client::new() }
+        Self { process, url: format!("http://{address}"), client: Client::new(), log: drain(log) }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -109,5 +110,11 @@ impl Server {
     /// As `kill -9`, and waits until it is gone.
     pub(crate) fn kill(self) {
         drop(self);
+    }
+
+    /// The same; answers what it has logged since it serves.
+    pub(crate) fn kill_for_its_log(self) -> String {
+        drop(self.process);
+        self.log.join().expect("the log is read to its end")
     }
 }
