@@ -8,13 +8,11 @@ It has an embedded database, or the one of DATABASE_URL, and an agent `assistant
 
 import contextlib
 import pathlib
-import signal
 import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "benches" / "load"))
-from machine import BenchError, Processes, child_env, free_port, say, wait_until_ready  # noqa: E402
+from machine import BenchError, child_env, free_port, say, scratch_processes, wait_until_ready  # noqa: E402
 
 # A first start may have to fetch PostgreSQL.
 PATIENCE_SECONDS = 120
@@ -63,16 +61,10 @@ def scratch_server(binary):
     binary = pathlib.Path(binary).resolve()
     if not binary.is_file():
         raise BenchError(f"There is no server at {binary}. Build it with: cargo build")
-    # So that a signal unwinds, and nothing is left running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="colloquy-served-", ignore_cleanup_errors=True) as folder:
+    with scratch_processes("served") as processes:
         # An embedded PostgreSQL does not run as root and has to reach its files.
-        pathlib.Path(folder).chmod(0o711)
-        processes = Processes(pathlib.Path(folder))
-        try:
-            yield Server(processes, binary)
-        finally:
-            processes.stop_all()
+        processes.work_dir.chmod(0o711)
+        yield Server(processes, binary)
 
 
 def main():

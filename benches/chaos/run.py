@@ -2,37 +2,22 @@
 """Kills servers under load, then counts what became of every run; writes benches/chaos/RESULTS.md.
 
     benches/chaos/run.py                       10,000 requests on the release build, some minutes
-    benches/chaos/run.py --requests 500        a trial
+    benches/chaos/run.py --requests 500        a trial; writes no file unless --out
 
 Two servers on one PostgreSQL; every two seconds one of them is killed (SIGKILL) and started again. Clients ask for JSON,
 streams and background runs, and ask anew when a connection breaks. Build first: cargo build --release --bins --examples.
 Needs Linux and PostgreSQL's server binaries; Python's standard library is enough.
 """
 
-import argparse
-import collections
 import http.client
-import itertools
 import json
-import os
-import pathlib
 import random
-import signal
-import sys
-import tempfile
-import threading
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-sys.path.insert(0, str(HERE.parent / "load"))
+import chaos
+from machine import start_model_server
 
-from machine import BenchError, Processes, free_port, run_checked, say, start_postgres, wait_until_ready  # noqa: E402
-
-CONFIG = """\
-[runs]
-lease = "{lease}"
-
+SETTINGS = """\
 [models.fast]
 provider = "openai"
 id = "m"
@@ -44,10 +29,9 @@ id = "assistant"
 model = "fast"
 """
 
-UNFINISHED = "status in ('PENDING', 'RUNNING', 'PAUSED')"
 # What must be zero, by what it would mean.
 FAULTS = {
-    "runs without an end": f"select count(*) from runs where {UNFINISHED}",
+    "runs without an end": f"select count(*) from runs where {chaos.UNFINISHED}",
     "sessions with a gap in their numbers": "select count(*) from (select from runs group by session_id having min(seq) <> 1 or max(seq) <> count(*)) gaps",
     "sessions that are not free": "select count(*) from sessions where active_seq is not null or cardinality(waiting) > 0",
     "rows left in the queue": "select count(*) from run_queue",
@@ -58,49 +42,8 @@ FAULTS = {
 }
 
 
-class Servers:
-    """The two servers, one of which is always about to die."""
-
-    def __init__(self, processes, binary, config, database_url):
-        self.processes, self.binary, self.config, self.database_url = processes, binary, config, database_url
-        self.ports = [free_port(), free_port()]
-        self.running = [self.start(number) for number in range(2)]
-        self.kills = 0
-        self.over = threading.Event()
-
-    def start(self, number):
-        command = [self.binary, "serve", "--config", self.config, "--bind", f"127.0.0.1:{self.ports[number]}"]
-        env = {"DATABASE_URL": self.database_url, "CHAOS_BENCH_API_KEY": "unused", "RUST_LOG": "error"}
-        return self.processes.start(f"server-{number}", command, env=env)
-
-    def kill_in_turn(self, interval):
-        for number in itertools.cycle(range(2)):
-            if self.over.wait(interval):
-                return
-            self.running[number].send_signal(signal.SIGKILL)
-            self.running[number].wait()
-            self.running[number] = self.start(number)
-            self.kills += 1
-
-
-class Clients:
-    """Ask until every request has an answer; each try is a run of its own, with a state change of its own."""
-
-    def __init__(self, servers, options):
-        self.servers, self.options = servers, options
-        self.numbers = iter(range(options.requests))
-        self.lock = threading.Lock()
-        self.answered, self.outcomes = [], collections.Counter()
-
-    def work(self):
-        while True:
-            with self.lock:
-                number = next(self.numbers, None)
-            if number is None:
-                return
-            for attempt in range(200):
-                if self.ask(number, attempt):
-                    break
+class Clients(chaos.Clients):
+    """Each try has a state change of its own."""
 
     def ask(self, number, attempt):
         kind = ("background", "stream", "json", "json")[number % 4]
@@ -113,7 +56,7 @@ class Clients:
             "background": kind == "background",
         }
         try:
-            status, text = post(random.choice(self.servers.ports), "/agents/assistant/runs", body)
+            status, text = chaos.post(random.choice(self.servers.ports), "/agents/assistant/runs", body)
         except (OSError, http.client.HTTPException):
             return self.note("connection broke", False)
         if kind == "stream" and status == 200:
@@ -125,84 +68,16 @@ class Clients:
             return self.note("answered", True, json.loads(text)["run_id"])
         return self.note(f"answered with {status}", False)
 
-    def note(self, outcome, is_done, run_id=None):
-        with self.lock:
-            self.outcomes[outcome] += 1
-            if run_id:
-                self.answered.append(run_id)
-        if not is_done:
-            time.sleep(0.1)
-        return is_done
-
-
-def post(port, path, body):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
-
 
 def run(options, processes):
-    postgres = start_postgres(processes, free_port())
-    database_url = postgres.create_database("colloquy")
-
-    def ask_database(statement):
-        psql = [postgres.bin_dir / "psql", "-qXtA", "-d", database_url, "-c", statement]
-        return run_checked(psql).strip()
-
-    model_port = free_port()
-    model = processes.start(
-        "model", [options.model_server, "--bind", f"127.0.0.1:{model_port}", "--delay-ms", options.delay_ms]
-    )
-    wait_until_ready(model, f"http://127.0.0.1:{model_port}/stats")
-    config = processes.work_dir / "colloquy.toml"
-    config.write_text(CONFIG.format(lease=options.lease, model_url=f"http://127.0.0.1:{model_port}"))
-    servers = Servers(processes, options.binary, config, database_url)
-    for server, port in zip(servers.running, servers.ports):
-        wait_until_ready(server, f"http://127.0.0.1:{port}/ready")
-
+    model_url = start_model_server(processes, options.model_server, "--delay-ms", options.delay_ms)
+    servers = chaos.Servers(options, processes, SETTINGS.format(model_url=model_url))
     clients = Clients(servers, options)
-    threads = [threading.Thread(target=clients.work, daemon=True) for _ in range(options.connections)]
-    killer = threading.Thread(target=servers.kill_in_turn, args=[2], daemon=True)
-    started = time.monotonic()
-    for thread in (killer, *threads):
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(10)
-            say(f"{sum(clients.outcomes.values())} tries, {servers.kills} kills, {time.monotonic() - started:.0f} s")
-    took = time.monotonic() - started
-    servers.over.set()
-    killer.join()
-    settled = wait_for_the_end(ask_database)
-    by_status = ask_database("select status || ': ' || count(*) from runs group by status order by 1").replace("\n", ", ")
-    faults = {name: int(ask_database(statement)) for name, statement in FAULTS.items()}
+    took = chaos.ask_under_fire(servers, clients)
+    settled = servers.wait_until_none(f"count(*) from runs where {chaos.UNFINISHED}", patience=90)
     ids = ",".join(f"'{run_id}'" for run_id in clients.answered)
     lost = f"select count(*) from unnest(array[{ids}]::uuid[]) id where not exists (select from runs where run_id = id)"
-    file = processes.work_dir / "answered.sql"
-    file.write_text(lost)
-    faults["runs that a client was told of and that are not there"] = int(
-        run_checked([postgres.bin_dir / "psql", "-qXtA", "-d", database_url, "-f", file])
-    )
-    return report(options, clients, servers, took, settled, by_status, faults)
-
-
-def wait_for_the_end(ask_database):
-    """Seconds until no run was unfinished any more, at most a minute and a half."""
-    started = time.monotonic()
-    while time.monotonic() - started < 90:
-        if ask_database(f"select count(*) from runs where {UNFINISHED}") == "0":
-            break
-        time.sleep(0.5)
-    return time.monotonic() - started
-
-
-def report(options, clients, servers, took, settled, by_status, faults):
-    outcomes = ", ".join(f"{name}: {count:,}" for name, count in sorted(clients.outcomes.items()))
-    rows = "\n".join(f"| {name} | {count} |" for name, count in faults.items())
+    faults = servers.count(FAULTS | {"runs that a client was told of and that are not there": lost})
     verdict = "Nothing was lost." if not any(faults.values()) else "**Something was lost.**"
     return f"""\
 # Chaos
@@ -212,40 +87,17 @@ at {options.connections} connections over two servers on one PostgreSQL, of whic
 every two seconds: {servers.kills} times in {took:.0f} s. A quarter of the requests are background runs, a quarter streams.
 A model answers after {options.delay_ms} ms; the lease is {options.lease}. A client whose connection breaks asks anew.
 
-Tries: {outcomes}. Runs by status: {by_status}. The last run had ended {settled:.0f} s after the last answer.
+Tries: {clients.tries()}. Runs by status: {servers.runs_by_status()}. The last run had ended {settled:.0f} s after the last answer.
 
-| what must not be | how often it was |
-| --- | --- |
-{rows}
+{chaos.table(faults)}
 
 {verdict}
 """
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--sessions", type=int, default=50)
-    parser.add_argument("--connections", type=int, default=64)
+def add_options(parser):
     parser.add_argument("--delay-ms", type=int, default=20, help="how long the model thinks")
-    parser.add_argument("--lease", default="2s")
-    parser.add_argument("--binary", type=pathlib.Path, default=target / "colloquy")
-    parser.add_argument("--model-server", type=pathlib.Path, default=target / "examples" / "load_model_server")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE / "RESULTS.md")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="colloquy-chaos-") as work_dir:
-        processes = Processes(pathlib.Path(work_dir))
-        try:
-            text = run(options, processes)
-        except BenchError as error:
-            sys.exit(f"{error}")
-        finally:
-            processes.stop_all()
-    options.out.write_text(text)
-    print(text)
-    sys.exit("**" in text)
 
 
 if __name__ == "__main__":
-    main()
+    chaos.main(__doc__, run, 10_000, 64, "RESULTS.md", add_options)

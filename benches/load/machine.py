@@ -1,5 +1,6 @@
 """The machine under the bench: processes, a throw-away PostgreSQL, and what a process used."""
 
+import argparse
 import contextlib
 import dataclasses
 import glob
@@ -13,10 +14,12 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path(__file__).parents[2] / "target"))
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,6 +64,43 @@ class Processes:
         self.running.clear()
 
 
+@contextlib.contextmanager
+def scratch_processes(name):
+    """Processes in a folder of their own; both are gone afterwards, however that comes."""
+    # So that a signal unwinds, and nothing is left running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix=f"colloquy-{name}-", ignore_cleanup_errors=True) as folder:
+        processes = Processes(pathlib.Path(folder))
+        try:
+            yield processes
+        finally:
+            processes.stop_all()
+
+
+def bench_options(description):
+    """What every bench of the release build lets one choose."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    release = TARGET / "release"
+    parser.add_argument("--binary", type=pathlib.Path, default=release / "colloquy")
+    parser.add_argument("--model-server", type=pathlib.Path, default=release / "examples" / "load_model_server")
+    parser.add_argument("--out", type=pathlib.Path, help="where the report goes, of a trial too")
+    return parser
+
+
+def run_bench(name, run, options, results):
+    """Prints and writes the report that `run` makes, and answers it; `results` is its usual place, None of a trial."""
+    options.binary, options.model_server = options.binary.resolve(), options.model_server.resolve()
+    try:
+        with scratch_processes(name) as processes:
+            text = run(options, processes)
+    except BenchError as error:
+        sys.exit(f"{error}")
+    print(text)
+    if out := options.out or results:
+        out.write_text(text)
+    return text
+
+
 def child_env(extra=None):
     # Nobody's own settings, and no proxy between programs of one machine.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("COLLOQUY_")}
@@ -91,6 +131,14 @@ def wait_until_ready(process, url, timeout=60):
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise BenchError(f"{process.name} was not ready at {url} after {timeout} s. Its log:\n{log_tail(process)}")
+
+
+def start_model_server(processes, binary, *arguments, port=None):
+    """Its address. It answers whatever it is asked."""
+    port = port or free_port()
+    process = processes.start("model_server", [binary, "--bind", f"127.0.0.1:{port}", *arguments])
+    wait_until_ready(process, f"http://127.0.0.1:{port}/stats")
+    return f"http://127.0.0.1:{port}"
 
 
 def open_url(url, body=None, timeout=30):

@@ -13,18 +13,15 @@ import argparse
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 
-from machine import BenchError, Processes, free_port, say, start_postgres, wait_until_ready
+from machine import TARGET, BenchError, free_port, say, scratch_processes, start_model_server, start_postgres, wait_until_ready
 from measure import Bench, Subject, probe
 from report import describe, report
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 CONNECTIONS = [1, 16, 64]
 RUNS_BEFORE_MEMORY_COUNTS = 10_000
@@ -87,18 +84,11 @@ def start_servers(options, processes, postgres, model_url):
     return subjects
 
 
-def start_model_server(processes, port):
-    command = [TARGET / "release" / "examples" / "load_model_server", "--bind", f"127.0.0.1:{port}"]
-    process = processes.start("model_server", command)
-    wait_until_ready(process, f"http://127.0.0.1:{port}/stats")
-    return f"http://127.0.0.1:{port}"
-
-
 def run(options, processes):
     rounds = options.rounds or (1 if options.quick else 5)
     seconds = options.seconds or (2 if options.quick else 6)
     postgres = start_postgres(processes, options.postgres_port or free_port())
-    model_url = start_model_server(processes, options.model_port or free_port())
+    model_url = start_model_server(processes, TARGET / "release" / "examples" / "load_model_server", port=options.model_port)
     subjects = start_servers(options, processes, postgres, model_url)
     bench = Bench(processes.work_dir, postgres, model_url)
 
@@ -146,18 +136,13 @@ def main():
     options = parse_options()
     if options.server:
         options.server = options.server.resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if shutil.which("wrk") is None:
             raise BenchError("wrk is missing. Get it with `apt-get install wrk`.")
         if not options.no_build:
             build(options)
-        with tempfile.TemporaryDirectory(prefix="colloquy-load-") as work_dir:
-            processes = Processes(pathlib.Path(work_dir))
-            try:
-                return run(options, processes)
-            finally:
-                processes.stop_all()
+        with scratch_processes("load") as processes:
+            return run(options, processes)
     except BenchError as error:
         say(f"error: {error}")
         return 1

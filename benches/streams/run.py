@@ -2,27 +2,26 @@
 """Opens many streams at once and measures what each costs; writes benches/streams/RESULTS.md.
 
     benches/streams/run.py                  1,000 streams on the release build, about a minute
-    benches/streams/run.py --streams 50     a trial
+    benches/streams/run.py --streams 50     a trial; writes no file unless --out
 
 Each stream is a run on a session of its own; the model thinks for some seconds, so that all are open at the same time.
 Build first: cargo build --release --bins --examples. Needs Linux and PostgreSQL's server binaries.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import pathlib
 import statistics
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent / "load"))
 
-from machine import BenchError, Processes, free_port, memory_mb, start_postgres, wait_until_ready  # noqa: E402
+from machine import bench_options, free_port, memory_mb, run_bench, start_model_server, start_postgres, wait_until_ready  # noqa: E402
+
+FULL = 1_000
 
 CONFIG = """\
 [models.fast]
@@ -77,11 +76,10 @@ async def measure(options, port, pid):
 def run(options, processes):
     postgres = start_postgres(processes, free_port())
     database_url = postgres.create_database("colloquy")
-    model_port, port = free_port(), free_port()
-    model = [options.model_server, "--bind", f"127.0.0.1:{model_port}", "--delay-ms", options.delay_ms]
-    wait_until_ready(processes.start("model", model), f"http://127.0.0.1:{model_port}/stats")
+    port = free_port()
+    model_url = start_model_server(processes, options.model_server, "--delay-ms", options.delay_ms)
     config = processes.work_dir / "colloquy.toml"
-    config.write_text(CONFIG.format(model_url=f"http://127.0.0.1:{model_port}"))
+    config.write_text(CONFIG.format(model_url=model_url))
     env = {"DATABASE_URL": database_url, "STREAMS_BENCH_API_KEY": "unused", "RUST_LOG": "error"}
     command = [options.binary, "serve", "--config", config, "--bind", f"127.0.0.1:{port}"]
     server = processes.start("server", command, env=env)
@@ -123,24 +121,11 @@ client, the server, the model server and PostgreSQL. All was over after {took:.1
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-    parser.add_argument("--streams", type=int, default=1_000)
+    parser = bench_options(__doc__)
+    parser.add_argument("--streams", type=int, default=FULL)
     parser.add_argument("--delay-ms", type=int, default=10_000, help="how long the model thinks")
-    parser.add_argument("--binary", type=pathlib.Path, default=target / "colloquy")
-    parser.add_argument("--model-server", type=pathlib.Path, default=target / "examples" / "load_model_server")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="colloquy-streams-") as work_dir:
-        processes = Processes(pathlib.Path(work_dir))
-        try:
-            text = run(options, processes)
-        except BenchError as error:
-            sys.exit(f"{error}")
-        finally:
-            processes.stop_all()
-    options.out.write_text(text)
-    print(text)
+    run_bench("streams", run, options, HERE / "RESULTS.md" if options.streams >= FULL else None)
 
 
 if __name__ == "__main__":
