@@ -5,35 +5,40 @@
 
 /// A vector's direction; its length is not kept, because cosines do not ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Direction(Vec<i8>);
+pub(super) struct Direction {
+    bytes: Vec<i8>,
+    /// The square of the length of these bytes.
+    square: i32,
+}
 
 impl Direction {
     pub(super) fn of(vector: &[f32]) -> Self {
         let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, x| f32::max(largest, x.abs()));
         #[expect(clippy::cast_possible_truncation, reason = "it is -127 to 127")]
         let scaled = vector.iter().map(|x| (x / largest * 127.0).round() as i8);
-        Self(scaled.collect())
+        let bytes: Vec<i8> = scaled.collect();
+        let square = bytes.iter().map(|x| i32::from(*x).pow(2)).sum();
+        Self { bytes, square }
     }
 
     pub(super) fn dimensions(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// As it is stored.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().map(|x| x.cast_unsigned()).collect()
+        self.bytes.iter().map(|x| x.cast_unsigned()).collect()
     }
 
     /// The cosine with a stored direction of the same length, -1 to 1.
     pub(super) fn cosine(&self, stored: &[u8]) -> f64 {
-        let (mut product, mut own, mut its) = (0_i32, 0_i32, 0_i32);
-        for (x, y) in self.0.iter().zip(stored) {
+        let (mut product, mut its) = (0_i32, 0_i32);
+        for (x, y) in self.bytes.iter().zip(stored) {
             let (x, y) = (i32::from(*x), i32::from(y.cast_signed()));
             product += x * y;
-            own += x * x;
             its += y * y;
         }
-        f64::from(product) / (f64::from(own) * f64::from(its)).sqrt().max(1.0)
+        f64::from(product) / (f64::from(self.square) * f64::from(its)).sqrt().max(1.0)
     }
 }
 

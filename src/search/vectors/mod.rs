@@ -29,8 +29,11 @@ use direction::Direction;
 /// After so long without being done a job counts as lost, or as failed for good, and another one takes its place: a
 /// service that was away for some hours must not end all vectors.
 const JOB_IS_LOST_AFTER: TimeDelta = TimeDelta::hours(2);
-/// How many rows are compared with a question; of those with more, the sessions that were used last.
-const MOST_COMPARED: i64 = 50_000;
+/// How many runs, which are mostly two messages each, are compared with a question; of users with more, the last ones of
+/// the sessions that were used last.
+const MOST_RUNS: i64 = 25_000;
+/// How many memories are.
+const MOST_MEMORIES: i64 = 50_000;
 
 /// Marks a session in which something was said, in the transaction that stores it.
 pub async fn note(app: &App, connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
@@ -87,12 +90,12 @@ pub async fn nearest(app: &App, search: &Search, model: &str, question: &[f32]) 
     let question = Direction::of(question);
     let mut near = Vec::new();
     if search.messages {
-        for rows in store::of_messages(&app.db, search, model, MOST_COMPARED).await? {
+        for rows in store::of_messages(&app.db, search, model, MOST_RUNS).await? {
             near.extend(rows.compare(&question));
         }
     }
     if search.memories {
-        near.extend(store::of_memories(&app.db, search, model, MOST_COMPARED).await?.compare(&question));
+        near.extend(store::of_memories(&app.db, search, model, MOST_MEMORIES).await?.compare(&question));
     }
     near.sort_by(|one, other| {
         let by_score = other.score.total_cmp(&one.score);

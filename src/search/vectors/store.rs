@@ -2,8 +2,9 @@
 
 mod undone;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::direction::Direction;
 use crate::{
@@ -17,23 +18,54 @@ use crate::{
 
 pub(super) use undone::*;
 
-/// Vectors of one length, one behind the other, and the rows that they are of.
-#[derive(Debug, Default)]
+/// PostgreSQL counts microseconds from the beginning of 2000.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// Rows, one behind the other: which one it is, when it was said, and its vector. So PostgreSQL has one value to make for a
+/// session and none for each row, which would take longer than to compare them.
+#[derive(Debug)]
 pub(super) struct Vectors {
-    rows: Vec<(Item, DateTime<Utc>)>,
-    bytes: Vec<u8>,
+    of: Of,
+    packed: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Of {
+    /// A session's messages: the number of the run in eight bytes, the index in four.
+    Session(String),
+    /// Memories: the id in sixteen.
+    Memories,
 }
 
 impl Vectors {
     /// Each row with its cosine.
-    pub(super) fn compare(self, question: &Direction) -> impl Iterator<Item = Match> {
-        let vectors = self.bytes.chunks_exact(question.dimensions().max(1));
-        let scores: Vec<f64> = vectors.map(|stored| question.cosine(stored)).collect();
-        self.rows.into_iter().zip(scores).map(|((item, created_at), score)| Match { item, score, created_at })
+    pub(super) fn compare(&self, question: &Direction) -> impl Iterator<Item = Match> {
+        let id = match self.of {
+            Of::Session(_) => size_of::<i64>() + size_of::<i32>(),
+            Of::Memories => size_of::<Uuid>(),
+        };
+        self.packed.chunks_exact(id + size_of::<i64>() + question.dimensions()).filter_map(move |row| {
+            let (id, row) = row.split_at(id);
+            let (time, vector) = row.split_first_chunk()?;
+            let created_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*time).checked_add(EPOCH)?)?;
+            Some(Match { item: self.item(id)?, score: question.cosine(vector), created_at })
+        })
+    }
+
+    fn item(&self, id: &[u8]) -> Option<Item> {
+        match &self.of {
+            Of::Session(session_id) => {
+                let (seq, index) = id.split_first_chunk()?;
+                let (seq, index) = (i64::from_be_bytes(*seq), i32::from_be_bytes(index.try_into().ok()?));
+                Some(Item::Message(Place { session_id: session_id.clone(), seq, index }))
+            }
+            Of::Memories => Some(Item::Memory(MemoryId(Uuid::from_slice(id).ok()?))),
+        }
     }
 }
 
-/// The vectors of what was said in the scope, by session: a row for each would take longer to read than to compare.
+/// The vectors of what was said in the scope, by session. Of a scope with more runs than `at_most`, those of the last ones
+/// of the sessions that were used last.
 pub(super) async fn of_messages(
     db: &PgPool,
     search: &Search,
@@ -42,25 +74,25 @@ pub(super) async fn of_messages(
 ) -> Result<Vec<Vectors>, sqlx::Error> {
     let sessions = sqlx::query!(
         r#"
-        with talks as materialized (
-            select session_id, updated_at from sessions where user_id = $1 and ($2::text is null or session_id = $2)
+        with talks as (
+            select session_id, updated_at, last_seq
+            from sessions
+            where user_id = $1 and ($2::text is null or session_id = $2)
             union all
-            select session_id, updated_at from sessions where $1::text is null and session_id = $2
-        ), vectors as (
-            select v.session_id, v.seq, v.index, v.said_at, v.embedding
-            from (select session_id from talks order by updated_at desc) talks
-            cross join lateral (
-                select * from message_vectors of_talk where of_talk.session_id = talks.session_id
-            ) v
-            where v.embedding_model = $3
-              and v.embedding <> ''
-              and ($4::timestamptz is null or v.said_at >= $4) and ($5::timestamptz is null or v.said_at < $5)
-            limit $6
+            select session_id, updated_at, last_seq from sessions where $1::text is null and session_id = $2
+        ), recent as materialized (
+            select session_id, last_seq, sum(last_seq) over (order by updated_at desc, session_id) - last_seq as later
+            from talks
         )
-        select session_id as "session_id!", array_agg(seq) as "seqs!", array_agg(index) as "indexes!",
-               array_agg(said_at) as "times!", string_agg(embedding, '') as "bytes!"
-        from vectors
-        group by session_id
+        select recent.session_id as "session_id!", of_talk.packed as "packed!"
+        from recent cross join lateral (
+            select string_agg(int8send(seq) || int4send(index) || timestamptz_send(said_at) || embedding, '') as packed
+            from message_vectors v
+            where v.session_id = recent.session_id and v.seq > recent.last_seq - $6::bigint
+              and v.embedding_model = $3 and v.embedding <> ''
+              and ($4::timestamptz is null or v.said_at >= $4) and ($5::timestamptz is null or v.said_at < $5)
+        ) of_talk
+        where recent.later < $6 and of_talk.packed is not null
         "#,
         search.scope.user(),
         search.session_id.as_ref().map(SessionId::as_str),
@@ -71,15 +103,7 @@ pub(super) async fn of_messages(
     )
     .fetch_all(db)
     .await?;
-    let vectors = sessions.into_iter().map(|row| {
-        let places = row
-            .seqs
-            .into_iter()
-            .zip(row.indexes)
-            .map(|(seq, index)| Item::Message(Place { session_id: row.session_id.clone(), seq, index }));
-        Vectors { rows: places.zip(row.times).collect(), bytes: row.bytes }
-    });
-    Ok(vectors.collect())
+    Ok(sessions.into_iter().map(|row| Vectors { of: Of::Session(row.session_id), packed: row.packed }).collect())
 }
 
 /// The vectors of the user's memories that hold, as far as the search wants them.
@@ -89,9 +113,9 @@ pub(super) async fn of_memories(
     model: &str,
     at_most: i64,
 ) -> Result<Vectors, sqlx::Error> {
-    let row = sqlx::query!(
+    let packed = sqlx::query_scalar!(
         r#"
-        select array_agg(memory_id) as ids, array_agg(valid_from) as times, string_agg(embedding, '') as bytes
+        select string_agg(uuid_send(memory_id) || timestamptz_send(valid_from) || embedding, '')
         from (
             select memory_id, valid_from, embedding
             from memories
@@ -114,6 +138,5 @@ pub(super) async fn of_memories(
     )
     .fetch_one(db)
     .await?;
-    let ids = row.ids.unwrap_or_default().into_iter().map(|id| Item::Memory(MemoryId(id)));
-    Ok(Vectors { rows: ids.zip(row.times.unwrap_or_default()).collect(), bytes: row.bytes.unwrap_or_default() })
+    Ok(Vectors { of: Of::Memories, packed: packed.unwrap_or_default() })
 }
