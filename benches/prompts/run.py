@@ -16,16 +16,15 @@ import os
 import pathlib
 import statistics
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "benches" / "load"))
-from machine import BenchError, Processes, free_port, open_url, say, start_postgres, wait_until_ready  # noqa: E402
+from machine import BenchError, free_port, open_url, say, scratch_processes, start_postgres, wait_until_ready  # noqa: E402
 
 sys.path.insert(0, str(HERE))
-from model_server import MEMORY_CHARACTERS, Model, prose, serve  # noqa: E402
+from model_server import MEMORY_CHARACTERS, WORDS, Model, prose, serve  # noqa: E402
 from subject import binary, wait_for_jobs  # noqa: E402
 
 MESSAGE_CHARACTERS, ANSWER_CHARACTERS, SUMMARY_CHARACTERS = 200, 800, 1_200
@@ -88,8 +87,10 @@ class Session:
             memory = {"memory": prose(MEMORY_CHARACTERS, f"memory {number}"), "user_id": f"user of {self.agent}"}
             open_url(f"{self.url}/memories", memory).close()
 
-    def median_time(self):
-        return statistics.median(turn.seconds for turn in self.turns)
+    def times(self):
+        """Milliseconds that half of the answers, and 95 % of them, took at most."""
+        cuts = statistics.quantiles((1e3 * turn.seconds for turn in self.turns), n=20, method="inclusive")
+        return cuts[9], cuts[18]
 
     def take_turn(self, number):
         message = prose(MESSAGE_CHARACTERS, f"message {number}")
@@ -117,10 +118,11 @@ def prefixes(turns):
 
 
 def compared(what, session, other):
-    ours, theirs = session.median_time(), other.median_time()
+    (median, p95), (others_median, others_p95) = session.times(), other.times()
     return (
-        f"- A run's response takes **{ours / theirs:.2f}** times as long with {what} as without "
-        f"({ours * 1000:.1f} ms and {theirs * 1000:.1f} ms, medians, the model answering at once)."
+        f"- With {what} the median run's response takes **{median - others_median:+.1f} ms**, **{median / others_median:.2f}** times "
+        f"as long ({median:.1f} ms against {others_median:.1f} ms, the model answering at once), "
+        f"that of the slowest 5 % {p95 / others_p95:.2f} times ({p95:.1f} ms against {others_p95:.1f} ms)."
     )
 
 
@@ -156,7 +158,8 @@ def report(summarized, plain, remembered, built):
         f"- The largest prompt had {largest:,} characters, the largest of {len(folds)} folds {max(map(len, folds), default=0):,}.",
         f"- Between folds, **{of_earlier:.1%}** of a prompt is the beginning of the next, which it makes up **{of_later:.1%}** of.",
         compared("summaries", summarized, plain),
-        compared(f"memories, of which the user had {KNOWN_MEMORIES} before and one more after each turn,", remembered, plain),
+        compared(f"memories, {KNOWN_MEMORIES} before the first turn and one more after each,", remembered, plain)
+        + f" All that is said and remembered is in the same {len(WORDS)} words, so that nearly every memory is a hit.",
         "",
     ]
     return "\n".join(lines)
@@ -174,7 +177,7 @@ def run(options, processes):
     sessions = [Session(url, agent, model) for agent in ("summaries", "plain", "memories")]
     sessions[-1].remember(KNOWN_MEMORIES)
     for number in range(1, options.turns + 1):
-        # In turn, so that both see the same machine.
+        # In turn, so that all see the same machine.
         for session in sessions:
             session.take_turn(number)
     text = report(*sessions, kind)
@@ -193,12 +196,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, help="where the report goes (default benches/prompts/RESULTS.md)")
     options = parser.parse_args()
     try:
-        with tempfile.TemporaryDirectory(prefix="colloquy-prompts-") as work_dir:
-            processes = Processes(pathlib.Path(work_dir))
-            try:
-                return run(options, processes)
-            finally:
-                processes.stop_all()
+        with scratch_processes("prompts") as processes:
+            return run(options, processes)
     except BenchError as error:
         say(f"error: {error}")
         return 1

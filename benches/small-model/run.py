@@ -12,7 +12,6 @@ import argparse
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -21,7 +20,7 @@ sys.path.insert(0, str(HERE.parent / "prompts"))
 import conversation  # noqa: E402
 import dialogues  # noqa: E402
 from checks import Checks, Talker  # noqa: E402
-from machine import BenchError, Processes, free_port, say, start_postgres, wait_until_ready  # noqa: E402
+from machine import BenchError, free_port, say, scratch_processes, start_postgres, wait_until_ready  # noqa: E402
 from subject import binary  # noqa: E402
 
 PARTS = range(1, 23)
@@ -121,15 +120,10 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, help="where the report goes")
     options = parser.parse_args()
     try:
-        with tempfile.TemporaryDirectory(prefix="colloquy-small-model-") as work_dir:
-            work_dir = pathlib.Path(work_dir)
-            folder = options.keep.resolve() if options.keep else work_dir
+        with scratch_processes("small-model") as processes:
+            folder = options.keep.resolve() if options.keep else processes.work_dir
             folder.mkdir(parents=True, exist_ok=True)
-            processes = Processes(work_dir)
-            try:
-                return run(options, processes, folder)
-            finally:
-                processes.stop_all()
+            return run(options, processes, folder)
     except BenchError as error:
         say(f"error: {error}")
         return 1
