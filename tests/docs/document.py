@@ -67,10 +67,13 @@ def steps(text):
 
 def steps_of_settings(text):
     """A settings file as it is, and with what it only mentions: `# name = value`, and a provider where there is none. The
-    address of a database, or a value that is left out with an …, is the reader's."""
+    address of a database, or a value that is left out with an …, is the reader's. What only the provider onnx has is
+    taken with it alone."""
     yield Settings(1, text)
-    mentioned = re.compile(r"^# (?=\[|\w+ = )(?!url = )(?!.*…)", re.MULTILINE)
+    mentioned = re.compile(r"^# (?=\[|\w+ = )(?!(url|path|runtime) = )(?!.*…)", re.MULTILINE)
     yield Settings(1, mentioned.sub("", text).replace('provider = "none"', 'provider = "openai"'))
+    of_onnx = re.compile(r"^# (?=(path|runtime) = )", re.MULTILINE)
+    yield Settings(1, of_onnx.sub("", text).replace('provider = "none"', 'provider = "onnx"'))
 
 
 def commands(block, first_line):

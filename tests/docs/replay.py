@@ -26,6 +26,8 @@ from machine import open_url
 README_ADDRESS = "http://127.0.0.1:7777"
 PATIENCE_SECONDS = 60
 MOST_TOLD = 2_000
+# How settings are refused that are right, and ask for a build with more features.
+NEEDS_ANOTHER_BUILD = "which this build does not have"
 # Begun like this, a line is for the reader's machine and not for the server.
 NOT_FOR_THE_SERVER = ("cargo ", "cp ", "export ")
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
@@ -97,7 +99,8 @@ class Reader:
         try:
             self.server.start(with_models(settings.text), with_keys(settings.text))
         except BenchError as error:
-            self.fault(settings, f"These settings are not taken: {error}")
+            if NEEDS_ANOTHER_BUILD not in str(error):
+                self.fault(settings, f"These settings are not taken: {error}")
             self.server.start(env=NOTHING_IS_SET)
 
     def do(self, command):
@@ -112,15 +115,20 @@ class Reader:
                 self.fault(command, f"Shown is\n{command.shown}\nand there came\n{came[:MOST_TOLD]}")
         for name, value in reversed(re.findall(r'"(\w+_id)":"([^"]+)"', came)):
             self.shell.run(f"{name.upper()}='{value}'")
-        self.wait_for_the_background()
+        accepted = re.match(r'{"run_id":"([^"]+)","session_id":"([^"]+)".*"status":"PENDING"}', came)
+        self.wait_for_the_background("/sessions/{1}/runs/{0}".format(*accepted.groups()) if accepted else None)
 
-    def wait_for_the_background(self):
-        """As somebody who reads before typing on; what has failed once is not waited for."""
+    def wait_for_the_background(self, run):
+        """As somebody who reads before typing on, until this run and all jobs are done; what has failed once is not waited
+        for."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while any("last_error" not in job for job in self.ask("/jobs")["data"]):
+        while self.is_under_way(run) or any("last_error" not in job for job in self.ask("/jobs")["data"]):
             if time.monotonic() > deadline:
                 raise BenchError(f"The background work did not end: {self.ask('/jobs')}")
             time.sleep(0.05)
+
+    def is_under_way(self, run):
+        return run is not None and self.ask(run)["status"] in ("PENDING", "RUNNING")
 
     def ask(self, path):
         with open_url(self.server.url + path) as response:
