@@ -38,8 +38,8 @@ provider = "openai"
 id = "small"
 base_url = "{model_url}/v1"
 timeout = "5m"
-max_tokens = 200
-temperature = 0.0
+max_tokens = 300
+temperature = 0.3
 
 """
 

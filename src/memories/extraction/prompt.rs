@@ -36,14 +36,17 @@ Operations:
 - delete: the user asks to forget something; give the id of every memory that mentions it.
 
 Answer with JSON alone: first `about_user`, whether the user says anything about their own life (name, home, work, \
-family, likes, health, plans) or wants something forgotten, and `false` for a question or a request alone, which has \
-no operations; then the operations. `id` is the number of a remembered fact, `turns` the numbers of the turns that \
-say so. For example, where 1 is \"The user works at a bank.\" and 2 is \"The user lives in Paris.\":
+family, likes, health, plans) or wants something forgotten; `false` for a question, a request or thanks alone, which \
+have no operations. Then the operations. `id` is the number of a remembered fact, `turns` the numbers of the turns \
+that say so. For example, where 1 is \"The user works at a bank.\" and 2 is \"The user lives in Paris.\":
+- \"I really like jazz\": {\"about_user\": true, \"operations\": [{\"op\": \"add\", \"id\": null, \"memory\": \"The \
+user likes jazz.\", \"topics\": [\"music\"], \"turns\": [1]}]}
 - \"I moved to Rome, I am not in Paris any more\": {\"about_user\": true, \"operations\": [{\"op\": \"update\", \
 \"id\": 2, \"memory\": \"The user lives in Rome.\", \"topics\": [\"home\"], \"turns\": [1]}]}
 - \"Forget where I work\": {\"about_user\": true, \"operations\": [{\"op\": \"delete\", \"id\": 1, \"memory\": null, \
 \"topics\": [], \"turns\": [1]}]}
 - \"How high is Mont Blanc?\": {\"about_user\": false, \"operations\": []}
+- \"What is a good name for a dog?\": {\"about_user\": false, \"operations\": []}
 - \"I'm Ben and I play chess with my son Leo\": {\"about_user\": true, \"operations\": [{\"op\": \"add\", \"id\": \
 null, \"memory\": \"The user's name is Ben.\", \"topics\": [\"name\"], \"turns\": [1]}, {\"op\": \"add\", \"id\": \
 null, \"memory\": \"The user plays chess with their son Leo.\", \"topics\": [\"family\"], \"turns\": [1]}]}
