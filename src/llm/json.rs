@@ -5,11 +5,39 @@ use serde_json::{Deserializer, Value};
 /// The first JSON object or list in `text` that can be read; `None` when there is none. Where the text is nothing but
 /// JSON, that is it.
 pub fn find(text: &str) -> Option<Value> {
-    let text = text.rsplit_once("</think>").map_or(text, |(_, after)| after);
+    let text = without_reasoning(text);
     text.match_indices(['{', '[']).find_map(|(start, _)| {
         // What comes after the value is prose.
         Deserializer::from_str(&text[start..]).into_iter().next()?.ok()
     })
+}
+
+/// The first JSON object in `text`, of which only the beginning has come, as far as it goes: a model ran into the limit
+/// of its answers. A text in it may end in the middle.
+pub fn find_cut_off(text: &str) -> Option<Value> {
+    let text = without_reasoning(text);
+    let text = &text[text.find('{')?..];
+    let (mut open, mut is_text, mut is_escaped) = (Vec::new(), false, false);
+    for character in text.chars() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_text => is_escaped = true,
+            '"' => is_text = !is_text,
+            '{' if !is_text => open.push('}'),
+            '[' if !is_text => open.push(']'),
+            '}' | ']' if !is_text => drop(open.pop()?),
+            _ => {}
+        }
+    }
+    let mut closed =
+        text.trim_end_matches(|last| if is_text { is_escaped && last == '\\' } else { last == ',' }).to_owned();
+    closed.extend(is_text.then_some('"'));
+    closed.extend(open.iter().rev());
+    serde_json::from_str(&closed).ok()
+}
+
+fn without_reasoning(text: &str) -> &str {
+    text.rsplit_once("</think>").map_or(text, |(_, after)| after)
 }
 
 #[cfg(test)]
@@ -29,6 +57,21 @@ mod tests {
             format!("In {{braces}}: {value} Bye."),
         ] {
             assert_eq!(find(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_read_as_far_as_it_goes() {
+        for (text, expected) in [
+            (r#"Here: {"summary": "Ann likes"#, json!({"summary": "Ann likes"})),
+            (r#"{"summary": "Ann says \"tea\"#, json!({"summary": "Ann says \"tea"})),
+            (r#"{"summary": "Ann", "topics": ["tea", "ca"#, json!({"summary": "Ann", "topics": ["tea", "ca"]})),
+            (r#"{"summary": "Ann", "topics": ["tea","#, json!({"summary": "Ann", "topics": ["tea"]})),
+        ] {
+            assert_eq!(find_cut_off(text), Some(expected), "{text}");
+        }
+        for text in ["", "I cannot do that.", "{\"summary\": ", "{ not json"] {
+            assert_eq!(find_cut_off(text), None, "{text}");
         }
     }
 

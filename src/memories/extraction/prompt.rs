@@ -59,7 +59,7 @@ pub(super) fn request(settings: &AgentMemorySettings, shown: &[Memory], turns: &
         system: Some(system(settings)),
         messages: vec![PromptMessage::User(format!("{}\n\n{}", remembered(shown), conversation(turns)))],
         tools: Vec::new(),
-        response: Some(ResponseSchema { name: RESPONSE_NAME, schema: schema() }),
+        response: Some(ResponseSchema { name: RESPONSE_NAME, schema: schema(shown.is_empty()) }),
     }
 }
 
@@ -109,7 +109,9 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;")
 }
 
-fn schema() -> serde_json::Value {
+/// Where nothing is remembered, there is nothing to update.
+fn schema(is_first: bool) -> serde_json::Value {
+    let operations: &[&str] = if is_first { &["add"] } else { &["add", "update", "delete"] };
     json!({
         "type": "object",
         "properties": {
@@ -119,7 +121,7 @@ fn schema() -> serde_json::Value {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "op": { "type": "string", "enum": ["add", "update", "delete"] },
+                        "op": { "type": "string", "enum": operations },
                         "id": { "type": ["integer", "null"] },
                         "memory": { "type": ["string", "null"] },
                         "topics": { "type": "array", "items": { "type": "string" } },

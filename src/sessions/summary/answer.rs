@@ -12,6 +12,7 @@ use crate::{
 const MOST_BYTES: usize = 64 * 1024;
 const MOST_TOPICS: usize = 20;
 const TOPIC_CHARS: usize = 80;
+const SENTENCE_ENDS: [char; 5] = ['.', '!', '?', '\n', '。'];
 
 /// The name of the form of the answer.
 pub(super) const FORM: &str = "session_summary";
@@ -40,19 +41,29 @@ pub(super) struct Draft {
 }
 
 /// Reads an answer. The error is the complaint that the model gets to hear, and operators after it. An answer that is
-/// merely too long for its limit is cut to whole sentences when it is the `last` one that is asked for.
+/// merely too long, for its limit or for the model's, is cut to whole sentences when it is the `last` one that is asked
+/// for.
 pub(super) fn read(answer: &str, limits: Limits, last: bool) -> Result<Draft, String> {
     if answer.len() > MOST_BYTES {
         return Err(format!("The answer has {} bytes; a summary has to be short", answer.len()));
     }
-    let Some(Value::Object(mut fields)) = json::find(answer) else {
+    let (found, is_cut_off) = match json::find(answer) {
+        Some(found) => (Some(found), false),
+        None => (json::find_cut_off(answer), true),
+    };
+    let Some(Value::Object(mut fields)) = found else {
         return Err(r#"The answer holds no JSON object; it has to be {"summary": "…", "topics": ["…"]}"#.into());
     };
+    if is_cut_off && !last {
+        let most = limits.max_tokens;
+        return Err(format!("The answer breaks off before its JSON ends; write a summary of at most {most} tokens"));
+    }
     let Some(Value::String(mut summary)) = fields.remove("summary") else {
         return Err(r#"The JSON has no text "summary""#.into());
     };
     text::replace_nul_in(&mut summary);
-    let mut summary = summary.trim().to_owned();
+    let is_whole = !is_cut_off || fields.contains_key("topics");
+    let mut summary = if is_whole { summary.trim() } else { up_to_the_last_sentence(&summary) }.to_owned();
     if summary.is_empty() {
         return Err(r#"The "summary" is empty"#.into());
     }
@@ -76,10 +87,16 @@ pub(super) fn read(answer: &str, limits: Limits, last: bool) -> Result<Draft, St
     Ok(Draft { summary, topics: topics(fields.remove("topics")), tokens })
 }
 
+/// What comes after the end of the last sentence is left out; nothing is left where there is no sentence.
+fn up_to_the_last_sentence(summary: &str) -> &str {
+    let end = summary.rfind(SENTENCE_ENDS).map_or(0, |at| summary.ceil_char_boundary(at + 1));
+    summary[..end].trim()
+}
+
 /// As many whole sentences from the beginning as the limit holds; nothing where the first is too long already.
 fn whole_sentences(summary: &str, tokens: usize, max_tokens: usize) -> String {
     let mut end = summary.floor_char_boundary(summary.len() * max_tokens / tokens);
-    while let Some(at) = summary[..end].rfind(['.', '!', '?', '\n', '。']) {
+    while let Some(at) = summary[..end].rfind(SENTENCE_ENDS) {
         let sentences = summary[..at].trim_end();
         if count_tokens(sentences) < max_tokens {
             return format!("{sentences}.");
@@ -152,6 +169,16 @@ mod tests {
             let complaint = read(&answer, limits, false).unwrap_err();
             assert!(complaint.contains(reason), "{complaint}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_complained_of_and_then_read_as_far_as_it_goes() {
+        let long = r#"{"summary": "Ann likes tea. Bob likes cof"#;
+        assert!(read(long, LIMITS, false).unwrap_err().contains("breaks off"));
+        assert_eq!(read(long, LIMITS, true).unwrap().summary, "Ann likes tea.");
+        let whole = r#"{"summary": "Ann likes tea", "topics": ["te"#;
+        assert_eq!(read(whole, LIMITS, true).unwrap().summary, "Ann likes tea");
+        assert!(read(r#"{"summary": "Ann likes t"#, LIMITS, true).unwrap_err().contains("is empty"));
     }
 
     #[test]
