@@ -89,21 +89,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             telemetry::start();
             server::work(Settings::load(overrides)?).await
         }
-        Command::Migrate => {
-            telemetry::start();
-            let database = Database::open(&Settings::load(overrides)?.database).await?;
-            let migrated = database.migrate().await;
-            database.close().await;
-            migrated
-        }
-        Command::Reindex => {
-            telemetry::start();
-            let settings = Settings::load(overrides)?;
-            let database = Database::open(&settings.database).await?;
-            let reindexed = reindex(&database, &settings.search.text_config).await;
-            database.close().await;
-            reindexed
-        }
+        Command::Migrate => migrate(overrides, async |_, _| Ok(())).await,
+        Command::Reindex => migrate(overrides, reindex).await,
         Command::Openapi => match writeln!(std::io::stdout(), "{}", router::contract().to_pretty_json()?) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(()),
@@ -117,8 +104,25 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-async fn reindex(database: &Database, text_config: &str) -> anyhow::Result<()> {
-    database.migrate().await?;
+/// Brings the schema up to date, and does what is to be done on the database then.
+async fn migrate(
+    overrides: Overrides,
+    then: impl AsyncFnOnce(&Database, &Settings) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    telemetry::start();
+    let settings = Settings::load(overrides)?;
+    let database = Database::open(&settings.database).await?;
+    let done = async {
+        database.migrate().await?;
+        then(&database, &settings).await
+    };
+    let done = done.await;
+    database.close().await;
+    done
+}
+
+async fn reindex(database: &Database, settings: &Settings) -> anyhow::Result<()> {
+    let text_config = &settings.search.text_config;
     check_text_config(&database.pool, text_config).await?;
     let Reindexed { messages, memories } = search::reindex(&database.pool, text_config).await?;
     tracing::info!(text_config, messages, memories, "All have their words anew.");

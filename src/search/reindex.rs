@@ -83,6 +83,7 @@ struct LastMemory {
     count: i64,
 }
 
+/// A memory may be edited meanwhile: its words are of what it says when they are written.
 async fn next_memories(
     db: &PgPool,
     text_config: &str,
