@@ -31,6 +31,7 @@ pub struct Transcript {
     pub usage: Vec<usize>,
     pub runs: Vec<usize>,
     pub messages: Vec<usize>,
+    pub summaries: Vec<usize>,
     pub run_ids: Vec<Uuid>,
 }
 
@@ -99,6 +100,7 @@ struct RunLine {
     metadata: Map<String, Value>,
     context: ContextRecord,
     tools: Vec<ToolExecution>,
+    tokens: Option<i32>,
     created_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
     forked_from_run_id: Option<RunId>,
@@ -125,6 +127,21 @@ struct MessageLine {
     created_at: DateTime<Utc>,
 }
 
+#[expect(dead_code, reason = "most fields are read to be checked; what is stored is the line")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SummaryLine {
+    through_seq: i64,
+    summary: String,
+    topics: Vec<String>,
+    tokens: i32,
+    folded_runs: i32,
+    folded_tokens: i64,
+    model: String,
+    model_provider: String,
+    created_at: DateTime<Utc>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EndLine {
@@ -140,10 +157,12 @@ pub fn read(body: &[u8]) -> Result<Transcript, Problem> {
         let value: Value = parse_json(line).map_err(|problem| at_line(number, &problem))?;
         reader.take(value).map_err(|reason| at_line(number, &reason))?;
     }
-    let Reader { lines, session: Some(session), usage, runs, messages, run_ids, is_complete: true, .. } = reader else {
+    let Reader { lines, session: Some(session), usage, runs, messages, summaries, run_ids, is_complete: true, .. } =
+        reader
+    else {
         return Err(Problem::invalid("body", "ends without its last line; send all that the export answered with"));
     };
-    Ok(Transcript { lines, session, usage, runs, messages, run_ids: run_ids.into_iter().collect() })
+    Ok(Transcript { lines, session, usage, runs, messages, summaries, run_ids: run_ids.into_iter().collect() })
 }
 
 fn at_line(number: usize, problem: &Problem) -> Problem {
@@ -160,9 +179,11 @@ struct Reader {
     usage: Vec<usize>,
     runs: Vec<usize>,
     messages: Vec<usize>,
+    summaries: Vec<usize>,
     run_ids: HashSet<Uuid>,
-    /// The run whose messages come now.
+    /// The run whose messages come now, and whether a summary may end with it: it is completed, and none does yet.
     seq: i64,
+    may_be_summarized: bool,
     /// The place of its last message.
     index: Option<i32>,
     is_complete: bool,
@@ -191,8 +212,12 @@ impl Reader {
                 self.take_message(&parsed(&line)?)?;
                 self.messages.push(place);
             }
+            "summary" => {
+                self.take_summary(&parsed(&line)?)?;
+                self.summaries.push(place);
+            }
             "end" => self.take_end(&parsed(&line)?)?,
-            _ => return Err(refusal("has no kind that is known; it is session, usage, run, message or end")),
+            _ => return Err(refusal("has no kind that is known; it is session, usage, run, message, summary or end")),
         }
         if let Some(fields) = line.as_object_mut() {
             fields.shift_insert(0, "kind".into(), kind.into());
@@ -226,10 +251,14 @@ impl Reader {
         if !run.status.is_final() {
             return Err(refusal("is a run that has not ended; leave it out with its messages"));
         }
+        if run.tokens.is_some_and(|tokens| tokens < 0) {
+            return Err(refusal("has negative tokens; give what the run takes in a prompt, or null"));
+        }
         if !self.run_ids.insert(run.run_id.0) {
             return Err(refusal("has the run_id of an earlier line; give each run its own"));
         }
         (self.seq, self.index) = (run.seq, None);
+        self.may_be_summarized = run.status == RunStatus::Completed;
         Ok(())
     }
 
@@ -244,6 +273,17 @@ impl Reader {
             return Err(refusal("is a system message, which no run keeps; leave it out"));
         }
         self.index = Some(message.index);
+        Ok(())
+    }
+
+    fn take_summary(&mut self, summary: &SummaryLine) -> Result<(), Problem> {
+        if summary.through_seq != self.seq || !self.may_be_summarized {
+            return Err(refusal(
+                "is a summary out of place; it follows the completed run whose number is its through_seq",
+            ));
+        }
+        // No message comes after it.
+        (self.may_be_summarized, self.index) = (false, Some(i32::MAX));
         Ok(())
     }
 

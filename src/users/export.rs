@@ -16,11 +16,12 @@ const PAGE: i64 = 500;
 enum At {
     Sessions { after: String },
     Messages { after: (String, i64, i32) },
+    Summaries { after: (String, i64) },
     Memories { after: (DateTime<Utc>, Uuid) },
     End,
 }
 
-/// Lines of JSON: the user's sessions, their messages, the memories.
+/// Lines of JSON: the user's sessions, their messages, their summaries, the memories.
 pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
     stream::try_unfold((db, user, At::Sessions { after: String::new() }), async |(db, user, at)| {
         let (lines, next) = match at {
@@ -32,6 +33,11 @@ pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes
             At::Messages { after: (session_id, seq, index) } => {
                 let page = store::messages(&db, &user, (&session_id, seq, index), PAGE).await?;
                 let next = page.last().map(|(place, _)| At::Messages { after: place.clone() });
+                (text(page), next.unwrap_or(At::Summaries { after: (String::new(), 0) }))
+            }
+            At::Summaries { after: (session_id, through_seq) } => {
+                let page = store::summaries(&db, &user, (&session_id, through_seq), PAGE).await?;
+                let next = page.last().map(|(place, _)| At::Summaries { after: place.clone() });
                 (text(page), next.unwrap_or(At::Memories { after: (DateTime::UNIX_EPOCH, Uuid::nil()) }))
             }
             At::Memories { after } => {

@@ -37,7 +37,7 @@ pub async fn delete_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId
     Ok(Json(service::erase(&app, &user_id).await?))
 }
 
-/// Hands out everything of a user, a line of JSON each: `type` is `session`, `message` or `memory`.
+/// Hands out everything of a user, a line of JSON each: `type` is `session`, `message`, `summary` or `memory`.
 #[utoipa::path(
     get,
     path = "/users/{user_id}/export",

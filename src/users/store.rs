@@ -107,6 +107,34 @@ pub(super) async fn messages(
     Ok(rows.into_iter().map(|row| ((row.session_id, row.seq, row.index), row.line)).collect())
 }
 
+/// Versions of the summaries of the user's sessions after a place, in order, as JSON.
+pub(super) async fn summaries(
+    db: &PgPool,
+    user: &UserId,
+    (session_id, through_seq): (&str, i64),
+    limit: i64,
+) -> Result<Vec<((String, i64), Value)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select v.session_id, v.through_seq, jsonb_build_object(
+            'type', 'summary', 'session_id', v.session_id, 'through_seq', v.through_seq, 'summary', v.summary,
+            'topics', v.topics, 'created_at', v.created_at
+        ) as "line!"
+        from sessions s join summaries v using (session_id)
+        where s.user_id = $1 and (v.session_id, v.through_seq) > ($2, $3)
+        order by v.session_id, v.through_seq
+        limit $4
+        "#,
+        user.as_str(),
+        session_id,
+        through_seq,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.session_id, row.through_seq), row.line)).collect())
+}
+
 /// Memories of the user after a time and id, also those that were replaced, with what happened to them, as JSON.
 pub(super) async fn memories(
     db: &PgPool,

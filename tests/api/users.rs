@@ -101,12 +101,14 @@ async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stay
 #[tokio::test]
 async fn everything_of_a_user_is_handed_out_line_by_line() {
     let app = with_two_users().await;
+    app.post("/sessions/alice/summarize", json!({})).await.expect(200);
     let answer = app.get("/users/alice/export").await;
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");
     let lines: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let types: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["session", "message", "message", "memory"]);
-    assert_eq!((&lines[1]["content"], &lines[3]["memory"]), (&json!("hi"), &json!("alice likes tea")));
+    assert_eq!(types, ["session", "message", "message", "summary", "memory"]);
+    assert_eq!((&lines[1]["content"], &lines[4]["memory"]), (&json!("hi"), &json!("alice likes tea")));
+    assert_eq!(lines[3]["through_seq"], 1);
     assert!(!answer.text.contains("bob"));
     assert_eq!(app.get("/users/nobody/export").await.text, "");
 }

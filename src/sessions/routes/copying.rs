@@ -101,7 +101,8 @@ pub async fn fork_agent_session(
     Ok(Json(ForkedSession { session_id: copy_id, forked_from_session_id: session_id }))
 }
 
-/// Writes out a session as lines of JSON: the session, what it cost, its runs each followed by its messages, an end.
+/// Writes out a session as lines of JSON: the session, what it cost, its runs each followed by its messages and the
+/// version of the summary that ends with it, an end.
 ///
 /// The last line has `"kind": "end"`; without it the export broke off. Runs that have not ended are left out.
 #[utoipa::path(

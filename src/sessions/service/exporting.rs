@@ -1,4 +1,5 @@
-//! A conversation as lines of JSON: the session, what it cost, each run followed by its messages, and an end.
+//! A conversation as lines of JSON: the session, what it cost, each run followed by its messages and the version of the
+//! summary that ends with it, and an end.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -71,6 +72,7 @@ impl Reading {
             self.messages += run.messages.len();
             self.lines.push_back(run.run);
             self.lines.extend(run.messages);
+            self.lines.extend(run.summary);
         }
         if is_last {
             self.is_at_end = true;

@@ -92,6 +92,7 @@ async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript, clai
     for batch in transcript.messages.chunks(BATCH) {
         store::import_messages(&mut tx, session_id, &lines(batch), &app.settings.search.text_config).await?;
     }
+    store::import_summaries(&mut tx, session_id, &lines(&transcript.summaries)).await?;
     summary::recount(&mut tx, session_id).await?;
     vectors::note(app, &mut tx, session_id).await?;
     claimed.spend(&mut tx, session_id).await?;

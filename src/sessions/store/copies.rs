@@ -73,12 +73,13 @@ pub async fn export_head(db: &PgPool, scope: &Scope, session_id: &SessionId) -> 
     .await
 }
 
-/// A run of an export, and its messages.
+/// A run of an export, its messages, and the version of the summary that covers all up to it.
 #[derive(Debug)]
 pub struct ExportedRuns {
     pub seq: i64,
     pub run: String,
     pub messages: Vec<String>,
+    pub summary: Option<String>,
 }
 
 /// The next `limit` runs that have ended, after number `after`.
@@ -97,8 +98,8 @@ pub async fn export_runs(
                 'kind', 'run', 'seq', r.seq, 'run_id', r.run_id, 'component_id', r.component_id, 'user_id', r.user_id,
                 'status', r.status, 'input', r.input, 'content', r.content, 'error', r.error, 'model', r.model,
                 'model_provider', r.model_provider, 'metrics', r.metrics, 'session_state', r.session_state,
-                'metadata', r.metadata, 'context', r.context, 'tools', r.tools, 'created_at', r.created_at,
-                'finished_at', r.finished_at, 'forked_from_run_id', r.forked_from_run_id,
+                'metadata', r.metadata, 'context', r.context, 'tools', r.tools, 'tokens', r.tokens,
+                'created_at', r.created_at, 'finished_at', r.finished_at, 'forked_from_run_id', r.forked_from_run_id,
                 'regenerated_from', r.regenerated_from
             )::text as "run!",
             array(
@@ -112,7 +113,16 @@ pub async fn export_runs(
                 from messages m
                 where m.session_id = r.session_id and m.seq = r.seq
                 order by m.index
-            ) as "messages!"
+            ) as "messages!",
+            (
+                select json_build_object(
+                    'kind', 'summary', 'through_seq', v.through_seq, 'summary', v.summary, 'topics', v.topics,
+                    'tokens', v.tokens, 'folded_runs', v.folded_runs, 'folded_tokens', v.folded_tokens,
+                    'model', v.model, 'model_provider', v.model_provider, 'created_at', v.created_at
+                )::text
+                from summaries v
+                where v.session_id = r.session_id and v.through_seq = r.seq
+            ) as summary
         from runs r join sessions s using (session_id)
         where r.session_id = $1 and r.seq > $2 and ($3::text is null or s.user_id = $3)
           and r.status in ('COMPLETED', 'CANCELLED', 'ERROR', 'REGENERATED')
@@ -200,14 +210,11 @@ pub async fn import_runs(
         )
         select
             $1, seq, run_id, component_id, user_id, status, input, content, error, model, model_provider, metrics,
-            session_state, metadata, context, tools,
-            -- A rule of thumb: nothing is counted here.
-            case status when 'COMPLETED' then (length(input) + coalesce(length(content), 0)) / 4 + 8 end,
-            created_at, finished_at, forked_from_run_id, regenerated_from
+            session_state, metadata, context, tools, tokens, created_at, finished_at, forked_from_run_id, regenerated_from
         from jsonb_to_recordset($2) as r (
             seq bigint, run_id uuid, component_id text, user_id text, status run_status, input text, content text,
             error jsonb, model text, model_provider text, metrics jsonb, session_state jsonb, metadata jsonb,
-            context jsonb, tools jsonb, created_at timestamptz, finished_at timestamptz, forked_from_run_id uuid,
+            context jsonb, tools jsonb, tokens integer, created_at timestamptz, finished_at timestamptz, forked_from_run_id uuid,
             regenerated_from uuid
         )
         ",
@@ -246,6 +253,33 @@ pub async fn import_messages(
         session_id.as_str(),
         Json(messages) as _,
         config,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores versions of the summary. The session's row does not know them yet.
+pub async fn import_summaries(
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    summaries: &[Value],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into summaries (
+            session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider,
+            created_at
+        )
+        select
+            $1, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at
+        from jsonb_to_recordset($2) as v (
+            through_seq bigint, summary text, topics text[], tokens integer, folded_runs integer,
+            folded_tokens bigint, model text, model_provider text, created_at timestamptz
+        )
+        ",
+        session_id.as_str(),
+        Json(summaries) as _,
     )
     .execute(connection)
     .await?;

@@ -164,6 +164,7 @@ async fn an_import_that_is_wrong_is_refused_by_its_line_and_stores_nothing() {
         (exported.replacen("\"seq\" : 2", "\"seq\" : 1", 1), 422, "out of order"),
         (exported.replacen("COMPLETED", "RUNNING", 1), 422, "not ended"),
         (exported.replacen("COMPLETED", "DONE", 1), 422, "status"),
+        (exported.replacen("\"tokens\" : ", "\"tokens\" : -", 1), 422, "tokens"),
         (exported.replacen("\"One\"", "\"One\\u0000\"", 1), 422, "NUL"),
         (exported.replacen(r#""kind" : "run""#, r#""kind" : "walk""#, 1), 422, "kind"),
         (exported.replacen("\"pinned\"", "\"pin\"", 1), 422, "pin"),

@@ -1,6 +1,7 @@
 //! Rolling summaries: when they are made, what is refused, and what never breaks.
 
 mod answers;
+mod copies;
 mod endpoints;
 mod events;
 mod folding;

@@ -147,30 +147,6 @@ async fn deleting_a_run_forgets_every_summary_that_covers_it() {
 }
 
 #[tokio::test]
-async fn a_fork_has_the_summaries_of_what_it_holds() {
-    let app = summarizing_app().await;
-    let mut runs = Vec::new();
-    for number in 1..=4 {
-        runs.push(talk(&app, "s", number).await);
-        app.post("/sessions/s/summarize", json!({})).await.expect(200);
-    }
-    delete_runs(&app, "s", &[1]).await;
-    for number in [2, 3] {
-        app.post(&format!("/sessions/s/summarize?keep_runs={}", 4 - number), json!({})).await.expect(200);
-    }
-    let body = json!({"session_id": "copy", "up_to_run_id": runs[3]["run_id"]});
-    app.post("/sessions/s/fork", body).await.expect(201);
-    assert_eq!(app.get("/sessions/copy").await.expect(200)["summary"], "#2 #3");
-    let (through, unfolded) = boundary(&app, "copy").await;
-    assert_eq!((through, unfolded > 0), (2, true), "its runs are numbered anew");
-    let context = app.get("/sessions/copy/context").await.expect(200);
-    assert_eq!(context["context"]["first_history_seq"], 3);
-    let body = json!({"session_id": "early", "up_to_run_id": runs[1]["run_id"]});
-    app.post("/sessions/s/fork", body).await.expect(201);
-    assert_eq!(app.get("/sessions/early").await.expect(200)["summary"], "#2");
-}
-
-#[tokio::test]
 async fn deleting_a_run_or_a_message_over_the_api_forgets_what_was_derived_from_it() {
     let app = summarizing_app().await;
     let first = talk(&app, "s", 1).await;
