@@ -1,7 +1,7 @@
 //! Search over what was said and what is remembered, of one user or in one session.
 //!
-//! `request`, `routes` (HTTP) → `service` (the steps of one search) → `store` (SQL: exact BM25) → `rank` (what else
-//! speaks for a hit) → `wire`. `dates` reads the dates that a question names, `statistics` remembers the size of large
+//! `request`, `routes` (HTTP) → `service` (the steps of one search) → `store` (SQL) → `bm25` (the words) → `rank` (what
+//! else speaks for a hit) → `wire`. `dates` reads the dates that a question names, `statistics` remembers the size of large
 //! collections.
 //!
 //! How a hit is found: the words of the question, joined by *or*, against the words of messages and memories, scored by
@@ -11,6 +11,7 @@
 //! a session for the session, a date that the question names for what was said then, a name for what that person said.
 //! `explain` shows each part.
 
+pub mod bm25;
 pub mod dates;
 pub mod model;
 pub mod rank;

@@ -8,6 +8,7 @@ use std::{
 use chrono::Utc;
 
 use super::{
+    bm25::{self, Question},
     model::{Found, Hit, Item, Outcome, Place, Search, VectorUse},
     rank::{self, Evidence, Ranked},
     statistics::{LARGE, Size},
@@ -22,6 +23,8 @@ use crate::{
 
 /// How many of the best rows are weighed when the answer is bounded by tokens.
 const MOST_HITS: usize = 100;
+/// How many of the best texts by words alone are looked at more closely.
+const CANDIDATES: usize = 200;
 
 /// Looks for everything that speaks for a text, and tells the texts, best first.
 pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> {
@@ -42,12 +45,14 @@ pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> 
 }
 
 async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sqlx::Error> {
-    let size = size(app, search).await?;
+    let words = store::words(&app.db, &app.settings.search.text_config, &search.query);
+    let (size, words) = tokio::try_join!(size(app, search), words)?;
     if size.texts == 0 {
         let vectors = if app.embedder.is_some() { VectorUse::Used } else { VectorUse::Off };
         return Ok((Evidence::default(), vectors));
     }
-    let (matches, (near, vectors)) = tokio::try_join!(find_matches(app, search, &size), find_near(app, search))?;
+    let (matches, (near, vectors)) =
+        tokio::try_join!(find_matches(app, search, &words, &size), find_near(app, search))?;
     let mut evidence = Evidence { near: near.map(|near| best_of(near, &matches)), matches, ..Evidence::default() };
     if search.messages {
         let (sources, places) = find_places(app, search, &evidence).await?;
@@ -81,15 +86,18 @@ async fn find_places(
     Ok((sources, places))
 }
 
-async fn find_matches(app: &App, search: &Search, size: &Size) -> Result<Vec<Match>, sqlx::Error> {
+async fn find_matches(app: &App, search: &Search, words: &[String], size: &Size) -> Result<Vec<Match>, sqlx::Error> {
     let settings = &app.settings.search;
-    let matches = store::matches(&app.db, search, settings, size).await?;
-    let are_enough = matches.len() >= search.limit.min(MOST_HITS);
-    if are_enough || size.common.is_empty() {
-        return Ok(matches);
+    let question = Question::new(words);
+    let rare: Vec<String> = words.iter().filter(|word| !size.common.contains(word)).cloned().collect();
+    let found = store::find(&app.db, search, &rare, &question).await?;
+    let are_enough = found.len() >= search.limit.min(MOST_HITS);
+    if are_enough || rare.len() == words.len() {
+        return Ok(bm25::best(found, words, size, settings, CANDIDATES));
     }
     let of_all_words = Size { common: Vec::new(), common_texts: Vec::new(), ..*size };
-    store::matches(&app.db, search, settings, &of_all_words).await
+    let found = store::find(&app.db, search, words, &question).await?;
+    Ok(bm25::best(found, words, &of_all_words, settings, CANDIDATES))
 }
 
 /// All rows of the scope that have a vector, nearest first; `None` where there are no vectors to go by.

@@ -1,4 +1,7 @@
--- How many texts a search looks through, and how many words they have in all. The parameters are those of match.sql.
+-- How many texts a search looks through, and how many words they have in all.
+--
+-- $1 whose, $2 in which session; at least one of them. $3 messages? $4 memories? $5 and $6 since and until when, $7 and
+-- $8 filters of memories.
 select coalesce(sum(texts), 0)::bigint as "texts!", coalesce(sum(words), 0)::bigint as "words!"
 from (
     select count(*) as texts, sum(length(m.words)) as words

@@ -1,74 +1,133 @@
 //! Search in PostgreSQL. Every statement filters by a [`Scope`].
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use sqlx::PgPool;
 
 use super::{
+    bm25::{Occurrences, Question},
     model::{FoundMessage, Item, Place, Search},
     statistics::Size,
 };
 use crate::{
     auth::Scope,
-    config::SearchSettings,
     memories::MemoryId,
     runs::{Role, RunId},
     sessions::SessionId,
 };
 
-/// How many rows are looked at more closely.
-const CANDIDATES: i64 = 200;
 /// A word that more than this share of a large collection's texts have is common there.
 const COMMON_SHARE: f64 = 0.05;
 /// How many texts tell which words are common.
 const SAMPLE: i64 = 1_000;
 
-/// A row with words of the question.
+/// A text with words of the question.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub item: Item,
+    pub created_at: DateTime<Utc>,
+    pub occurrences: Occurrences,
+}
+
+/// A text that something speaks for.
 #[derive(Clone, Debug)]
 pub struct Match {
     pub item: Item,
-    /// BM25.
     pub score: f64,
     pub created_at: DateTime<Utc>,
 }
 
-/// The rows that match the question best, best first. Without `size.common` every word finds.
-pub async fn matches(
+/// The words of a question, each once, as the text search configuration tells them apart.
+pub async fn words(db: &PgPool, config: &str, question: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select tsvector_to_array(search_words($1::text::regconfig, $2)) as "words!""#,
+        config,
+        question,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// The texts of the search's scope with at least one of the `wanted` words, and how often each has words of the question.
+pub async fn find(
     db: &PgPool,
     search: &Search,
-    settings: &SearchSettings,
-    size: &Size,
-) -> Result<Vec<Match>, sqlx::Error> {
+    wanted: &[String],
+    question: &Question<'_>,
+) -> Result<Vec<Row>, sqlx::Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let any_of_them = any_of(wanted);
+    let messages = async {
+        match search.messages {
+            true => find_messages(db, search, &any_of_them, question).await,
+            false => Ok(Vec::new()),
+        }
+    };
+    let memories = async {
+        match (search.memories, search.scope.user()) {
+            (true, Some(user)) => find_memories(db, search, user, &any_of_them, question).await,
+            _ => Ok(Vec::new()),
+        }
+    };
+    let (mut found, memories) = tokio::try_join!(messages, memories)?;
+    found.extend(memories);
+    Ok(found)
+}
+
+/// A `tsquery`. Words may hold quotes and backslashes; inside of quotes, doubled, they are ordinary characters.
+fn any_of(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| format!("'{}'", word.replace('\\', r"\\").replace('\'', "''")));
+    quoted.collect::<Vec<_>>().join("|")
+}
+
+async fn find_messages(
+    db: &PgPool,
+    search: &Search,
+    any_of_them: &str,
+    question: &Question<'_>,
+) -> Result<Vec<Row>, sqlx::Error> {
+    let rows = sqlx::query_as(include_str!("find_messages.sql"))
+        .bind(search.scope.user())
+        .bind(search.session_id.as_ref().map(SessionId::as_str))
+        .bind(search.from)
+        .bind(search.to)
+        .bind(any_of_them)
+        .persistent(false)
+        .fetch(db);
+    // Row by row: of each, little is kept.
+    rows.try_filter_map(async |(session_id, seq, index, created_at, words): (_, _, _, _, Vec<u8>)| {
+        let item = Item::Message(Place { session_id, seq, index });
+        Ok(question.occurrences(&words).map(|occurrences| Row { item, created_at, occurrences }))
+    })
+    .try_collect()
+    .await
+}
+
+async fn find_memories(
+    db: &PgPool,
+    search: &Search,
+    user: &str,
+    any_of_them: &str,
+    question: &Question<'_>,
+) -> Result<Vec<Row>, sqlx::Error> {
     let rows = sqlx::query_file!(
-        "src/search/match.sql",
-        search.scope.user(),
-        search.session_id.as_ref().map(SessionId::as_str),
-        search.query,
-        settings.text_config,
-        search.messages,
-        search.memories,
+        "src/search/find_memories.sql",
+        user,
         search.from,
         search.to,
         search.filter.agent_id,
         &search.filter.topics,
-        size.texts,
-        size.words,
-        settings.k1,
-        settings.b,
-        CANDIDATES,
-        &size.common,
-        &size.common_texts,
+        any_of_them,
     )
-    .fetch_all(db)
-    .await?;
-    let matches = rows.into_iter().filter_map(|row| {
-        let item = match (row.memory_id, row.session_id, row.seq, row.index) {
-            (Some(memory_id), ..) => Item::Memory(memory_id),
-            (None, Some(session_id), Some(seq), Some(index)) => Item::Message(Place { session_id, seq, index }),
-            _ => return None,
-        };
-        Some(Match { item, score: row.score, created_at: row.created_at })
-    });
-    Ok(matches.collect())
+    .fetch(db);
+    rows.try_filter_map(async |row| {
+        let item = Item::Memory(row.memory_id);
+        Ok(question.occurrences(&row.words).map(|occurrences| Row { item, created_at: row.created_at, occurrences }))
+    })
+    .try_collect()
+    .await
 }
 
 /// How much there is to search through, without its common words.
@@ -156,37 +215,36 @@ pub async fn nearby(db: &PgPool, scope: &Scope, places: &[Place]) -> Result<Vec<
     let indexes: Vec<i32> = places.iter().map(|place| place.index).collect();
     let rows = sqlx::query!(
         r#"
-        select asked.ordinality as "of!", near.distance as "distance!", m.session_id, m.seq, m.index,
-               m.role as "role: Role", coalesce(left(m.content, 80), '') as "opening!", m.created_at,
-               coalesce(length(m.content) <= 300 and right(rtrim(m.content, E' \n'), 1) in ('?', '？', '؟'), false) as "asks!"
+        select asked.ordinality as "of!", near.distance as "distance!", s.session_id, near.seq as "seq!",
+               near.index as "index!", near.role as "role!: Role", coalesce(left(near.content, 80), '') as "opening!",
+               near.created_at as "created_at!",
+               coalesce(length(near.content) <= 300 and right(rtrim(near.content, E' \n'), 1) in ('?', '？', '؟'), false)
+                   as "asks!"
         from unnest($1::text[], $2::bigint[], $3::integer[]) with ordinality as asked (session_id, seq, index, ordinality)
         join sessions s on s.session_id = asked.session_id and ($4::text is null or s.user_id = $4)
         cross join lateral (
-            select seq, index, 0 as distance
+            select 0 as distance, seq, index, role, content, created_at
             from messages here
             where here.session_id = s.session_id and here.seq = asked.seq and here.index = asked.index
             union all
-            select seq, index, -(row_number() over (order by seq desc, index desc))::integer
-            from (
-                select seq, index
+            (
+                select -(row_number() over (order by seq desc, index desc))::integer, seq, index, role, content, created_at
                 from messages before
                 where before.session_id = s.session_id and (before.seq, before.index) < (asked.seq, asked.index)
                   and before.words is not null
                 order by seq desc, index desc
                 limit 2
-            ) before
+            )
             union all
-            select seq, index, (row_number() over (order by seq, index))::integer
-            from (
-                select seq, index
+            (
+                select (row_number() over (order by seq, index))::integer, seq, index, role, content, created_at
                 from messages after
                 where after.session_id = s.session_id and (after.seq, after.index) > (asked.seq, asked.index)
                   and after.words is not null
                 order by seq, index
                 limit 2
-            ) after
+            )
         ) near
-        join messages m on m.session_id = s.session_id and m.seq = near.seq and m.index = near.index
         "#,
         &sessions as &[&str],
         &seqs,
