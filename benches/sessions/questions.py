@@ -1,11 +1,16 @@
-"""What is asked, and how long the answers take: HTTP over keep-alive connections, one thread for each."""
+"""What is asked, and how long the answers take."""
 
 import http.client
 import json
+import pathlib
 import random
-import threading
-import time
+import subprocess
+import tempfile
 import urllib.parse
+
+SCRIPT = pathlib.Path(__file__).resolve().parent / "paths.lua"
+# Paths that are drawn for a measurement; one with more requests goes round.
+DIFFERENT = 5_000
 
 
 def requests(sessions, user_count):
@@ -53,34 +58,18 @@ def requests(sessions, user_count):
     }
 
 
-def measure(address, make, connections, count):
-    """The seconds that `count` requests took, in order of length, `connections` at a time."""
-    taken, left, lock = [], [count], threading.Lock()
-
-    def work():
-        connection = http.client.HTTPConnection(address)
-        while True:
-            with lock:
-                if left[0] == 0:
-                    return
-                left[0] -= 1
-                path = make()
-            begun = time.perf_counter()
-            connection.request("GET", path)
-            response = connection.getresponse()
-            body = response.read()
-            seconds = time.perf_counter() - begun
-            if response.status != 200:
-                raise SystemExit(f"{path}: {response.status} {body[:200]}")
-            with lock:
-                taken.append(seconds)
-
-    threads = [threading.Thread(target=work) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sorted(taken)
+def measure(address, make, connections, seconds):
+    """p50 and p99 in milliseconds of requests made for so long, so many at a time."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as paths:
+        paths.writelines(make() + "\n" for _ in range(DIFFERENT))
+        paths.flush()
+        command = ["wrk", "--threads", "1", "--connections", str(connections), "--timeout", "30s"]
+        command += ["--duration", f"{seconds}s", "--script", SCRIPT, f"http://{address}", "--", paths.name]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    result = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT ")).removeprefix("RESULT "))
+    if result["errors"] > 0:
+        raise SystemExit(f"{make()}, or one like it, was not answered with 200:\n{output}")
+    return result["p50"], result["p99"]
 
 
 def deep_cursors(address, pages):

@@ -4,8 +4,8 @@
     cargo build --release
     benches/sessions/run.py [--sessions 10000 1000000] [--binary target/release/colloquy]
 
-Writes RESULTS.md beside itself. Needs PostgreSQL's programs, on PATH or where Debian has them; as root they run as the
-user postgres. A million sessions take some minutes and 6 GB.
+Writes RESULTS.md beside itself. Needs wrk (`apt-get install wrk`) and PostgreSQL's programs, on PATH or where Debian has
+them; as root they run as the user postgres. A million sessions take some minutes and 6 GB.
 """
 
 import argparse
@@ -24,7 +24,8 @@ import questions
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-CONNECTIONS = 16
+CONNECTIONS = [1, 16]
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
 def programs():
@@ -49,7 +50,7 @@ class Database:
             shutil.chown(directory, "postgres")
             shutil.chown(data, "postgres")
         as_postgres(self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8")
-        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers=1GB -c max_wal_size=8GB -c max_connections=60 -c jit=off"
+        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c jit=off"
         as_postgres(self.programs / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "-o", options, "start")
         self.url = f"postgres://postgres@localhost/sessions?host={directory}"
 
@@ -92,36 +93,36 @@ class Server:
         self.process.wait()
 
 
-def measured(server, sessions, count):
-    """Rows of the table: name, p50 and p99 in milliseconds."""
+def measured(server, sessions, seconds):
+    """Rows of the table: name, and p50 and p99 for each number of connections."""
     makers = questions.requests(sessions, max(sessions // 50, 20))
     cursors = questions.deep_cursors(server.address, min(sessions // 100, 2000))[-50:]
     deep = lambda: f"/sessions?include_total=false&limit=100&cursor={random.choice(cursors)}"
     short = lambda: f"/sessions?include_total=false&limit=20&cursor={random.choice(cursors)}"
     makers |= {"a page behind a deep cursor": short, "the same, a hundred sessions": deep}
     for name, make in makers.items():
-        questions.measure(server.address, make, CONNECTIONS, 64)
-        taken = questions.measure(server.address, make, CONNECTIONS, count)
-        yield name, taken[len(taken) // 2] * 1000, taken[int(len(taken) * 0.99)] * 1000
+        questions.measure(server.address, make, max(CONNECTIONS), 1)
+        yield name, [questions.measure(server.address, make, connections, seconds) for connections in CONNECTIONS]
 
 
-def report(results, loads, count):
+def report(results, loads, seconds):
     sizes = list(results)
+    columns = [f"{size:,}: {connections} at once, p50 | p99" for size in sizes for connections in CONNECTIONS]
     lines = [
         "# Lists and searches of many sessions",
         "",
         f"Written by `benches/sessions/run.py` on {datetime.date.today()}: {os.cpu_count()} processors that carry server, PostgreSQL and",
-        f"client together, {CONNECTIONS} connections, {count} requests of each kind with other values each time, five runs and ten messages",
-        "to a session. Milliseconds, as the client sees them. `GET /health` is the round trip alone: with more connections than",
-        "processors most of each number is waiting for a turn.",
+        f"client together, PostgreSQL with {MEMORY // 4096} GB of shared buffers, {seconds} s of requests of each kind with other values each time, by {' and '.join(map(str, CONNECTIONS))} connections; five runs and",
+        "ten messages to a session. Milliseconds, as the client sees them. `GET /health` is the round trip alone: with more",
+        "connections than processors most of each number is waiting for a turn.",
         "",
-        "| | " + " | ".join(f"{size:,} p50 | p99" for size in sizes) + " |",
-        "|---|" + "---:|---:|" * len(sizes),
+        "| | " + " | ".join(columns) + " |",
+        "|---|" + "---:|---:|" * len(columns),
     ]
     for name in results[sizes[0]]:
-        cells = " | ".join("{:.1f} | {:.1f}".format(*results[size][name]) for size in sizes)
-        lines.append(f"| {name} | {cells} |")
-    lines += ["", "Loading took " + ", ".join(f"{seconds:.0f} s for {size:,}" for size, seconds in loads.items()) + ".", ""]
+        cells = [f"{p50:.1f} | {p99:.1f}" for size in sizes for p50, p99 in results[size][name]]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += ["", "Loading took " + ", ".join(f"{taken:.0f} s for {size:,}" for size, taken in loads.items()) + ".", ""]
     (HERE / "RESULTS.md").write_text("\n".join(lines))
 
 
@@ -129,7 +130,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--binary", default=ROOT / "target/release/colloquy")
-    parser.add_argument("--count", type=int, default=800)
+    parser.add_argument("--seconds", type=int, default=5)
     arguments = parser.parse_args()
     results, loads = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -142,14 +143,14 @@ def main():
                 server = Server(arguments.binary, database.url, directory)
                 try:
                     results[sessions] = {}
-                    for name, *times in measured(server, sessions, arguments.count):
+                    for name, times in measured(server, sessions, arguments.seconds):
                         results[sessions][name] = times
-                        print(f"{name}: {times[0]:.1f} {times[1]:.1f}", flush=True)
+                        print(f"{name}: {times}", flush=True)
                 finally:
                     server.stop()
         finally:
             database.stop()
-    report(results, loads, arguments.count)
+    report(results, loads, arguments.seconds)
 
 
 if __name__ == "__main__":

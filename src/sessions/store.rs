@@ -1,13 +1,15 @@
 //! Sessions in PostgreSQL: SQL in, rows out. Every statement filters by a [`Scope`].
 //!
 //! Here are the statements on one session or on named ones. `filtered` has those on all sessions that fit a filter,
-//! `parts` those on runs and messages, `copies` those that copy whole conversations, `aging` those that remove old ones.
+//! `words` how these look for words, `parts` has those on runs and messages, `copies` those that copy whole conversations,
+//! `aging` those that remove old ones.
 
 mod aging;
 mod copies;
 mod filtered;
 mod parts;
 mod rows;
+mod words;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -21,9 +23,10 @@ pub use copies::{
     CopyOrigin, ExportedRuns, export_head, export_runs, fork, import_messages, import_runs, import_session,
     import_summaries, import_usage, runs_elsewhere,
 };
-pub use filtered::{Found, HIT_END, HIT_START, Part, Words, count, count_all, delete_matching, list, write_list};
+pub use filtered::{Found, HIT_END, HIT_START, Part, count, count_all, delete_matching, list, write_list};
 pub use parts::{MessagePart, RunPart, delete_message, delete_run, find_message, find_run, touch};
 use rows::{SESSION_COLUMNS, SessionRow};
+pub use words::Words;
 
 /// A session to be created.
 #[derive(Debug)]

@@ -6,10 +6,13 @@
 //! parts are constants; what comes from outside is always a parameter.
 
 use chrono::DateTime;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 
-use super::rows::{SESSION_COLUMNS, SessionRow};
+use super::{
+    rows::{SESSION_COLUMNS, SessionRow},
+    words::{Words, write_query},
+};
 use crate::{
     auth::Scope,
     http::paging::{MAX_TOTAL, SortOrder},
@@ -31,18 +34,6 @@ pub const HIT_START: char = '\u{2}';
 pub const HIT_END: char = '\u{3}';
 const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, \
                         FragmentDelimiter=\" … \"";
-
-/// So many messages are found and sorted sooner than a list is walked for them.
-const FEW_HITS: f64 = 5_000.0;
-
-/// How the words of a search are looked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Words<'a> {
-    /// The text search configuration that tells them apart.
-    pub config: &'a str,
-    /// Whether so few messages have them that these are found first, and then their sessions.
-    pub are_rare: bool,
-}
 
 /// Which part of a list to read.
 #[derive(Clone, Debug)]
@@ -66,24 +57,11 @@ pub async fn list(
         session: SessionRow,
         excerpt: Option<String>,
     }
-    let are_rare = match &filter.search {
-        Some(search) => are_rare(db, search, config).await?,
-        None => false,
-    };
+    let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("");
-    write_list(&mut sql, scope, filter, sort, (part, limit), Words { config, are_rare });
+    write_list(&mut sql, scope, filter, sort, (part, limit), &words);
     let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
-}
-
-/// Whether it is quicker to find all messages with what is searched for than to look into one session after the other.
-/// The planner takes rare words to be more frequent than they are, which misleads it when it has few rows to find; so it is
-/// asked for its estimate, and told.
-async fn are_rare(db: &PgPool, search: &str, config: &str) -> Result<bool, sqlx::Error> {
-    let mut sql = QueryBuilder::new("explain (format json) select from messages m where m.words @@ ");
-    write_query(&mut sql, search, config);
-    let Json(plan): Json<Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
-    Ok(plan[0]["Plan"]["Plan Rows"].as_f64().is_some_and(|rows| rows < FEW_HITS))
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
@@ -96,7 +74,7 @@ pub fn write_list<'a>(
     filter: &'a SessionFilter,
     sort: Sort,
     (part, limit): (&'a Part, i64),
-    Words { config, are_rare }: Words<'a>,
+    words: &'a Words<'a>,
 ) {
     let (key, id) = match sort.by {
         SortBy::CreatedAt => ("s.created_at", "s.session_id"),
@@ -113,10 +91,10 @@ pub fn write_list<'a>(
     for (place, hit) in hits.iter().enumerate() {
         sql.push(if place == 0 { "(" } else { " union (" });
         // A fence, behind which the planner does not count on soon having enough.
-        let is_fenced = are_rare && matches!(hit, Hit::Message);
+        let is_fenced = words.rare.is_some() && matches!(hit, Hit::Message);
         sql.push(if is_fenced { "select * from (" } else { "" });
         sql.push("select s.session_id, ").push(key).push(" as key");
-        write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), config);
+        write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), words);
         if let Part::After(place) = part {
             sql.push(" and (").push(key).push(", ").push(id).push(") ").push(beyond).push(" (");
             match &place.key {
@@ -136,7 +114,7 @@ pub fn write_list<'a>(
         sql.push(" offset ").push_bind(offset);
     }
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
-    write_excerpt(sql, filter, config);
+    write_excerpt(sql, filter, words.config);
     sql.push(" as excerpt from page join sessions s using (session_id) order by page.key").push(direction);
     sql.push(", s.session_id").push(direction);
 }
@@ -158,8 +136,9 @@ async fn count_up_to(
     limit: Option<i64>,
     config: &str,
 ) -> Result<i64, sqlx::Error> {
+    let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("select count(*) from (select from (");
-    write_ids(&mut sql, scope, filter, limit, config);
+    write_ids(&mut sql, scope, filter, limit, &words);
     sql.push(") found limit ").push_bind(limit).push(") counted");
     sql.build_query_scalar().persistent(false).fetch_one(db).await
 }
@@ -172,8 +151,9 @@ pub async fn delete_matching(
     limit: i64,
     config: &str,
 ) -> Result<u64, sqlx::Error> {
+    let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("delete from sessions where session_id in (select session_id from (");
-    write_ids(&mut sql, scope, filter, Some(limit), config);
+    write_ids(&mut sql, scope, filter, Some(limit), &words);
     sql.push(") found limit ").push_bind(limit).push(")");
     Ok(sql.build().persistent(false).execute(db).await?.rows_affected())
 }
@@ -203,11 +183,11 @@ fn write_ids<'a>(
     scope: &'a Scope,
     filter: &'a SessionFilter,
     limit: Option<i64>,
-    config: &'a str,
+    words: &'a Words<'a>,
 ) {
     for (place, hit) in hits(filter).iter().enumerate() {
         sql.push(if place == 0 { "(select s.session_id" } else { " union (select s.session_id" });
-        write_source(sql, scope, filter, (false, *hit), config);
+        write_source(sql, scope, filter, (false, *hit), words);
         sql.push(" limit ").push_bind(limit).push(")");
     }
 }
@@ -218,7 +198,7 @@ fn write_source<'a>(
     scope: &'a Scope,
     filter: &'a SessionFilter,
     (is_sorted_by_label, hit): (bool, Hit),
-    config: &'a str,
+    words: &'a Words<'a>,
 ) {
     sql.push(" from sessions s");
     let is_labelled =
@@ -276,17 +256,25 @@ fn write_source<'a>(
         }
         sql.push(")");
     }
-    write_search(sql, filter, hit, config);
+    write_search(sql, filter, hit, words);
 }
 
 /// Sessions of which a message, or the name, has what is searched for.
-fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, hit: Hit, config: &'a str) {
+fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, hit: Hit, words: &'a Words<'a>) {
     let Some(search) = &filter.search else { return };
     match hit {
         Hit::Anything => {}
         Hit::Message => {
-            sql.push(" and exists (select from messages m where m.session_id = s.session_id and m.words @@ ");
-            write_query(sql, search, config);
+            sql.push(" and exists (select from ");
+            match &words.rare {
+                None => sql.push("messages m"),
+                Some(rare) => {
+                    sql.push("(select session_id, words from messages where words @@ ").push_bind(rare);
+                    sql.push("::text::tsquery offset 0) m")
+                }
+            };
+            sql.push(" where m.session_id = s.session_id and m.words @@ ");
+            write_query(sql, search, words.config);
             sql.push(")");
         }
         Hit::Name => {
@@ -308,8 +296,4 @@ fn write_excerpt<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter
     sql.push(", ").push_bind(HEADLINE).push(") from messages m where m.session_id = s.session_id and m.words @@ ");
     write_query(sql, search, config);
     sql.push(" order by m.seq desc, m.index desc limit 1)");
-}
-
-fn write_query<'a>(sql: &mut QueryBuilder<Postgres>, search: &'a str, config: &'a str) {
-    sql.push("websearch_to_tsquery(").push_bind(config).push("::text::regconfig, ").push_bind(search).push(")");
 }

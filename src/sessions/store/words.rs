@@ -1,0 +1,82 @@
+//! How a list looks for words.
+
+use serde_json::Value;
+use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
+
+use crate::sessions::filter::SessionFilter;
+
+/// So many messages are found and sorted sooner than a list is walked for them.
+const FEW_HITS: f64 = 5_000.0;
+
+/// How the words of a search are looked for.
+#[derive(Clone, Debug)]
+pub struct Words<'a> {
+    /// The text search configuration that tells them apart.
+    pub config: &'a str,
+    /// A part of the search, as a `tsquery`, that so few messages have that these are found first: then the rest is looked
+    /// for in them, then come their sessions.
+    pub rare: Option<String>,
+}
+
+impl<'a> Words<'a> {
+    /// Of all that a message has to have, what the planner takes to be the rarest, if it is rare: to look one session after
+    /// the other through for that would take longer, and so would it to ask the index for what is common. The planner has
+    /// to be told, because it takes rare words to be more frequent than they are, and all words to come independently.
+    pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Self, sqlx::Error> {
+        let Some(search) = &filter.search else { return Ok(Self { config, rare: None }) };
+        let mut sql = QueryBuilder::new("select ");
+        write_query(&mut sql, search, config);
+        let query: String = sql.push("::text").build_query_scalar().fetch_one(db).await?;
+        let parts = parts(&query);
+        let mut sql = QueryBuilder::new("explain (format json) select ");
+        let mut counts = sql.separated(", ");
+        for part in &parts {
+            counts.push("array(select 1 from messages m where m.words @@ ").push_bind_unseparated(*part);
+            counts.push_unseparated("::text::tsquery)");
+        }
+        let Json(plan): Json<Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
+        let rows = |place: usize| plan[0]["Plan"]["Plans"][place]["Plan Rows"].as_f64().unwrap_or(f64::INFINITY);
+        let rarest = (0..parts.len()).min_by(|one, other| rows(*one).total_cmp(&rows(*other)));
+        let rare = rarest.filter(|place| rows(*place) < FEW_HITS).map(|place| parts[place].to_owned());
+        Ok(Self { config, rare })
+    }
+}
+
+/// The parts of a `tsquery` of which a message has to have each; the whole where it leaves a choice.
+fn parts(query: &str) -> Vec<&str> {
+    let (mut parts, mut begin, mut is_quoted) = (Vec::new(), 0, false);
+    for (at, byte) in query.bytes().enumerate() {
+        match byte {
+            // One that is a part of a word is doubled.
+            b'\'' => is_quoted = !is_quoted,
+            b'|' | b'(' if !is_quoted => return vec![query],
+            b'&' if !is_quoted => {
+                parts.push(query[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(query[begin..].trim());
+    parts
+}
+
+/// Writes what is searched for as a `tsquery`.
+pub(super) fn write_query<'a>(sql: &mut QueryBuilder<Postgres>, search: &'a str, config: &'a str) {
+    sql.push("websearch_to_tsquery(").push_bind(config).push("::text::regconfig, ").push_bind(search).push(")");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_taken_apart_where_all_of_it_has_to_be_there() {
+        assert_eq!(parts("'tea'"), ["'tea'"]);
+        assert_eq!(parts("'tea' & !'milk' & 'earl' <-> 'grey'"), ["'tea'", "!'milk'", "'earl' <-> 'grey'"]);
+        assert_eq!(parts("'a''&''b' & 'c|('"), ["'a''&''b'", "'c|('"]);
+        for whole in ["'tea' & 'milk' | 'water'", "'tea' & !( 'earl' <-> 'grey' )", ""] {
+            assert_eq!(parts(whole), [whole]);
+        }
+    }
+}
