@@ -11,7 +11,7 @@ use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::{
     rows::{SESSION_COLUMNS, SessionRow},
-    words::{Words, write_query},
+    words::Words,
 };
 use crate::{
     auth::Scope,
@@ -59,7 +59,7 @@ pub async fn list(
     }
     let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("");
-    write_list(&mut sql, scope, filter, sort, (part, limit), &words);
+    write_list(&mut sql, scope, filter, sort, (part, limit), words.as_ref());
     let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
 }
@@ -74,7 +74,7 @@ pub fn write_list<'a>(
     filter: &'a SessionFilter,
     sort: Sort,
     (part, limit): (&'a Part, i64),
-    words: &'a Words<'a>,
+    words: Option<&'a Words<'a>>,
 ) {
     let (key, id) = match sort.by {
         SortBy::CreatedAt => ("s.created_at", "s.session_id"),
@@ -91,7 +91,7 @@ pub fn write_list<'a>(
     for (place, hit) in hits.iter().enumerate() {
         sql.push(if place == 0 { "(" } else { " union (" });
         // A fence, behind which the planner does not count on soon having enough.
-        let is_fenced = words.rare.is_some() && matches!(hit, Hit::Message);
+        let is_fenced = matches!(hit, Hit::Message) && words.is_some_and(|words| words.rare.is_some());
         sql.push(if is_fenced { "select * from (" } else { "" });
         sql.push("select s.session_id, ").push(key).push(" as key");
         write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), words);
@@ -114,7 +114,7 @@ pub fn write_list<'a>(
         sql.push(" offset ").push_bind(offset);
     }
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
-    write_excerpt(sql, filter, words.config);
+    write_excerpt(sql, words);
     sql.push(" as excerpt from page join sessions s using (session_id) order by page.key").push(direction);
     sql.push(", s.session_id").push(direction);
 }
@@ -138,7 +138,7 @@ async fn count_up_to(
 ) -> Result<i64, sqlx::Error> {
     let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("select count(*) from (select from (");
-    write_ids(&mut sql, scope, filter, limit, &words);
+    write_ids(&mut sql, scope, filter, limit, words.as_ref());
     sql.push(") found limit ").push_bind(limit).push(") counted");
     sql.build_query_scalar().persistent(false).fetch_one(db).await
 }
@@ -153,7 +153,7 @@ pub async fn delete_matching(
 ) -> Result<u64, sqlx::Error> {
     let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("delete from sessions where session_id in (select session_id from (");
-    write_ids(&mut sql, scope, filter, Some(limit), &words);
+    write_ids(&mut sql, scope, filter, Some(limit), words.as_ref());
     sql.push(") found limit ").push_bind(limit).push(")");
     Ok(sql.build().persistent(false).execute(db).await?.rows_affected())
 }
@@ -183,7 +183,7 @@ fn write_ids<'a>(
     scope: &'a Scope,
     filter: &'a SessionFilter,
     limit: Option<i64>,
-    words: &'a Words<'a>,
+    words: Option<&'a Words<'a>>,
 ) {
     for (place, hit) in hits(filter).iter().enumerate() {
         sql.push(if place == 0 { "(select s.session_id" } else { " union (select s.session_id" });
@@ -198,7 +198,7 @@ fn write_source<'a>(
     scope: &'a Scope,
     filter: &'a SessionFilter,
     (is_sorted_by_label, hit): (bool, Hit),
-    words: &'a Words<'a>,
+    words: Option<&'a Words<'a>>,
 ) {
     sql.push(" from sessions s");
     let is_labelled =
@@ -260,21 +260,22 @@ fn write_source<'a>(
 }
 
 /// Sessions of which a message, or the name, has what is searched for.
-fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, hit: Hit, words: &'a Words<'a>) {
-    let Some(search) = &filter.search else { return };
+fn write_search<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    filter: &'a SessionFilter,
+    hit: Hit,
+    words: Option<&'a Words<'a>>,
+) {
+    let Some(Words { query, rare, .. }) = words else { return };
     match hit {
         Hit::Anything => {}
         Hit::Message => {
-            sql.push(" and exists (select from ");
-            match &words.rare {
-                None => sql.push("messages m"),
-                Some(rare) => {
-                    sql.push("(select session_id, words from messages where words @@ ").push_bind(rare);
-                    sql.push("::text::tsquery offset 0) m")
-                }
-            };
-            sql.push(" where m.session_id = s.session_id and m.words @@ ");
-            write_query(sql, search, words.config);
+            sql.push(" and exists (select from messages m where m.session_id = s.session_id and m.words @@ ");
+            sql.push_bind(rare.as_ref().unwrap_or(query)).push("::text::tsquery");
+            if rare.as_ref().is_some_and(|rare| rare != query) {
+                // What is not a plain comparison is not asked of the index.
+                sql.push(" and coalesce(m.words @@ ").push_bind(query).push("::text::tsquery, false)");
+            }
             sql.push(")");
         }
         Hit::Name => {
@@ -286,14 +287,13 @@ fn write_search<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter,
 }
 
 /// The newest message of a session with what is searched for.
-fn write_excerpt<'a>(sql: &mut QueryBuilder<Postgres>, filter: &'a SessionFilter, config: &'a str) {
-    let Some(search) = &filter.search else {
+fn write_excerpt<'a>(sql: &mut QueryBuilder<Postgres>, words: Option<&'a Words<'a>>) {
+    let Some(Words { config, query, .. }) = words else {
         sql.push("null::text");
         return;
     };
-    sql.push("(select ts_headline(").push_bind(config).push("::text::regconfig, left(m.content, 100000), ");
-    write_query(sql, search, config);
-    sql.push(", ").push_bind(HEADLINE).push(") from messages m where m.session_id = s.session_id and m.words @@ ");
-    write_query(sql, search, config);
-    sql.push(" order by m.seq desc, m.index desc limit 1)");
+    sql.push("(select ts_headline(").push_bind(*config).push("::text::regconfig, left(m.content, 100000), ");
+    sql.push_bind(query).push("::text::tsquery, ").push_bind(HEADLINE);
+    sql.push(") from messages m where m.session_id = s.session_id and m.words @@ ").push_bind(query);
+    sql.push("::text::tsquery order by m.seq desc, m.index desc limit 1)");
 }

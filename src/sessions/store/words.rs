@@ -1,7 +1,7 @@
 //! How a list looks for words.
 
 use serde_json::Value;
-use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
+use sqlx::{PgPool, QueryBuilder, types::Json};
 
 use crate::sessions::filter::SessionFilter;
 
@@ -13,8 +13,10 @@ const FEW_HITS: f64 = 5_000.0;
 pub struct Words<'a> {
     /// The text search configuration that tells them apart.
     pub config: &'a str,
-    /// A part of the search, as a `tsquery`, that so few messages have that these are found first: then the rest is looked
-    /// for in them, then come their sessions.
+    /// What is searched for, as a `tsquery`: a constant, which is not read anew for every message.
+    pub query: String,
+    /// A part of the search, as a `tsquery`, that so few messages have that these are found first: the rest is looked for in
+    /// them, and then come their sessions.
     pub rare: Option<String>,
 }
 
@@ -22,11 +24,16 @@ impl<'a> Words<'a> {
     /// Of all that a message has to have, what the planner takes to be the rarest, if it is rare: to look one session after
     /// the other through for that would take longer, and so would it to ask the index for what is common. The planner has
     /// to be told, because it takes rare words to be more frequent than they are, and all words to come independently.
-    pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Self, sqlx::Error> {
-        let Some(search) = &filter.search else { return Ok(Self { config, rare: None }) };
-        let mut sql = QueryBuilder::new("select ");
-        write_query(&mut sql, search, config);
-        let query: String = sql.push("::text").build_query_scalar().fetch_one(db).await?;
+    ///
+    /// `None`: no words are searched for.
+    pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Option<Self>, sqlx::Error> {
+        let Some(search) = &filter.search else { return Ok(None) };
+        let query = sqlx::query_scalar!(
+            r#"select websearch_to_tsquery($1::text::regconfig, $2)::text as "query!""#,
+            config,
+            search,
+        );
+        let query = query.fetch_one(db).await?;
         let parts = parts(&query);
         let mut sql = QueryBuilder::new("explain (format json) select ");
         let mut counts = sql.separated(", ");
@@ -38,7 +45,7 @@ impl<'a> Words<'a> {
         let rows = |place: usize| plan[0]["Plan"]["Plans"][place]["Plan Rows"].as_f64().unwrap_or(f64::INFINITY);
         let rarest = (0..parts.len()).min_by(|one, other| rows(*one).total_cmp(&rows(*other)));
         let rare = rarest.filter(|place| rows(*place) < FEW_HITS).map(|place| parts[place].to_owned());
-        Ok(Self { config, rare })
+        Ok(Some(Self { config, query, rare }))
     }
 }
 
@@ -59,11 +66,6 @@ fn parts(query: &str) -> Vec<&str> {
     }
     parts.push(query[begin..].trim());
     parts
-}
-
-/// Writes what is searched for as a `tsquery`.
-pub(super) fn write_query<'a>(sql: &mut QueryBuilder<Postgres>, search: &'a str, config: &'a str) {
-    sql.push("websearch_to_tsquery(").push_bind(config).push("::text::regconfig, ").push_bind(search).push(")");
 }
 
 #[cfg(test)]
