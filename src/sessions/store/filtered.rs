@@ -1,9 +1,9 @@
 //! Statements on all sessions that fit a filter.
 //!
 //! These are put together from what the filter has, because each set of conditions and each order has an index of its
-//! own: a statement with `$1 is null or …` for every filter could use none. For the same reason they are not kept
+//! own: a statement with `$1 is null or …` for every filter could use none. For the same reason most are not kept
 //! prepared: they are planned with their values, so that a rare value and a common one each get their own plan. The
-//! parts are constants; what comes from outside is always a parameter.
+//! parts are constants; what comes from outside is always a parameter, or a number.
 
 use chrono::DateTime;
 use serde_json::json;
@@ -60,8 +60,16 @@ pub async fn list(
     let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("");
     write_list(&mut sql, scope, filter, sort, (part, limit), words.as_ref());
-    let rows: Vec<Row> = sql.build_query_as().persistent(false).fetch_all(db).await?;
+    let rows: Vec<Row> = sql.build_query_as().persistent(has_one_plan(filter, part)).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
+}
+
+/// Whether the best plan is the same whatever the values: then it is kept, because to make one takes as long as the page.
+fn has_one_plan(filter: &SessionFilter, part: &Part) -> bool {
+    let SessionFilter { created_from, created_until, updated_from, updated_until, .. } = filter;
+    let is_timed = [created_from, created_until, updated_from, updated_until].into_iter().any(Option::is_some);
+    let is_searched = filter.search.is_some() || filter.session_name.is_some() || !filter.metadata.is_empty();
+    !is_timed && !is_searched && !matches!(part, Part::From { offset: 1.. })
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
@@ -106,12 +114,13 @@ pub fn write_list<'a>(
         let (key, id) = if is_fenced { ("key", "session_id") } else { (key, id) };
         sql.push(if is_fenced { " offset 0) hits" } else { "" });
         sql.push(" order by ").push(key).push(direction).push(", ").push(id).push(direction);
-        sql.push(" limit ").push_bind(offset + limit).push(")");
+        sql.push(" limit ").push(offset + limit).push(")");
     }
     sql.push(") found order by key").push(direction).push(", session_id").push(direction);
-    sql.push(" limit ").push_bind(limit);
+    // As a constant, without which a plan that is kept would be one for a tenth of all.
+    sql.push(" limit ").push(limit);
     if offset > 0 {
-        sql.push(" offset ").push_bind(offset);
+        sql.push(" offset ").push(offset);
     }
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
     write_excerpt(sql, words);
