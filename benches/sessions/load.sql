@@ -34,7 +34,7 @@ select
     5,
     timestamptz '2026-01-01' + n * (interval '300 days' / :sessions),
     timestamptz '2026-01-01' + n * (interval '300 days' / :sessions) + interval '1 hour' * (n % 100),
-    case when n % 50 = 0 then now() end,
+    case when n % 47 = 0 then now() end,
     n % 5000 = 0
 from generate_series(1, :sessions) n;
 

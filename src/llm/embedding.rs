@@ -7,7 +7,10 @@ mod onnx;
 mod remote;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,8 @@ pub struct Embedder {
     timeout: Duration,
     query_timeout: Duration,
     paused_until: Mutex<Option<Instant>>,
+    /// The length of the last vectors; 0: there were none yet.
+    dimensions: AtomicUsize,
 }
 
 /// Where the model is.
@@ -86,12 +91,19 @@ impl Embedder {
             timeout: settings.timeout,
             query_timeout: settings.query_timeout,
             paused_until: Mutex::default(),
+            dimensions: AtomicUsize::new(0),
         }))
     }
 
     /// The name of the model whose vectors have this length.
     pub fn name_for(&self, dimensions: usize) -> String {
         format!("{}/{dimensions}", self.model)
+    }
+
+    /// The name of the model whose vectors are as long as the last ones, as the next will be most likely.
+    pub fn likely_name(&self) -> Option<String> {
+        let dimensions = self.dimensions.load(Ordering::Relaxed);
+        (dimensions > 0).then(|| self.name_for(dimensions))
     }
 
     /// How many texts [`Embedder::embed`] is given best.
@@ -122,7 +134,8 @@ impl Embedder {
         }
     }
 
-    fn is_paused(&self) -> bool {
+    /// Whether questions are not asked about for a while.
+    pub fn is_paused(&self) -> bool {
         self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
@@ -130,6 +143,7 @@ impl Embedder {
         let texts: Vec<&str> = texts.iter().map(|text| beginning(text)).collect();
         let vectors = self.backend.embed(&texts, limit).await?;
         check(&vectors, texts.len())?;
+        self.dimensions.store(vectors.first().map_or(0, Vec::len), Ordering::Relaxed);
         Ok(vectors)
     }
 }

@@ -103,11 +103,22 @@ async fn find_matches(app: &App, search: &Search, words: &[String], size: &Size)
 /// All rows of the scope that have a vector, nearest first; `None` where there are no vectors to go by.
 async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, VectorUse), sqlx::Error> {
     let Some(embedder) = &app.embedder else { return Ok((None, VectorUse::Off)) };
-    let Some(question) = embedder.embed_question(&search.query).await else {
-        return Ok((None, VectorUse::Unavailable));
+    let likely = embedder.likely_name().filter(|_| !embedder.is_paused());
+    let reading = async {
+        match &likely {
+            Some(model) => vectors::read(app, search, model).await.map(Some),
+            None => Ok(None),
+        }
     };
+    // At once: they take about as long.
+    let (question, read) = tokio::join!(embedder.embed_question(&search.query), reading);
+    let Some(question) = question else { return Ok((None, VectorUse::Unavailable)) };
     let model = embedder.name_for(question.len());
-    Ok((Some(vectors::nearest(app, search, &model, &question).await?), VectorUse::Used))
+    let rows = match read? {
+        Some(rows) if likely.as_ref() == Some(&model) => rows,
+        _ => vectors::read(app, search, &model).await?,
+    };
+    Ok((Some(vectors::nearest(&rows, &question)), VectorUse::Used))
 }
 
 /// The nearest, and those of the others that have words of the question as well.

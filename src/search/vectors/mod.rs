@@ -2,7 +2,7 @@
 //!
 //! [`note`] marks a session in the transaction that stores something said in it, [`wake`] sees to it that a job waits,
 //! and [`embed_new`] is that job: it makes the vectors that are missing. [`nearest`] compares a question with all
-//! vectors of a search's scope. `direction` is what is stored and compared.
+//! that [`read`] finds in a search's scope. `direction` is what is stored and compared.
 //!
 //! *Architecture Invariant:* without an embedding model nothing here takes a statement. A vector is compared only with
 //! vectors of the same model and length; what has none yet is found by its words.
@@ -17,6 +17,7 @@ use chrono::{TimeDelta, Utc};
 use sqlx::PgConnection;
 
 pub use indexing::embed_new;
+pub use store::Vectors;
 
 use super::{model::Search, store::Match};
 use crate::{
@@ -85,21 +86,25 @@ pub async fn start(app: &App) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// The rows of the scope whose vectors point nearest to where the question points, nearest first, with their cosines.
-pub async fn nearest(app: &App, search: &Search, model: &str, question: &[f32]) -> Result<Vec<Match>, sqlx::Error> {
-    let question = Direction::of(question);
-    let mut near = Vec::new();
+/// The vectors of the search's scope that are of this model.
+pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Vectors>, sqlx::Error> {
+    let mut rows = Vec::new();
     if search.messages {
-        for rows in store::of_messages(&app.db, search, model, MOST_RUNS).await? {
-            near.extend(rows.compare(&question));
-        }
+        rows = store::of_messages(&app.db, search, model, MOST_RUNS).await?;
     }
     if search.memories {
-        near.extend(store::of_memories(&app.db, search, model, MOST_MEMORIES).await?.compare(&question));
+        rows.push(store::of_memories(&app.db, search, model, MOST_MEMORIES).await?);
     }
+    Ok(rows)
+}
+
+/// Those that point nearest to where the question points, nearest first, with their cosines.
+pub fn nearest(rows: &[Vectors], question: &[f32]) -> Vec<Match> {
+    let question = Direction::of(question);
+    let mut near: Vec<Match> = rows.iter().flat_map(|rows| rows.compare(&question)).collect();
     near.sort_by(|one, other| {
         let by_score = other.score.total_cmp(&one.score);
         by_score.then_with(|| (Reverse(one.created_at), &one.item).cmp(&(Reverse(other.created_at), &other.item)))
     });
-    Ok(near)
+    near
 }

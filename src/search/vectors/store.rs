@@ -24,7 +24,7 @@ const EPOCH: i64 = 946_684_800_000_000;
 /// Rows, one behind the other: which one it is, when it was said, and its vector. So PostgreSQL has one value to make for a
 /// session and none for each row, which would take longer than to compare them.
 #[derive(Debug)]
-pub(super) struct Vectors {
+pub struct Vectors {
     of: Of,
     packed: Vec<u8>,
 }
