@@ -151,29 +151,52 @@ pub async fn continue_run(
         Some(attempt) => idempotency::is_known(&app, attempt).await?,
         None => false,
     };
-    let original =
-        if body.fork == Some(true) && !is_repeated { copy(&app, &caller.scope(), original).await? } else { original };
-    let (run, continuation) = plan(&app, &caller.scope(), &body, &original, is_repeated).await?;
-    request::check(&run, &app.settings)?;
-    let start = Start {
-        caller,
-        agent,
-        stream: run.stream.unwrap_or(is_form && !run.is_background()),
-        forked_from_run_id: continuation.is_none().then_some(run_id),
-        regenerated_from: continuation.is_some().then_some(run_id),
-        run,
-        continuation,
+    let scope = caller.scope();
+    let copied = match body.fork {
+        Some(true) if !is_repeated => Some(copy(&app, &scope, &original).await?),
+        _ => None,
     };
-    begin(&app, start, is_form, attempt).await
+    let begun = async {
+        let original = copied.as_ref().unwrap_or(&original);
+        let (run, continuation) = plan(&app, &scope, &body, original, is_repeated).await?;
+        request::check(&run, &app.settings)?;
+        let start = Start {
+            caller,
+            agent,
+            stream: run.stream.unwrap_or(is_form && !run.is_background()),
+            forked_from_run_id: continuation.is_none().then_some(run_id),
+            regenerated_from: continuation.is_some().then_some(run_id),
+            run,
+            continuation,
+        };
+        begin(&app, start, is_form, attempt).await
+    };
+    let begun = begun.await;
+    if let (Some(copied), Err(_)) = (&copied, &begun) {
+        take_back(&app, &scope, copied).await?;
+    }
+    begun
 }
 
 /// Copies the session up to the run, and answers the run's copy.
-async fn copy(app: &App, scope: &Scope, original: Run) -> Result<Run, Problem> {
+async fn copy(app: &App, scope: &Scope, original: &Run) -> Result<Run, Problem> {
     let fork = Fork { up_to_run_id: Some(original.run_id), ..Fork::default() };
     let copy_id = sessions::service::fork(app, scope, &original.session_id, None, fork, &Claimed::default()).await?;
+    let copied = newest(app, scope, &copy_id).await?;
+    copied.ok_or_else(|| Problem::not_found("The session was deleted while it was copied"))
+}
+
+/// Removes a copy in which nothing has begun.
+async fn take_back(app: &App, scope: &Scope, copied: &Run) -> Result<(), Problem> {
+    if newest(app, scope, &copied.session_id).await?.is_some_and(|newest| newest.run_id == copied.run_id) {
+        sessions::store::delete(&app.db, scope, std::slice::from_ref(&copied.session_id), None).await?;
+    }
+    Ok(())
+}
+
+async fn newest(app: &App, scope: &Scope, session_id: &SessionId) -> Result<Option<Run>, sqlx::Error> {
     let newest = RunFilter { limit: 1, ..RunFilter::default() };
-    let copied = store::list(&app.db, scope, &copy_id, &newest).await?;
-    copied.into_iter().next().ok_or_else(|| Problem::not_found("The session was deleted while it was copied"))
+    Ok(store::list(&app.db, scope, session_id, &newest).await?.into_iter().next())
 }
 
 /// What is to be run, and what it takes over.

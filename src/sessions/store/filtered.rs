@@ -60,16 +60,22 @@ pub async fn list(
     let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("");
     write_list(&mut sql, scope, filter, sort, (part, limit), words.as_ref());
-    let rows: Vec<Row> = sql.build_query_as().persistent(has_one_plan(filter, part)).fetch_all(db).await?;
+    let rows: Vec<Row> = sql.build_query_as().persistent(has_one_plan(filter, sort, part)).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
 }
 
 /// Whether the best plan is the same whatever the values: then it is kept, because to make one takes as long as the page.
-fn has_one_plan(filter: &SessionFilter, part: &Part) -> bool {
-    let SessionFilter { created_from, created_until, updated_from, updated_until, .. } = filter;
-    let is_timed = [created_from, created_until, updated_from, updated_until].into_iter().any(Option::is_some);
+fn has_one_plan(filter: &SessionFilter, sort: Sort, part: &Part) -> bool {
+    let is_created_bounded = filter.created_from.is_some() || filter.created_until.is_some();
+    let is_updated_bounded = filter.updated_from.is_some() || filter.updated_until.is_some();
+    // Bounds of what is sorted by are a part of the index that is walked.
+    let is_bounded = match sort.by {
+        SortBy::CreatedAt => is_updated_bounded,
+        SortBy::UpdatedAt => is_created_bounded,
+        SortBy::SessionName => is_created_bounded || is_updated_bounded,
+    };
     let is_searched = filter.search.is_some() || filter.session_name.is_some() || !filter.metadata.is_empty();
-    !is_timed && !is_searched && !matches!(part, Part::From { offset: 1.. })
+    !is_bounded && !is_searched && !matches!(part, Part::From { offset: 1.. })
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.

@@ -152,3 +152,16 @@ async fn an_older_run_is_continued_in_a_copy_of_the_session_once() {
     let copy = app.get(&format!("/sessions/{}/runs", again["session_id"].as_str().unwrap())).await.expect(200);
     assert_eq!((&copy[0]["status"], &copy[1]["status"]), (&json!("REGENERATED"), &json!("COMPLETED")));
 }
+
+#[tokio::test]
+async fn a_copy_in_which_nothing_begins_does_not_stay() {
+    let app = TestApp::with(|settings| settings.runs.max_background_waiting = 0).await;
+    let first = app.say("s", "hi").await;
+    app.post(&path(&first), json!({"fork": true})).await.expect_problem(422);
+    let background = json!({"input": "instead", "fork": true, "background": true});
+    app.post(&path(&first), background).await.expect_problem(429);
+    assert_eq!(app.get("/sessions").await.expect(200)["meta"]["total_count"], 1);
+    app.model.then(status(400, "no"));
+    app.post(&path(&first), json!({"input": "instead", "fork": true})).await.expect_problem(502);
+    assert_eq!(app.get("/sessions").await.expect(200)["meta"]["total_count"], 2, "a run that failed is kept");
+}
