@@ -125,20 +125,20 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// Texts, the later the newer, with how often each has words of the question, and their lengths.
-    fn rows(texts: &[(&[(usize, u16)], u32)]) -> Vec<Row> {
-        let row = |(n, (counts, length)): (u128, &(&[(usize, u16)], u32))| Row {
-            item: Item::Memory(MemoryId(Uuid::from_u128(n))),
-            created_at: DateTime::UNIX_EPOCH + TimeDelta::days(i64::try_from(n).unwrap()),
-            occurrences: Occurrences { counts: counts.to_vec(), length: *length },
-        };
-        (0..).zip(texts).map(row).collect()
+    /// How often a text has words of the question, and how long it is.
+    fn text(counts: &[(usize, u16)], length: u32) -> Occurrences {
+        Occurrences { counts: counts.to_vec(), length }
     }
 
-    /// Which texts are best, with their scores.
-    fn best_of(texts: &[(&[(usize, u16)], u32)], asked: &[&str], size: &Size) -> Vec<(u128, f64)> {
+    /// Which of the texts, of which the later are the newer, are best, with their scores.
+    fn best_of(texts: &[Occurrences], asked: &[&str], size: &Size) -> Vec<(u128, f64)> {
+        let row = |(n, occurrences): (u128, &Occurrences)| Row {
+            item: Item::Memory(MemoryId(Uuid::from_u128(n))),
+            created_at: DateTime::UNIX_EPOCH + TimeDelta::days(i64::try_from(n).unwrap()),
+            occurrences: occurrences.clone(),
+        };
         let settings = SearchSettings { k1: 1.2, b: 0.75, ..SearchSettings::default() };
-        let matches = best(rows(texts), &words(asked), size, &settings, 10);
+        let matches = best((0..).zip(texts).map(row).collect(), &words(asked), size, &settings, 10);
         let number = |item: &Item| match item {
             Item::Memory(id) => id.0.as_u128(),
             Item::Message(_) => unreachable!("only memories were made"),
@@ -151,8 +151,8 @@ mod tests {
         let asked = words(&["tea", "größe"]);
         let question = Question::new(&asked);
         let sent = vector(&[("größe", 3), ("te", 1), ("tea", 0), ("teas", 2)]);
-        assert_eq!(question.occurrences(&sent), Some(Occurrences { counts: vec![(1, 3), (0, 1)], length: 4 }));
-        assert_eq!(question.occurrences(&vector(&[])), Some(Occurrences { counts: vec![], length: 0 }));
+        assert_eq!(question.occurrences(&sent), Some(text(&[(1, 3), (0, 1)], 4)));
+        assert_eq!(question.occurrences(&vector(&[])), Some(text(&[], 0)));
         for cut in 0..sent.len() {
             assert_eq!(question.occurrences(&sent[..cut]), None, "cut after {cut} bytes");
         }
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn the_score_is_that_of_bm25() {
         let size = Size { texts: 4, words: 40, ..Size::default() };
-        let found = best_of(&[(&[(0, 2)], 20), (&[(0, 1), (1, 1)], 10)], &["tea", "cup"], &size);
+        let found = best_of(&[text(&[(0, 2)], 20), text(&[(0, 1), (1, 1)], 10)], &["tea", "cup"], &size);
         let (tea, cup) = (1.0 + 2.5 / 2.5_f64, 1.0 + 3.5 / 1.5_f64);
         let expected = [(1, tea.ln() + cup.ln()), (0, tea.ln() * 2.0 * 2.2 / (2.0 + 1.2 * (0.25 + 0.75 * 2.0)))];
         for ((number, score), (expected_number, expected_score)) in found.iter().zip(expected) {
@@ -174,16 +174,15 @@ mod tests {
     #[test]
     fn how_many_have_a_common_word_is_known_without_finding_them() {
         let size = Size { texts: 1_000, words: 10_000, ..Size::default() };
-        let texts: &[(&[(usize, u16)], u32)] = &[(&[(0, 1)], 10), (&[(1, 1)], 10)];
-        assert_eq!(best_of(texts, &["tea", "the"], &size)[0].0, 1, "the newer of two that are alike");
+        let texts = [text(&[(0, 1)], 10), text(&[(1, 1)], 10)];
+        assert_eq!(best_of(&texts, &["tea", "the"], &size)[0].0, 1, "the newer of two that are alike");
         let size = Size { common: words(&["the"]), common_texts: vec![900], ..size };
-        assert_eq!(best_of(texts, &["tea", "the"], &size)[0].0, 0);
+        assert_eq!(best_of(&texts, &["tea", "the"], &size)[0].0, 0);
     }
 
     #[test]
     fn no_more_than_asked_for_are_told_and_the_best_are() {
-        let texts: Vec<(Vec<(usize, u16)>, u32)> = (1..=50).map(|count| (vec![(0, count)], 10)).collect();
-        let texts: Vec<(&[(usize, u16)], u32)> = texts.iter().map(|(counts, length)| (&counts[..], *length)).collect();
+        let texts: Vec<Occurrences> = (1..=50).map(|count| text(&[(0, count)], 10)).collect();
         let size = Size { texts: 100, words: 1_000, ..Size::default() };
         let numbers: Vec<u128> = best_of(&texts, &["tea"], &size).iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, (40..50).rev().collect::<Vec<u128>>());

@@ -60,15 +60,12 @@ pub async fn find(
     }
     let any_of_them = any_of(wanted);
     let messages = async {
-        match search.messages {
-            true => find_messages(db, search, &any_of_them, question).await,
-            false => Ok(Vec::new()),
-        }
+        if search.messages { find_messages(db, search, &any_of_them, question).await } else { Ok(Vec::new()) }
     };
     let memories = async {
-        match (search.memories, search.scope.user()) {
-            (true, Some(user)) => find_memories(db, search, user, &any_of_them, question).await,
-            _ => Ok(Vec::new()),
+        match search.scope.user().filter(|_| search.memories) {
+            Some(user) => find_memories(db, search, user, &any_of_them, question).await,
+            None => Ok(Vec::new()),
         }
     };
     let (mut found, memories) = tokio::try_join!(messages, memories)?;
