@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::{
     filter::{SessionFilter, Sort},
     model::{Session, SessionId, SessionType},
-    store::{self, Found, NewSession, Part},
+    store::{self, Found, NewSession, Part, Words},
     wire::{SessionDetail, SessionItem, SessionMessage},
 };
 use crate::{
@@ -110,14 +110,15 @@ pub struct ListSessions {
 pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<SessionItem>, Problem> {
     let started = Instant::now();
     let ListSessions { filter, sort, page, cursor, include_total } = list;
-    let config = &app.settings.search.text_config;
     let cursors = Cursor::of(&(scope.user(), &filter, sort));
     let part = match &cursor {
         Some(cursor) => Part::After(cursors.read("cursor", cursor)?),
         None => Part::From { offset: page.offset() },
     };
+    let words = Words::of(&app.db, &filter, &app.settings.search.text_config).await?;
+    let words = words.as_ref();
     // One more than asked for tells whether there is a next page.
-    let mut found = store::list(&app.db, scope, &filter, sort, (&part, page.limit() + 1), config).await?;
+    let mut found = store::list(&app.db, scope, &filter, sort, (&part, page.limit() + 1), words).await?;
     let shown = usize::try_from(page.limit()).unwrap_or(usize::MAX).min(found.len());
     let has_more = found.len() > shown;
     found.truncate(shown);
@@ -131,7 +132,7 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
             let total = if !has_more && (rows > 0 || offset == 0) {
                 offset + rows
             } else {
-                store::count(&app.db, scope, &filter, config).await?
+                store::count(&app.db, scope, &filter, words).await?
             };
             PageMeta { has_more, next_cursor: next, ..page.meta(total, started.elapsed()) }
         }

@@ -4,7 +4,11 @@ use crate::{
     app::App,
     auth::Scope,
     http::{Problem, conditional::IfMatch},
-    sessions::{SessionId, SessionType, filter::SessionFilter, store},
+    sessions::{
+        SessionId, SessionType,
+        filter::SessionFilter,
+        store::{self, Words},
+    },
 };
 
 /// Removes a session, if it is at a version that the caller has seen. What is not there is removed already.
@@ -31,13 +35,14 @@ pub async fn delete(
 /// off has removed some, and is repeated for the rest.
 pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, dry_run: bool) -> Result<u64, Problem> {
     const BATCH: i64 = 500;
-    let config = &app.settings.search.text_config;
+    let words = Words::of(&app.db, filter, &app.settings.search.text_config).await?;
+    let words = words.as_ref();
     if dry_run {
-        return Ok(store::count_all(&app.db, scope, filter, config).await?.unsigned_abs());
+        return Ok(store::count_all(&app.db, scope, filter, words).await?.unsigned_abs());
     }
     let mut deleted = 0;
     loop {
-        let batch = store::delete_matching(&app.db, scope, filter, BATCH, config).await?;
+        let batch = store::delete_matching(&app.db, scope, filter, BATCH, words).await?;
         deleted += batch;
         if batch < BATCH.unsigned_abs() {
             return Ok(deleted);

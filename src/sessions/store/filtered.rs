@@ -42,14 +42,14 @@ pub enum Part {
     After(Place),
 }
 
-/// At most `limit` of the sessions that fit, in order. `config` is the text search configuration.
+/// At most `limit` of the sessions that fit, in order. Here and below, `words` are those that the filter searches for.
 pub async fn list(
     db: &PgPool,
     scope: &Scope,
     filter: &SessionFilter,
     sort: Sort,
     (part, limit): (&Part, i64),
-    config: &str,
+    words: Option<&Words<'_>>,
 ) -> Result<Vec<Found>, sqlx::Error> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -57,9 +57,8 @@ pub async fn list(
         session: SessionRow,
         excerpt: Option<String>,
     }
-    let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("");
-    write_list(&mut sql, scope, filter, sort, (part, limit), words.as_ref());
+    write_list(&mut sql, scope, filter, sort, (part, limit), words);
     let rows: Vec<Row> = sql.build_query_as().persistent(has_one_plan(filter, sort, part)).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
 }
@@ -135,13 +134,23 @@ pub fn write_list<'a>(
 }
 
 /// How many sessions fit; counting ends at one more than [`MAX_TOTAL`].
-pub async fn count(db: &PgPool, scope: &Scope, filter: &SessionFilter, config: &str) -> Result<i64, sqlx::Error> {
-    count_up_to(db, scope, filter, Some(MAX_TOTAL + 1), config).await
+pub async fn count(
+    db: &PgPool,
+    scope: &Scope,
+    filter: &SessionFilter,
+    words: Option<&Words<'_>>,
+) -> Result<i64, sqlx::Error> {
+    count_up_to(db, scope, filter, Some(MAX_TOTAL + 1), words).await
 }
 
 /// How many sessions fit, however many.
-pub async fn count_all(db: &PgPool, scope: &Scope, filter: &SessionFilter, config: &str) -> Result<i64, sqlx::Error> {
-    count_up_to(db, scope, filter, None, config).await
+pub async fn count_all(
+    db: &PgPool,
+    scope: &Scope,
+    filter: &SessionFilter,
+    words: Option<&Words<'_>>,
+) -> Result<i64, sqlx::Error> {
+    count_up_to(db, scope, filter, None, words).await
 }
 
 async fn count_up_to(
@@ -149,11 +158,10 @@ async fn count_up_to(
     scope: &Scope,
     filter: &SessionFilter,
     limit: Option<i64>,
-    config: &str,
+    words: Option<&Words<'_>>,
 ) -> Result<i64, sqlx::Error> {
-    let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("select count(*) from (select from (");
-    write_ids(&mut sql, scope, filter, limit, words.as_ref());
+    write_ids(&mut sql, scope, filter, limit, words);
     sql.push(") found limit ").push_bind(limit).push(") counted");
     sql.build_query_scalar().persistent(false).fetch_one(db).await
 }
@@ -164,11 +172,10 @@ pub async fn delete_matching(
     scope: &Scope,
     filter: &SessionFilter,
     limit: i64,
-    config: &str,
+    words: Option<&Words<'_>>,
 ) -> Result<u64, sqlx::Error> {
-    let words = Words::of(db, filter, config).await?;
     let mut sql = QueryBuilder::new("delete from sessions where session_id in (select session_id from (");
-    write_ids(&mut sql, scope, filter, Some(limit), words.as_ref());
+    write_ids(&mut sql, scope, filter, Some(limit), words);
     sql.push(") found limit ").push_bind(limit).push(")");
     Ok(sql.build().persistent(false).execute(db).await?.rows_affected())
 }
@@ -281,7 +288,11 @@ fn write_search<'a>(
     hit: Hit,
     words: Option<&'a Words<'a>>,
 ) {
-    let Some(Words { query, rare, .. }) = words else { return };
+    let Some(Words { query, rare, .. }) = words else {
+        // A search without its words must not find, or delete, what was not searched for.
+        sql.push(if filter.search.is_some() { " and false" } else { "" });
+        return;
+    };
     match hit {
         Hit::Anything => {}
         Hit::Message => {

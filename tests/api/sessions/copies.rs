@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{column, create, get, hold_model, ids, list, rows};
 use crate::support::{
-    Answer, TestApp,
+    TestApp,
     scripted_model::{reply, reply_with_tool_call},
 };
 
@@ -31,11 +31,6 @@ async fn export(app: &TestApp, session_id: &str) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");
     answer.text
-}
-
-async fn import(app: &TestApp, lines: &str) -> Answer {
-    let request = app.request(Method::POST, "/sessions/import").header("content-type", "application/x-ndjson");
-    app.send(request.body(lines.to_owned())).await
 }
 
 #[tokio::test]
@@ -120,7 +115,7 @@ async fn an_export_is_read_in_again_and_is_the_same() {
     let exported = export(&app, "s-1").await;
     let counts = rows(&app).await;
     app.delete("/sessions/s-1").await.expect(204);
-    let imported = import(&app, &exported).await.expect(201);
+    let imported = app.import(&exported).await.expect(201);
     let expected = json!({"session_id": "s-1", "run_count": 3, "message_count": 8, "created": true});
     assert_eq!(imported, expected);
     assert_eq!((get(&app, "s-1").await, runs(&app, "s-1").await), before);
@@ -134,13 +129,13 @@ async fn an_export_is_read_in_again_and_is_the_same() {
 async fn what_is_there_and_the_same_is_left_alone_and_what_differs_is_a_conflict() {
     let app = conversation().await;
     let exported = export(&app, "s-1").await;
-    assert_eq!(import(&app, &exported).await.expect(200)["created"], false);
-    import(&app, &exported.replace("Three", "Tree")).await.expect_problem(409);
+    assert_eq!(app.import(&exported).await.expect(200)["created"], false);
+    app.import(&exported.replace("Three", "Tree")).await.expect_problem(409);
     let copy = exported.replacen("\"s-1\"", "\"s-2\"", 1);
-    let problem = import(&app, &copy).await.expect_problem(409);
+    let problem = app.import(&copy).await.expect_problem(409);
     assert!(problem["detail"].as_str().unwrap().contains("fork"), "{problem}");
     app.run(json!({"message": "Four", "session_id": "s-1", "user_id": "alice"})).await.expect(200);
-    import(&app, &exported).await.expect_problem(409);
+    app.import(&exported).await.expect_problem(409);
     assert_eq!(rows(&app).await.0, 1);
 }
 
@@ -171,7 +166,7 @@ async fn an_import_that_is_wrong_is_refused_by_its_line_and_stores_nothing() {
         (exported.replacen('{', "", 1), 400, "Line 1"),
         (format!("{exported}{exported}"), 422, "after the end"),
     ] {
-        let problem = import(&app, &body).await.expect_problem(status);
+        let problem = app.import(&body).await.expect_problem(status);
         assert!(problem["detail"].as_str().unwrap().contains(mentions), "{mentions}: {problem}");
     }
     let of_bob = app.request(Method::POST, "/sessions/import?user_id=bob");
@@ -193,6 +188,6 @@ async fn an_export_may_be_larger_than_other_bodies() {
     let exported = export(&app, "s-1").await;
     assert!(exported.len() > 50_000);
     app.delete("/sessions/s-1").await.expect(204);
-    import(&app, &exported).await.expect(201);
-    import(&app, &"x".repeat(200_001)).await.expect_problem(413);
+    app.import(&exported).await.expect(201);
+    app.import(&"x".repeat(200_001)).await.expect_problem(413);
 }

@@ -1,10 +1,9 @@
 //! Copies of sessions have the summaries of what they hold.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{boundary, folds, races::delete_runs, summarizing_app, talk};
-use crate::support::{Answer, TestApp};
+use crate::support::TestApp;
 
 /// A session of four runs with two versions of its summary, and its export.
 async fn exported() -> (TestApp, String) {
@@ -17,11 +16,6 @@ async fn exported() -> (TestApp, String) {
     }
     let exported = app.get("/sessions/s/export").await.text;
     (app, exported)
-}
-
-async fn import(app: &TestApp, lines: String) -> Answer {
-    let request = app.request(Method::POST, "/sessions/import").header("content-type", "application/x-ndjson");
-    app.send(request.body(lines)).await
 }
 
 #[tokio::test]
@@ -61,12 +55,12 @@ async fn an_export_has_every_version_after_the_run_that_it_ends_with_and_is_read
     let context = app.get("/sessions/s/context").await.expect(200);
 
     app.delete("/sessions/s").await.expect(204);
-    import(&app, exported.clone()).await.expect(201);
+    app.import(&exported).await.expect(201);
     assert_eq!(app.get("/sessions/s/summaries").await.expect(200), versions);
     assert_eq!(app.get("/sessions/s/context").await.expect(200), context);
     assert_eq!(boundary(&app, "s").await.0, 3);
     assert_eq!(app.get("/sessions/s/export").await.text, exported);
-    assert_eq!(import(&app, exported).await.expect(200)["created"], false);
+    assert_eq!(app.import(&exported).await.expect(200)["created"], false);
 
     let before = folds(&app).len();
     app.post("/sessions/s/summarize", json!({})).await.expect(200);
@@ -87,12 +81,12 @@ async fn a_summary_out_of_place_is_refused() {
         exported.replacen(end, &format!("{summary}\n{end}"), 1),
         exported.replacen("COMPLETED", "CANCELLED", 1),
     ] {
-        let problem = import(&app, wrong).await.expect_problem(422);
+        let problem = app.import(&wrong).await.expect_problem(422);
         assert!(problem["detail"].as_str().unwrap().contains("a summary out of place"), "{problem}");
     }
     let late_message =
         format!("{summary}\n{}", exported.lines().find(|line| line.contains(r#""kind" : "message""#)).unwrap());
-    let problem = import(&app, exported.replacen(summary, &late_message, 1)).await.expect_problem(422);
+    let problem = app.import(&exported.replacen(summary, &late_message, 1)).await.expect_problem(422);
     assert!(problem["detail"].as_str().unwrap().contains("out of order"), "{problem}");
     app.get("/sessions/s").await.expect_problem(404);
 }

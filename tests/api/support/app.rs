@@ -113,6 +113,12 @@ impl TestApp {
         self.send(self.request(Method::POST, path).header("content-type", form).body(body)).await
     }
 
+    /// Posts an export to `/sessions/import`.
+    pub(crate) async fn import(&self, lines: &str) -> Answer {
+        let request = self.request(Method::POST, "/sessions/import").header("content-type", "application/x-ndjson");
+        self.send(request.body(lines.to_owned())).await
+    }
+
     /// Runs the assistant: `POST /agents/assistant/runs`.
     pub(crate) async fn run(&self, body: Value) -> Answer {
         self.post("/agents/assistant/runs", body).await
