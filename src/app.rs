@@ -36,6 +36,7 @@ pub struct App {
     pub workers_are_up: AtomicBool,
     /// The sizes of large collections, for searches.
     pub search_statistics: search::Statistics,
+    pub kept_vectors: search::KeptVectors,
     pub tasks: Tasks,
     pub started_at: DateTime<Utc>,
 }
@@ -68,6 +69,7 @@ impl App {
             webhooks,
             workers_are_up: AtomicBool::new(false),
             search_statistics: search::Statistics::default(),
+            kept_vectors: search::KeptVectors::default(),
             tasks: Tasks::default(),
             started_at: Utc::now(),
         }))

@@ -30,9 +30,9 @@ with durability as (
     where s.session_type = excluded.session_type
       and (s.user_id is null or s.user_id = excluded.user_id)
       and (s.active_seq is null or cardinality(s.waiting) < $15)
-    returning s.last_seq, s.active_seq, s.session_state
+    returning s.last_seq, s.active_seq, s.session_state, s.created_at
 ), turn as (
-    select last_seq, active_seq, session_state, last_seq = active_seq and $16 as begins
+    select last_seq, active_seq, session_state, created_at, last_seq = active_seq and $16 as begins
     from session
 ), run as (
     insert into runs (
@@ -43,8 +43,8 @@ with durability as (
            case when begins then $13::uuid end, $9, $10, $19, $20, $7
     from turn
 ), message as (
-    insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
-    select $1, last_seq, 0, $11, 'user', $9, search_words($12::text::regconfig, $9), $7
+    insert into messages (session_id, seq, index, message_id, role, content, words, created_at, session_created_at)
+    select $1, last_seq, 0, $11, 'user', $9, search_words($12::text::regconfig, $9), $7, created_at
     from turn
 ), queue as (
     insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)

@@ -23,7 +23,7 @@ with session as (
           where runs.session_id = $1 and seq = $2 and run_id = $3 and status in ('PENDING', 'RUNNING', 'PAUSED')
             and process_id is not distinct from $17
       )
-    returning session_id, session_state, active_seq, fold_queued_by
+    returning session_id, session_state, active_seq, fold_queued_by, created_at
 ), run as (
     update runs set
         status = $4,
@@ -42,7 +42,7 @@ with session as (
       -- Once more: whoever held the session while this statement waited may have ended the run, and only the row itself
       -- knows.
       and runs.status in ('PENDING', 'RUNNING', 'PAUSED') and runs.process_id is not distinct from $17
-    returning runs.session_id, runs.seq
+    returning runs.session_id, runs.seq, session.created_at as session_created_at
 ), dequeued as (
     delete from run_queue using run
     where run_queue.session_id = run.session_id and run_queue.seq = run.seq
@@ -54,12 +54,13 @@ with session as (
 ), said as (
     insert into messages (
         session_id, seq, index, message_id, role, content, words, reasoning, tool_calls,
-        tool_call_id, tool_name, tool_args, tool_call_error, metrics, provider_data, created_at
+        tool_call_id, tool_name, tool_args, tool_call_error, metrics, provider_data, created_at, session_created_at
     )
     select
         run.session_id, run.seq, m.index::integer, m.message_id, m.role::message_role, m.content,
         case m.role when 'assistant' then search_words($16::text::regconfig, m.content) end, m.reasoning, m.tool_calls,
-        m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at
+        m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at,
+        run.session_created_at
     from run, rows from (
         jsonb_to_recordset($14) as (
             message_id uuid, role text, content text, reasoning text, tool_calls jsonb, tool_call_id text,

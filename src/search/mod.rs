@@ -26,3 +26,4 @@ pub mod wire;
 
 pub use reindex::{Reindexed, reindex};
 pub use statistics::Statistics;
+pub use vectors::KeptVectors;

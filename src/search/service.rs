@@ -118,7 +118,7 @@ async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, Ve
         Some(rows) if likely.as_ref() == Some(&model) => rows,
         _ => vectors::read(app, search, &model).await?,
     };
-    Ok((Some(vectors::nearest(&rows, &question)), VectorUse::Used))
+    Ok((Some(vectors::nearest(&rows, &question, (search.from, search.to))), VectorUse::Used))
 }
 
 /// The nearest, and those of the others that have words of the question as well.

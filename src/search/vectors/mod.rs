@@ -2,21 +2,24 @@
 //!
 //! [`note`] marks a session in the transaction that stores something said in it, [`wake`] sees to it that a job waits,
 //! and [`embed_new`] is that job: it makes the vectors that are missing. [`nearest`] compares a question with all
-//! that [`read`] finds in a search's scope. `direction` is what is stored and compared.
+//! that [`read`] finds in a search's scope. `direction` is what is stored and compared, `kept` what need not be read
+//! again.
 //!
 //! *Architecture Invariant:* without an embedding model nothing here takes a statement. A vector is compared only with
 //! vectors of the same model and length; what has none yet is found by its words.
 
 mod direction;
 mod indexing;
+mod kept;
 mod store;
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 pub use indexing::embed_new;
+pub use kept::KeptVectors;
 pub use store::Vectors;
 
 use super::{model::Search, store::Match};
@@ -87,21 +90,52 @@ pub async fn start(app: &App) -> Result<(), sqlx::Error> {
 }
 
 /// The vectors of the search's scope that are of this model.
-pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Vectors>, sqlx::Error> {
+pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vectors>>, sqlx::Error> {
     let mut rows = Vec::new();
     if search.messages {
-        rows = store::of_messages(&app.db, search, model, MOST_RUNS).await?;
+        rows = read_sessions(app, search, model).await?;
     }
     if search.memories {
-        rows.push(store::of_memories(&app.db, search, model, MOST_MEMORIES).await?);
+        rows.push(Arc::new(store::of_memories(&app.db, search, model, MOST_MEMORIES).await?));
     }
     Ok(rows)
 }
 
-/// Those that point nearest to where the question points, nearest first, with their cosines.
-pub fn nearest(rows: &[Vectors], question: &[f32]) -> Vec<Match> {
+/// Of each session those that are kept if they are all, and all others from the database.
+async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vectors>>, sqlx::Error> {
+    let (mut rows, mut missing) = (Vec::new(), HashMap::new());
+    for talk in store::talks(&app.db, search, model, MOST_RUNS).await? {
+        match app.kept_vectors.get(&talk.session_id, model, &talk.version()) {
+            Some(vectors) if talk.is_complete => rows.push(vectors),
+            _ => {
+                missing.insert(talk.session_id.clone(), talk);
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(rows);
+    }
+    for (session_id, vectors) in store::of_sessions(&app.db, missing.values(), model).await? {
+        let vectors = Arc::new(vectors);
+        if let Some(talk) = missing.get(&session_id).filter(|talk| talk.is_complete && talk.is_whole()) {
+            app.kept_vectors.keep(&session_id, model, talk.version(), &vectors);
+        }
+        rows.push(vectors);
+    }
+    Ok(rows)
+}
+
+/// Those that were made between the two times and point nearest to where the question points, nearest first, with their
+/// cosines.
+pub fn nearest(
+    rows: &[Arc<Vectors>],
+    question: &[f32],
+    (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+) -> Vec<Match> {
     let question = Direction::of(question);
-    let mut near: Vec<Match> = rows.iter().flat_map(|rows| rows.compare(&question)).collect();
+    let is_asked_for =
+        |it: &Match| from.is_none_or(|from| it.created_at >= from) && to.is_none_or(|to| it.created_at < to);
+    let mut near: Vec<Match> = rows.iter().flat_map(|rows| rows.compare(&question)).filter(is_asked_for).collect();
     near.sort_by(|one, other| {
         let by_score = other.score.total_cmp(&one.score);
         by_score.then_with(|| (Reverse(one.created_at), &one.item).cmp(&(Reverse(other.created_at), &other.item)))

@@ -2,11 +2,11 @@
 
 mod undone;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::direction::Direction;
+use super::{direction::Direction, kept::Version};
 use crate::{
     memories::MemoryId,
     search::{
@@ -38,6 +38,11 @@ enum Of {
 }
 
 impl Vectors {
+    /// In bytes.
+    pub(super) fn size(&self) -> usize {
+        self.packed.len()
+    }
+
     /// Each row with its cosine.
     pub(super) fn compare(&self, question: &Direction) -> impl Iterator<Item = Match> {
         let id = match self.of {
@@ -64,46 +69,95 @@ impl Vectors {
     }
 }
 
-/// The vectors of what was said in the scope, by session. Of a scope with more runs than `at_most`, those of the last ones
-/// of the sessions that were used last.
-pub(super) async fn of_messages(
-    db: &PgPool,
-    search: &Search,
-    model: &str,
-    at_most: i64,
-) -> Result<Vec<Vectors>, sqlx::Error> {
-    let sessions = sqlx::query!(
+/// A session of the scope, as far as its vectors are concerned.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub(super) session_id: String,
+    created_at: DateTime<Utc>,
+    /// Only what comes after this run is read.
+    after_seq: i64,
+    /// How many vectors there are, of this or another model.
+    vectors: i64,
+    /// Whether all that was said has a vector of the model.
+    pub(super) is_complete: bool,
+}
+
+impl Talk {
+    pub(super) fn version(&self) -> Version {
+        Version { created_at: self.created_at, vectors: self.vectors }
+    }
+
+    /// Whether all of it is read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.after_seq <= 0
+    }
+}
+
+/// The sessions of the scope that have vectors. Of a scope with more runs than `at_most`, the last ones of the sessions
+/// that were used last.
+pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i64) -> Result<Vec<Talk>, sqlx::Error> {
+    sqlx::query_as!(
+        Talk,
         r#"
         with talks as (
-            select session_id, updated_at, last_seq
+            select session_id, created_at, updated_at, last_seq
             from sessions
             where user_id = $1 and ($2::text is null or session_id = $2)
             union all
-            select session_id, updated_at, last_seq from sessions where $1::text is null and session_id = $2
+            select session_id, created_at, updated_at, last_seq
+            from sessions
+            where $1::text is null and session_id = $2
         ), recent as materialized (
-            select session_id, last_seq, sum(last_seq) over (order by updated_at desc, session_id) - last_seq as later
+            select session_id, created_at, last_seq,
+                   sum(last_seq) over (order by updated_at desc, session_id) - last_seq as later
             from talks
         )
-        select recent.session_id as "session_id!", of_talk.packed as "packed!"
+        select recent.session_id as "session_id!", created_at as "created_at!", last_seq - $4::bigint as "after_seq!",
+               vectors as "vectors!",
+               (
+                   exists (select from embedding_state where model = $3)
+                   and not exists (select from unembedded_sessions u where u.session_id = recent.session_id)
+               ) as "is_complete!"
         from recent cross join lateral (
-            select string_agg(int8send(seq) || int4send(index) || timestamptz_send(said_at) || embedding, '') as packed
-            from message_vectors v
-            where v.session_id = recent.session_id and v.seq > recent.last_seq - $6::bigint
-              and v.embedding_model = $3 and v.embedding <> ''
-              and ($4::timestamptz is null or v.said_at >= $4) and ($5::timestamptz is null or v.said_at < $5)
-        ) of_talk
-        where recent.later < $6 and of_talk.packed is not null
+            select count(*) as vectors from message_vectors v where v.session_id = recent.session_id
+        ) counted
+        where later < $4 and vectors > 0
         "#,
         search.scope.user(),
         search.session_id.as_ref().map(SessionId::as_str),
         model,
-        search.from,
-        search.to,
         at_most,
     )
     .fetch_all(db)
+    .await
+}
+
+/// The vectors of what was said in these sessions, by session.
+pub(super) async fn of_sessions(
+    db: &PgPool,
+    talks: impl Iterator<Item = &Talk>,
+    model: &str,
+) -> Result<Vec<(String, Vectors)>, sqlx::Error> {
+    let (ids, after): (Vec<&str>, Vec<i64>) = talks.map(|talk| (talk.session_id.as_str(), talk.after_seq)).unzip();
+    let sessions = sqlx::query!(
+        r#"
+        select talk.session_id as "session_id!", of_talk.packed as "packed!"
+        from unnest($1::text[], $2::bigint[]) as talk (session_id, after_seq) cross join lateral (
+            select string_agg(int8send(seq) || int4send(index) || timestamptz_send(said_at) || embedding, '') as packed
+            from message_vectors v
+            where v.session_id = talk.session_id and v.seq > talk.after_seq
+              and v.embedding_model = $3 and v.embedding <> ''
+        ) of_talk
+        where of_talk.packed is not null
+        "#,
+        &ids as &[&str],
+        &after,
+        model,
+    )
+    .fetch_all(db)
     .await?;
-    Ok(sessions.into_iter().map(|row| Vectors { of: Of::Session(row.session_id), packed: row.packed }).collect())
+    let vectors = |session_id: String, packed| (session_id.clone(), Vectors { of: Of::Session(session_id), packed });
+    Ok(sessions.into_iter().map(|row| vectors(row.session_id, row.packed)).collect())
 }
 
 /// The vectors of the user's memories that hold, as far as the search wants them.

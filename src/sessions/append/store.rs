@@ -54,9 +54,10 @@ pub(super) async fn append(
                 version = s.version + 1
             where s.session_type = excluded.session_type
               and (s.user_id is null or s.user_id = excluded.user_id)
-            returning s.session_id, s.last_seq - $5 as before, s.component_id, s.user_id, s.unfolded_tokens
+            returning s.session_id, s.last_seq - $5 as before, s.component_id, s.user_id, s.unfolded_tokens,
+                s.created_at as session_created_at
         ), said as (
-            select session.session_id, before + n as seq, component_id, user_id, r.*
+            select session.session_id, before + n as seq, component_id, user_id, session_created_at, r.*
             from session, rows from (jsonb_to_recordset($8) as (
                 run_id uuid, input text, content text, created_at timestamptz, tokens integer, messages jsonb
             )) with ordinality as r (run_id, input, content, created_at, tokens, messages, n)
@@ -69,9 +70,11 @@ pub(super) async fn append(
                    created_at, tokens
             from said
         ), message as (
-            insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
+            insert into messages (
+                session_id, seq, index, message_id, role, content, words, created_at, session_created_at
+            )
             select said.session_id, said.seq, m.index, m.message_id, m.role::message_role, m.content,
-                   search_words($9::text::regconfig, m.content), m.created_at
+                   search_words($9::text::regconfig, m.content), m.created_at, said.session_created_at
             from said, jsonb_to_recordset(said.messages) as m (
                 message_id uuid, index integer, role text, content text, created_at timestamptz
             )

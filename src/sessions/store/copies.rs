@@ -237,18 +237,19 @@ pub async fn import_messages(
         "
         insert into messages (
             session_id, seq, index, message_id, role, content, words, reasoning, tool_calls, tool_call_id, tool_name,
-            tool_args, tool_call_error, metrics, provider_data, created_at
+            tool_args, tool_call_error, metrics, provider_data, created_at, session_created_at
         )
         select
             $1, seq, index, message_id, role, content,
             case when role in ('user', 'assistant') then search_words($3::text::regconfig, content) end,
             reasoning, tool_calls, tool_call_id, tool_name, tool_args, tool_call_error, metrics, provider_data,
-            created_at
-        from jsonb_to_recordset($2) as m (
+            m.created_at, s.created_at
+        from sessions s, jsonb_to_recordset($2) as m (
             seq bigint, index integer, message_id uuid, role message_role, content text, reasoning text,
             tool_calls jsonb, tool_call_id text, tool_name text, tool_args jsonb, tool_call_error boolean,
             metrics jsonb, provider_data jsonb, created_at timestamptz
         )
+        where s.session_id = $1
         ",
         session_id.as_str(),
         Json(messages) as _,

@@ -59,28 +59,30 @@ pub async fn list(
     }
     let mut sql = QueryBuilder::new("");
     write_list(&mut sql, scope, filter, sort, (part, limit), words);
-    let rows: Vec<Row> = sql.build_query_as().persistent(has_one_plan(filter, sort, part)).fetch_all(db).await?;
+    let is_kept = has_one_plan(filter, Some(sort.by)) && !matches!(part, Part::From { offset: 1.. });
+    let rows: Vec<Row> = sql.build_query_as().persistent(is_kept).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
 }
 
 /// Whether the best plan is the same whatever the values: then it is kept, because to make one takes as long as the page.
-fn has_one_plan(filter: &SessionFilter, sort: Sort, part: &Part) -> bool {
+/// `sorted_by`: nothing for a count.
+fn has_one_plan(filter: &SessionFilter, sorted_by: Option<SortBy>) -> bool {
     let is_created_bounded = filter.created_from.is_some() || filter.created_until.is_some();
     let is_updated_bounded = filter.updated_from.is_some() || filter.updated_until.is_some();
     // Bounds of what is sorted by are a part of the index that is walked.
-    let is_bounded = match sort.by {
-        SortBy::CreatedAt => is_updated_bounded,
-        SortBy::UpdatedAt => is_created_bounded,
-        SortBy::SessionName => is_created_bounded || is_updated_bounded,
+    let is_bounded = match sorted_by {
+        Some(SortBy::CreatedAt) => is_updated_bounded,
+        Some(SortBy::UpdatedAt) => is_created_bounded,
+        Some(SortBy::SessionName) | None => is_created_bounded || is_updated_bounded,
     };
     let is_searched = filter.search.is_some() || filter.session_name.is_some() || !filter.metadata.is_empty();
-    !is_bounded && !is_searched && !matches!(part, Part::From { offset: 1.. })
+    !is_bounded && !is_searched
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
 ///
-/// The page is found first, from the index alone where that is enough. What costs more per row, the totals and the
-/// excerpt, is done for the page only, not for the rows that an offset passes over.
+/// The page is found first. What costs more per row, the totals and the excerpt, is done for the page only, not for the
+/// rows that an offset passes over.
 pub fn write_list<'a>(
     sql: &mut QueryBuilder<Postgres>,
     scope: &'a Scope,
@@ -89,48 +91,131 @@ pub fn write_list<'a>(
     (part, limit): (&'a Part, i64),
     words: Option<&'a Words<'a>>,
 ) {
-    let (key, id) = match sort.by {
-        SortBy::CreatedAt => ("s.created_at", "s.session_id"),
-        SortBy::UpdatedAt => ("s.updated_at", "s.session_id"),
-        SortBy::SessionName => ("l.name", "l.session_id"),
-    };
-    let (direction, beyond) = match sort.order {
-        SortOrder::Asc => ("", ">"),
-        SortOrder::Desc => (" desc", "<"),
-    };
-    sql.push("with page as (select session_id, key from (");
+    let order = Order::new(sort, part);
     let offset = if let Part::From { offset } = part { *offset } else { 0 };
-    let hits = hits(filter);
-    for (place, hit) in hits.iter().enumerate() {
-        sql.push(if place == 0 { "(" } else { " union (" });
-        // A fence, behind which the planner does not count on soon having enough.
-        let is_fenced = matches!(hit, Hit::Message) && words.is_some_and(|words| words.rare.is_some());
-        sql.push(if is_fenced { "select * from (" } else { "" });
-        sql.push("select s.session_id, ").push(key).push(" as key");
-        write_source(sql, scope, filter, (sort.by == SortBy::SessionName, *hit), words);
-        if let Part::After(place) = part {
-            sql.push(" and (").push(key).push(", ").push(id).push(") ").push(beyond).push(" (");
-            match &place.key {
-                SortKey::Time(micros) => sql.push_bind(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
-                SortKey::Name(name) => sql.push_bind(name),
-            };
-            sql.push(", ").push_bind(&place.session_id).push(")");
+    let direction = order.direction;
+    sql.push("with page as (select s.*, ");
+    match hits(filter) {
+        [Hit::Anything] => {
+            sql.push(order.key).push(" as key");
+            write_source(sql, scope, filter, (order.is_by_label(), Hit::Anything), words);
+            order.write_beyond(sql);
+            order.write(sql);
         }
-        let (key, id) = if is_fenced { ("key", "session_id") } else { (key, id) };
-        sql.push(if is_fenced { " offset 0) hits" } else { "" });
-        sql.push(" order by ").push(key).push(direction).push(", ").push(id).push(direction);
-        sql.push(" limit ").push(offset + limit).push(")");
+        hits => {
+            sql.push("found.key from (select session_id, key from (");
+            for (place, hit) in hits.iter().enumerate() {
+                sql.push(if place == 0 { "(" } else { " union (" });
+                write_hits(sql, scope, filter, (&order, *hit), words);
+                sql.push(" limit ").push(offset + limit).push(")");
+            }
+            sql.push(") hits order by key").push(direction).push(", session_id").push(direction);
+        }
     }
-    sql.push(") found order by key").push(direction).push(", session_id").push(direction);
     // As a constant, without which a plan that is kept would be one for a tenth of all.
     sql.push(" limit ").push(limit);
     if offset > 0 {
         sql.push(" offset ").push(offset);
     }
+    sql.push(if filter.search.is_some() { ") found join sessions s using (session_id)" } else { "" });
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
     write_excerpt(sql, words);
-    sql.push(" as excerpt from page join sessions s using (session_id) order by page.key").push(direction);
-    sql.push(", s.session_id").push(direction);
+    sql.push(" as excerpt from page s order by s.key").push(direction).push(", s.session_id").push(direction);
+}
+
+/// How a list is sorted, and where a page of it begins.
+struct Order<'a> {
+    key: &'static str,
+    id: &'static str,
+    direction: &'static str,
+    after: Option<&'a Place>,
+}
+
+impl<'a> Order<'a> {
+    fn new(sort: Sort, part: &'a Part) -> Self {
+        let (key, id) = match sort.by {
+            SortBy::CreatedAt => ("s.created_at", "s.session_id"),
+            SortBy::UpdatedAt => ("s.updated_at", "s.session_id"),
+            SortBy::SessionName => ("l.name", "l.session_id"),
+        };
+        let direction = match sort.order {
+            SortOrder::Asc => "",
+            SortOrder::Desc => " desc",
+        };
+        let after = match part {
+            Part::After(place) => Some(place),
+            Part::From { .. } => None,
+        };
+        Self { key, id, direction, after }
+    }
+
+    fn is_by_label(&self) -> bool {
+        self.key == "l.name"
+    }
+
+    /// The same order of messages, if these can tell it.
+    fn of_messages(&self) -> Option<Self> {
+        (self.key == "s.created_at").then_some(Self { key: "m.session_created_at", id: "m.session_id", ..*self })
+    }
+
+    /// ` and …`: what comes after the place.
+    fn write_beyond(&self, sql: &mut QueryBuilder<Postgres>) {
+        let Some(place) = self.after else { return };
+        let beyond = if self.direction.is_empty() { ">" } else { "<" };
+        sql.push(" and (").push(self.key).push(", ").push(self.id).push(") ").push(beyond).push(" (");
+        match &place.key {
+            SortKey::Time(micros) => sql.push_bind(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
+            SortKey::Name(name) => sql.push_bind(name),
+        };
+        sql.push(", ").push_bind(&place.session_id).push(")");
+    }
+
+    fn write(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push(" order by ").push(self.key).push(self.direction).push(", ").push(self.id).push(self.direction);
+    }
+}
+
+/// Sessions in which `hit` has what is searched for, in order, with what they are sorted by.
+fn write_hits<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &'a Scope,
+    filter: &'a SessionFilter,
+    (order, hit): (&Order<'a>, Hit),
+    words: Option<&'a Words<'a>>,
+) {
+    let has_few_hits = matches!(hit, Hit::Message) && words.is_some_and(|words| words.rare.is_some());
+    match order.of_messages() {
+        // The messages tell which sessions come first: only of these the rows are needed.
+        Some(of_messages) if has_few_hits => {
+            sql.push("select s.session_id, s.created_at as key from (");
+            sql.push("select m.session_id, m.session_created_at from messages m where true");
+            write_words(sql, words);
+            let bounds = [(" >= ", filter.created_from), (" <= ", filter.created_until)];
+            for (comparison, time) in bounds.into_iter().filter_map(|(is, bound)| Some((is, bound?))) {
+                sql.push(" and m.session_created_at").push(comparison).push_bind(time);
+            }
+            of_messages.write_beyond(sql);
+            sql.push(" group by m.session_created_at, m.session_id");
+            of_messages.write(sql);
+            sql.push(" offset 0) m join sessions s using (session_id)");
+            write_conditions(sql, scope, filter, (false, Hit::Anything), words);
+            of_messages.write(sql);
+        }
+        // A fence, behind which the planner does not count on soon having enough.
+        _ if has_few_hits => {
+            sql.push("select * from (select s.session_id, ").push(order.key).push(" as key");
+            write_source(sql, scope, filter, (order.is_by_label(), hit), words);
+            order.write_beyond(sql);
+            sql.push(" offset 0) hits order by key").push(order.direction);
+            sql.push(", session_id").push(order.direction);
+        }
+        _ => {
+            sql.push("select s.session_id, ").push(order.key).push(" as key");
+            write_source(sql, scope, filter, (order.is_by_label(), hit), words);
+            order.write_beyond(sql);
+            order.write(sql);
+        }
+    }
 }
 
 /// How many sessions fit; counting ends at one more than [`MAX_TOTAL`].
@@ -160,10 +245,12 @@ async fn count_up_to(
     limit: Option<i64>,
     words: Option<&Words<'_>>,
 ) -> Result<i64, sqlx::Error> {
-    let mut sql = QueryBuilder::new("select count(*) from (select from (");
+    let mut sql = QueryBuilder::new("select count(*) from (");
     write_ids(&mut sql, scope, filter, limit, words);
-    sql.push(") found limit ").push_bind(limit).push(") counted");
-    sql.build_query_scalar().persistent(false).fetch_one(db).await
+    sql.push(") found");
+    let found: i64 = sql.build_query_scalar().persistent(has_one_plan(filter, None)).fetch_one(db).await?;
+    // Each place where a search looks has a limit of its own.
+    Ok(limit.map_or(found, |limit| found.min(limit)))
 }
 
 /// Removes at most `limit` of the sessions that fit, with all that is in them.
@@ -210,7 +297,11 @@ fn write_ids<'a>(
     for (place, hit) in hits(filter).iter().enumerate() {
         sql.push(if place == 0 { "(select s.session_id" } else { " union (select s.session_id" });
         write_source(sql, scope, filter, (false, *hit), words);
-        sql.push(" limit ").push_bind(limit).push(")");
+        if let Some(limit) = limit {
+            // As a constant, for the same reason as a page's.
+            sql.push(" limit ").push(limit);
+        }
+        sql.push(")");
     }
 }
 
@@ -219,10 +310,21 @@ fn write_source<'a>(
     sql: &mut QueryBuilder<Postgres>,
     scope: &'a Scope,
     filter: &'a SessionFilter,
-    (is_sorted_by_label, hit): (bool, Hit),
+    is_by_label_and_hit: (bool, Hit),
     words: Option<&'a Words<'a>>,
 ) {
     sql.push(" from sessions s");
+    write_conditions(sql, scope, filter, is_by_label_and_hit, words);
+}
+
+/// The same without the sessions themselves.
+fn write_conditions<'a>(
+    sql: &mut QueryBuilder<Postgres>,
+    scope: &'a Scope,
+    filter: &'a SessionFilter,
+    (is_sorted_by_label, hit): (bool, Hit),
+    words: Option<&'a Words<'a>>,
+) {
     let is_labelled =
         is_sorted_by_label || matches!(hit, Hit::Name) || filter.session_name.is_some() || !filter.metadata.is_empty();
     if is_labelled {
@@ -288,20 +390,11 @@ fn write_search<'a>(
     hit: Hit,
     words: Option<&'a Words<'a>>,
 ) {
-    let Some(Words { query, rare, .. }) = words else {
-        // A search without its words must not find, or delete, what was not searched for.
-        sql.push(if filter.search.is_some() { " and false" } else { "" });
-        return;
-    };
     match hit {
         Hit::Anything => {}
         Hit::Message => {
-            sql.push(" and exists (select from messages m where m.session_id = s.session_id and m.words @@ ");
-            sql.push_bind(rare.as_ref().unwrap_or(query)).push("::text::tsquery");
-            if rare.as_ref().is_some_and(|rare| rare != query) {
-                // What is not a plain comparison is not asked of the index.
-                sql.push(" and coalesce(m.words @@ ").push_bind(query).push("::text::tsquery, false)");
-            }
+            sql.push(" and exists (select from messages m where m.session_id = s.session_id");
+            write_words(sql, words);
             sql.push(")");
         }
         Hit::Name => {
@@ -309,6 +402,20 @@ fn write_search<'a>(
                 sql.push(if is_wanted { " and l.name ilike " } else { " and l.name not ilike " }).push_bind(pattern);
             }
         }
+    }
+}
+
+/// Messages `m` that have what is searched for.
+fn write_words<'a>(sql: &mut QueryBuilder<Postgres>, words: Option<&'a Words<'a>>) {
+    let Some(Words { query, rare, .. }) = words else {
+        // A search without its words must not find, or delete, what was not searched for.
+        sql.push(" and false");
+        return;
+    };
+    sql.push(" and m.words @@ ").push_bind(rare.as_ref().unwrap_or(query)).push("::text::tsquery");
+    if rare.as_ref().is_some_and(|rare| rare != query) {
+        // What is not a plain comparison is not asked of the index.
+        sql.push(" and coalesce(m.words @@ ").push_bind(query).push("::text::tsquery, false)");
     }
 }
 

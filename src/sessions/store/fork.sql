@@ -34,7 +34,7 @@ with source as (
         $6, $6, session_id
     from source, boundary
     where exists (select from kept)
-    returning session_id
+    returning session_id, created_at
 ), copied_runs as (
     insert into runs (
         session_id, seq, run_id, component_id, user_id, status, input, content, error, model, model_provider, metrics,
@@ -50,11 +50,12 @@ with source as (
 ), copied_messages as (
     insert into messages (
         session_id, seq, index, message_id, role, content, words, reasoning, tool_calls, tool_call_id, tool_name,
-        tool_args, tool_call_error, metrics, provider_data, created_at
+        tool_args, tool_call_error, metrics, provider_data, created_at, session_created_at
     )
     select
         copy.session_id, kept.new_seq, m.index, mint_id(), m.role, m.content, m.words, m.reasoning, m.tool_calls,
-        m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at
+        m.tool_call_id, m.tool_name, m.tool_args, m.tool_call_error, m.metrics, m.provider_data, m.created_at,
+        copy.created_at
     from copy, kept join messages m on m.session_id = $1 and m.seq = kept.seq
 ), copied_versions as (
     insert into summaries (

@@ -1,12 +1,12 @@
 //! Sessions as the statements select them.
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 
 use crate::{
     auth::UserId,
+    llm::{ModelInfo, Usage},
     runs::model::{ModelUsage, RunMetrics, UsageDetails},
     sessions::{
         SessionId, SessionType,
@@ -20,21 +20,19 @@ use crate::{
 pub(super) const SESSION_COLUMNS: &str = "
     s.session_id, s.session_type::text, s.component_id, s.user_id, s.session_name, s.named_by::text, s.session_state, s.metadata,
     s.version, s.last_seq, s.created_at, s.updated_at, s.archived_at, s.pinned, s.expires_at, s.forked_from,
-    (
-        select jsonb_agg(jsonb_build_object(
-            'purpose', u.purpose, 'id', u.model, 'provider', u.model_provider,
-            'input_tokens', u.input_tokens, 'output_tokens', u.output_tokens,
-            'total_tokens', u.total_tokens, 'reasoning_tokens', u.reasoning_tokens,
-            'cache_read_tokens', u.cache_read_tokens, 'cache_write_tokens', u.cache_write_tokens
-        ))
+    array(
+        select row(
+            u.purpose::text, u.model, u.model_provider, u.input_tokens, u.output_tokens, u.total_tokens,
+            u.reasoning_tokens, u.cache_read_tokens, u.cache_write_tokens
+        )
         from session_usage u
         where u.session_id = s.session_id
     ) as usage,
-    (
+    case when s.summary_through > 0 then (
         select jsonb_build_object('summary', v.summary, 'topics', v.topics, 'updated_at', v.created_at)
         from summaries v
         where v.session_id = s.session_id and v.through_seq = s.summary_through
-    ) as summary
+    ) end as summary
 ";
 
 #[derive(sqlx::FromRow)]
@@ -56,7 +54,7 @@ pub(super) struct SessionRow {
     pinned: bool,
     expires_at: Option<DateTime<Utc>>,
     forked_from: Option<String>,
-    usage: Option<Json<Vec<UsageRow>>>,
+    usage: Vec<UsageRow>,
     summary: Option<Json<SessionSummary>>,
 }
 
@@ -73,7 +71,7 @@ impl SessionRow {
             metadata: self.metadata.0,
             version: self.version,
             run_count: self.last_seq,
-            usage: RunMetrics::of(by_purpose(self.usage.map(|rows| rows.0).unwrap_or_default())),
+            usage: RunMetrics::of(by_purpose(self.usage)),
             summary: self.summary.map(|summary| summary.0),
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -85,21 +83,27 @@ impl SessionRow {
     }
 }
 
-/// Tokens of a session for one purpose and model.
-#[derive(Debug, Deserialize)]
-struct UsageRow {
-    purpose: String,
-    #[serde(flatten)]
-    usage: ModelUsage,
-}
+/// Tokens of a session for one purpose and model, as rows of a row: to make JSON of them takes PostgreSQL longer than the
+/// rest of a list.
+type UsageRow = (String, String, String, i64, i64, i64, i64, i64, i64);
 
 fn by_purpose(rows: Vec<UsageRow>) -> UsageDetails {
     let mut details = UsageDetails::default();
     for row in rows {
-        match row.purpose.as_str() {
-            "summary" => details.session_summary_model.push(row.usage),
-            "memory" => details.memory_model.push(row.usage),
-            _ => details.model.push(row.usage),
+        let (purpose, id, provider, input_tokens, output_tokens, total_tokens, reasoning_tokens, read, written) = row;
+        let usage = Usage {
+            input_tokens,
+            output_tokens,
+            total_tokens,
+            reasoning_tokens,
+            cache_read_tokens: read,
+            cache_write_tokens: written,
+        };
+        let usage = ModelUsage { model: ModelInfo { id, provider }, usage };
+        match purpose.as_str() {
+            "summary" => details.session_summary_model.push(usage),
+            "memory" => details.memory_model.push(usage),
+            _ => details.model.push(usage),
         }
     }
     details

@@ -6,7 +6,7 @@ use sqlx::{PgPool, QueryBuilder, types::Json};
 use crate::sessions::filter::SessionFilter;
 
 /// So many messages are found and sorted sooner than a list is walked for them.
-const FEW_HITS: f64 = 5_000.0;
+const FEW_HITS: f64 = 10_000.0;
 
 /// How the words of a search are looked for.
 #[derive(Clone, Debug)]

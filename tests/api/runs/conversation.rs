@@ -94,8 +94,8 @@ async fn run_number_ten_thousand_costs_what_run_number_ten_costs() {
          insert into runs (session_id, seq, run_id, component_id, status, input, created_at, finished_at)
          select session_id, seq, gen_random_uuid(), 'assistant', 'COMPLETED', 'the same message', now(), now()
          from sessions, generate_series(1, last_seq) as seq;
-         insert into messages (session_id, seq, index, message_id, role, content, created_at)
-         select session_id, seq, index, gen_random_uuid(), (array['user', 'assistant'])[index + 1]::message_role, 'words', now()
+         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
+         select session_id, seq, index, gen_random_uuid(), (array['user', 'assistant'])[index + 1]::message_role, 'words', now(), now()
          from runs, generate_series(0, 1) as index;
          analyze",
     )

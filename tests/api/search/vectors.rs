@@ -178,6 +178,34 @@ async fn vectors_go_with_what_they_are_of() {
 }
 
 #[tokio::test]
+async fn vectors_are_read_once_and_yet_are_those_of_now() {
+    let app = start().await;
+    append(&app, "a", "My puppy is called Rex.").await;
+    append(&app, "b", "She has an animal too.").await;
+    app.do_jobs().await;
+    for _ in 0..2 {
+        assert_eq!(first(&search(&app, "Which dog?").await), "She has an animal too.");
+        app.execute("update message_vectors set embedding = ''").await;
+    }
+    // More was said.
+    append(&app, "a", "I am hungry.").await;
+    app.do_jobs().await;
+    assert_eq!(first(&search(&app, "Any meals?").await), "I am hungry.");
+    // Another conversation of the same length under the same id.
+    app.delete("/sessions/a").await.expect(204);
+    for text in ["We go on a journey.", "It is far."] {
+        append(&app, "a", text).await;
+    }
+    app.do_jobs().await;
+    assert_eq!(first(&search(&app, "Trips?").await), "We go on a journey.");
+    // What is deleted is not found.
+    let message = app.get("/sessions/a").await.expect(200)["messages"][0].clone();
+    let path = format!("/sessions/a/messages/{}", message["id"].as_str().unwrap());
+    app.delete(&path).await.expect(204);
+    assert_ne!(first(&search(&app, "Trips?").await), "We go on a journey.");
+}
+
+#[tokio::test]
 async fn a_job_that_fails_for_good_says_why_and_can_be_retried() {
     let app = start().await;
     app.model.otherwise(|request| if request["input"].is_array() { status(401, "no") } else { echo(request) });

@@ -28,9 +28,12 @@ async fn app_with_many() -> TestApp {
          from generate_series(1, 20000) n;
          insert into runs (session_id, seq, run_id, component_id, status, input, created_at)
          select session_id, 1, mint_id(), component_id, 'COMPLETED', 'Hi', created_at from sessions;
-         insert into messages (session_id, seq, index, message_id, role, content, words, created_at)
-         select session_id, 1, i, mint_id(), 'user', text, to_tsvector('simple', text), created_at
-         from sessions, generate_series(0, 1) i, lateral (select 'talk ' || md5(session_id || i) as text) said",
+         insert into messages (session_id, seq, index, message_id, role, content, words, created_at,
+                               session_created_at)
+         select session_id, 1, i, mint_id(), 'user', text, to_tsvector('simple', text), created_at, created_at
+         from sessions, generate_series(0, 1) i, lateral (
+             select 'talk ' || md5(session_id || i) || case when session_id like '%00' then ' seldom' else '' end as text
+         ) said",
     )
     .await;
     // Not only for the statistics: what waits to be entered into an index makes it look costly.
@@ -145,4 +148,35 @@ async fn a_search_for_a_rare_word_reads_no_more_messages_than_it_finds() {
         let page = list(&app, &format!("q={search}")).await;
         assert_eq!((&page["data"][0]["session_id"], &page["meta"]["total_count"]), (&json!("s-77"), &json!(1)));
     }
+}
+
+#[tokio::test]
+async fn of_what_a_search_finds_only_the_sessions_of_the_page_are_read() {
+    let app = app_with_many().await;
+    let filter = SessionFilter { search: Some("seldom".to_owned()), ..SessionFilter::default() };
+    let plan = plan(&app, &Scope::All, &filter, Sort::default(), &Part::From { offset: 0 }).await;
+    let of_sessions = nodes(&plan).into_iter().filter(|(_, table, _)| table == "sessions");
+    assert!(of_sessions.map(|(.., rows)| rows).sum::<f64>() < 60.0, "{plan:#}");
+
+    // Every fourth of the 200 is archived.
+    let newest_first = || (1..=200).rev().filter(|n| n % 4 != 0).map(|n| format!("s-{n}00"));
+    for order in ["asc", "desc"] {
+        let (mut read, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = list(&app, &format!("q=seldom&sort_order={order}&limit=40&cursor={cursor}")).await;
+            read.extend(page["data"].as_array().unwrap().iter().map(|session| session["session_id"].clone()));
+            let Some(next) = page["meta"]["next_cursor"].as_str() else { break };
+            next.clone_into(&mut cursor);
+        }
+        if order == "asc" {
+            read.reverse();
+        }
+        assert_eq!(read, newest_first().collect::<Vec<_>>(), "{order}");
+    }
+    let some = "q=seldom&start_timestamp=600000&end_timestamp=612000&include_total=false";
+    let some = list(&app, some).await;
+    assert_eq!(
+        some["data"].as_array().unwrap().iter().map(|s| &s["session_id"]).collect::<Vec<_>>(),
+        ["s-10200", "s-10100"]
+    );
 }

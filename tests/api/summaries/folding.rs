@@ -184,8 +184,8 @@ async fn run_number_ten_thousand_of_a_summarized_session_costs_what_run_number_t
          insert into runs (session_id, seq, run_id, component_id, status, input, tokens, created_at, finished_at)
          select session_id, seq, gen_random_uuid(), 'assistant', 'COMPLETED', 'the same message', 20, now(), now()
          from sessions, generate_series(1, last_seq) as seq;
-         insert into messages (session_id, seq, index, message_id, role, content, created_at)
-         select session_id, seq, index, gen_random_uuid(), (array['user', 'assistant'])[index + 1]::message_role, 'words', now()
+         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
+         select session_id, seq, index, gen_random_uuid(), (array['user', 'assistant'])[index + 1]::message_role, 'words', now(), now()
          from runs, generate_series(0, 1) as index;
          insert into summaries (session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at)
          select session_id, through_seq, 'the same summary', '{}', 3, 3, 60, 'm', 'p', now()
