@@ -1,7 +1,10 @@
 //! Which memories go into a prompt: those that a search with the user's message finds, as many as fit, and the newest of
 //! the rest.
 
+use std::{panic, sync::Arc};
+
 use serde::{Deserialize, Serialize};
+use tokio_util::task::AbortOnDropHandle;
 use utoipa::ToSchema;
 
 use super::{
@@ -56,6 +59,24 @@ pub fn is_on(settings: &AgentSettings) -> bool {
     settings.add_memories_to_context.unwrap_or(by_default)
 }
 
+/// A recall that goes on beside something else; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Recalling(AbortOnDropHandle<Result<Recalled, sqlx::Error>>);
+
+impl Recalling {
+    /// Begins to look for the memories for a prompt with this message; there are none without a user.
+    pub fn begin(app: &Arc<App>, settings: &AgentSettings, user: Option<&UserId>, message: &str) -> Option<Self> {
+        let user = user.filter(|_| is_on(settings))?;
+        let (of_task, user, message) = (app.clone(), user.clone(), message.to_owned());
+        let task = app.tasks.spawn(async move { recall_for(&of_task, &user, &message).await });
+        Some(Self(AbortOnDropHandle::new(task)))
+    }
+
+    pub async fn finish(self) -> Result<Recalled, sqlx::Error> {
+        self.0.await.unwrap_or_else(|panicked| panic::resume_unwind(panicked.into_panic()))
+    }
+}
+
 /// The memories for a prompt with this message; none without a user.
 pub async fn recall(
     app: &App,
@@ -63,7 +84,13 @@ pub async fn recall(
     user: Option<&UserId>,
     message: &str,
 ) -> Result<Recalled, sqlx::Error> {
-    let Some(user) = user.filter(|_| is_on(settings)) else { return Ok(Recalled::default()) };
+    match user.filter(|_| is_on(settings)) {
+        Some(user) => recall_for(app, user, message).await,
+        None => Ok(Recalled::default()),
+    }
+}
+
+async fn recall_for(app: &App, user: &UserId, message: &str) -> Result<Recalled, sqlx::Error> {
     let query = message.chars().take(QUERY_CHARS).collect();
     let search = Search { limit: MOST, ..Search::of_memories(Scope::User(user.clone()), query) };
     let found = search::service::search(app, &search);

@@ -29,7 +29,7 @@ use super::{
     request::{CreateRun, OnBusy},
     store::{self, Accepted, NewRun, Taken},
     wire::RunOutput,
-    work::{Origin, Work},
+    work::{Beginning, Origin, Work},
 };
 use crate::{
     agents::Agent,
@@ -40,6 +40,7 @@ use crate::{
         idempotency::{self, Attempt},
     },
     llm::ModelInfo,
+    memories::recall::Recalling,
     sessions::{self, SessionId, SessionType},
 };
 
@@ -102,6 +103,8 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
             Ok(new) => new,
             Err(problem) => return drop(tell_accepted.send(Err(problem))),
         };
+        // Beside the acceptance, so that nobody waits for it longer; a run that has to wait for its turn looks anew then.
+        let recalling = start.recall(&app);
         match accept(&app, &start, &new, attempt.as_ref()).await {
             Err(problem) => drop(tell_accepted.send(Err(problem))),
             Ok(Taking::Repeated(session_id, seq)) => {
@@ -123,7 +126,7 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
                 };
                 // Nobody may be listening any more, now or at the end.
                 drop(tell_accepted.send(Ok(Started::New(handle))));
-                drop(tell_outcome.send(carry_out(app, start, entry, new, accepted).await));
+                drop(tell_outcome.send(carry_out(app, start, entry, (new, accepted), recalling).await));
             }
         }
     });
@@ -134,8 +137,8 @@ async fn carry_out(
     app: Arc<App>,
     start: Start,
     entry: Entry,
-    new: NewRun,
-    accepted: Accepted,
+    (new, accepted): (NewRun, Accepted),
+    recalling: Option<Recalling>,
 ) -> Result<RunOutput, Problem> {
     if start.is_left_to_others(&accepted) {
         // Whoever has the time takes it: perhaps this process.
@@ -149,7 +152,12 @@ async fn carry_out(
     let stream = start.stream || start.run.is_background();
     let Start { agent, run, continuation, .. } = start;
     let work = Work { app, agent, run, continuation, origin: new.into(), claim: accepted.claim, entry, stream };
-    if accepted.begins { work.carry_out(accepted.session_state, false).await } else { work.wait_and_carry_out().await }
+    if accepted.begins {
+        work.carry_out(Beginning { recalling, ..Beginning::with(accepted.session_state) }).await
+    } else {
+        drop(recalling);
+        work.wait_and_carry_out().await
+    }
 }
 
 /// Goes on with a background run that this process has taken.
@@ -196,7 +204,7 @@ async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
     };
     let work = Work { app: app.clone(), agent, run, continuation, origin, claim: taken.claim, entry, stream: true };
     // A problem has been logged and written down: nobody waits for it here.
-    drop(work.carry_out(taken.session_state, again).await);
+    drop(work.carry_out(Beginning { again, ..Beginning::with(taken.session_state) }).await);
     Ok(())
 }
 
@@ -210,6 +218,11 @@ impl Start {
     /// A background run that does not begin at once is for whoever takes it, and what it says is heard from there.
     fn is_left_to_others(&self, accepted: &Accepted) -> bool {
         self.run.is_background() && !accepted.begins
+    }
+
+    fn recall(&self, app: &Arc<App>) -> Option<Recalling> {
+        let settings = self.run.memory_settings(&self.agent.settings);
+        Recalling::begin(app, &settings, self.caller.user(), &self.run.message)
     }
 
     /// Events are recorded where somebody may listen: a run whose caller waits for one answer has no listener.

@@ -32,7 +32,10 @@ use crate::{
     auth::{Scope, UserId},
     database,
     http::Problem,
-    memories::{self, AfterRun, extraction, recall},
+    memories::{
+        self, AfterRun, extraction,
+        recall::{self, Recalling},
+    },
     tools::{self, Toolbox, Wishes},
 };
 
@@ -54,6 +57,22 @@ pub(super) struct Origin {
     pub(super) at: DateTime<Utc>,
 }
 
+/// What a run's execution begins with.
+pub(super) struct Beginning {
+    /// The session's.
+    pub(super) state: Map<String, Value>,
+    /// Whether another process has begun the run before.
+    pub(super) again: bool,
+    /// The memories for the prompt, if they are being looked for already.
+    pub(super) recalling: Option<Recalling>,
+}
+
+impl Beginning {
+    pub(super) fn with(state: Map<String, Value>) -> Self {
+        Self { state, again: false, recalling: None }
+    }
+}
+
 /// One accepted run on its way.
 pub(super) struct Work {
     pub(super) app: Arc<App>,
@@ -72,7 +91,7 @@ impl Work {
     pub(super) async fn wait_and_carry_out(mut self) -> Result<RunOutput, Problem> {
         let app = self.app.clone();
         match turns::wait(&app, &self.entry.run, &mut self.claim).await {
-            Ok(state) => self.carry_out(state, false).await,
+            Ok(state) => self.carry_out(Beginning::with(state)).await,
             Err(reason) => {
                 let end = End::failed(reason, self.agent.model_info.clone());
                 let outcome = self.settle(None, end).await;
@@ -81,9 +100,9 @@ impl Work {
         }
     }
 
-    /// Executes and settles; whatever happens, the run ends and its events do. `again`: another process has begun it.
-    pub(super) async fn carry_out(&self, state: Map<String, Value>, again: bool) -> Result<RunOutput, Problem> {
-        let work = AssertUnwindSafe(self.execute_and_settle(state, again)).catch_unwind();
+    /// Executes and settles; whatever happens, the run ends and its events do.
+    pub(super) async fn carry_out(&self, beginning: Beginning) -> Result<RunOutput, Problem> {
+        let work = AssertUnwindSafe(self.execute_and_settle(beginning)).catch_unwind();
         let outcome = work.await.unwrap_or_else(|_| Err(anyhow!("a run panicked").into()));
         self.conclude(outcome)
     }
@@ -109,13 +128,17 @@ impl Work {
         outcome.map_err(|problem| problem.about_run(self.claim.run_id.0))
     }
 
-    async fn execute_and_settle(&self, state: Map<String, Value>, again: bool) -> Result<Option<RunOutput>, Problem> {
-        let began = if again { EventKind::RunContinued } else { EventKind::RunStarted(self.agent.model_info.clone()) };
+    async fn execute_and_settle(&self, beginning: Beginning) -> Result<Option<RunOutput>, Problem> {
+        let began = if beginning.again {
+            EventKind::RunContinued
+        } else {
+            EventKind::RunStarted(self.agent.model_info.clone())
+        };
         self.entry.run.events.push(&began);
         let storing = flush::keep_stored(&self.app, &self.claim, &self.entry.run.events);
         let ((context, execution, wishes), ()) = tokio::try_join!(
             async {
-                let executed = self.execute(state).await;
+                let executed = self.execute(beginning).await;
                 storing.stop();
                 executed
             },
@@ -151,7 +174,7 @@ impl Work {
     }
 
     /// Builds the context and lets the engine run; nothing is written.
-    async fn execute(&self, stored_state: Map<String, Value>) -> Result<(Context, Execution, Wishes), Problem> {
+    async fn execute(&self, beginning: Beginning) -> Result<(Context, Execution, Wishes), Problem> {
         let deadline = Instant::now() + self.app.settings.runs.deadline;
         let options = ContextOptions::new(&self.agent, &self.run);
         let past = async {
@@ -162,10 +185,15 @@ impl Work {
             store::past(&self.app.db, &self.claim, without, &options).await
         };
         let mut state = self.agent.settings.session_state.clone();
-        tools::apply_patches(&mut state, &[stored_state]);
+        tools::apply_patches(&mut state, &[beginning.state]);
         let settings = self.run.memory_settings(&self.agent.settings);
         let user = self.origin.user_id.as_ref();
-        let recalled = recall::recall(&self.app, &settings, user, &self.origin.input);
+        let recalled = async {
+            match beginning.recalling {
+                Some(recalling) => recalling.finish().await,
+                None => recall::recall(&self.app, &settings, user, &self.origin.input).await,
+            }
+        };
         let (past, recalled) = tokio::try_join!(past, recalled)?;
         let mut toolbox = Toolbox::new(&settings, &self.app, &self.claim, user, state);
         if let Some(patch) = &self.run.session_state {

@@ -11,8 +11,8 @@ use super::{
     bm25::{self, Question},
     model::{Found, Hit, Item, Outcome, Place, Search, VectorUse},
     rank::{self, Evidence, Ranked},
-    statistics::{LARGE, Size},
-    store::{self, Match},
+    statistics::{Collection, LARGE, Size},
+    store::{self, FoundMemory, Match, Wanted},
     vectors,
 };
 use crate::{
@@ -45,14 +45,21 @@ pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> 
 }
 
 async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sqlx::Error> {
-    let words = store::words(&app.db, &app.settings.search.text_config, &search.query);
-    let (size, words) = tokio::try_join!(size(app, search), words)?;
+    let config = &app.settings.search.text_config;
+    let remembered = remembered_size(app, search);
+    let find_at_once = async {
+        // Memories are few: who reads no messages need not know the words first, nor which of them are common.
+        let is_at_once = !search.messages && remembered.is_none();
+        if is_at_once { store::find_memories(&app.db, search, Wanted::AllBy(config)).await.map(Some) } else { Ok(None) }
+    };
+    let words = store::words(&app.db, config, &search.query);
+    let (size, words, found) = tokio::try_join!(size(app, search, remembered.clone()), words, find_at_once)?;
     if size.texts == 0 {
         let vectors = if app.embedder.is_some() { VectorUse::Used } else { VectorUse::Off };
         return Ok((Evidence::default(), vectors));
     }
     let (matches, (near, vectors)) =
-        tokio::try_join!(find_matches(app, search, &words, &size), find_near(app, search))?;
+        tokio::try_join!(find_matches(app, search, &words, &size, found), find_near(app, search))?;
     let mut evidence = Evidence { near: near.map(|near| best_of(near, &matches)), matches, ..Evidence::default() };
     if search.messages {
         let (sources, places) = find_places(app, search, &evidence).await?;
@@ -86,16 +93,27 @@ async fn find_places(
     Ok((sources, places))
 }
 
-async fn find_matches(app: &App, search: &Search, words: &[String], size: &Size) -> Result<Vec<Match>, sqlx::Error> {
+/// `found`: what has been found already with all words.
+async fn find_matches(
+    app: &App,
+    search: &Search,
+    words: &[String],
+    size: &Size,
+    found: Option<Vec<FoundMemory>>,
+) -> Result<Vec<Match>, sqlx::Error> {
     let settings = &app.settings.search;
     let question = Question::new(words);
+    let of_all_words = Size { common: Vec::new(), common_texts: Vec::new(), ..*size };
+    if let Some(found) = found {
+        let found = found.into_iter().filter_map(|memory| memory.row(&question)).collect();
+        return Ok(bm25::best(found, words, &of_all_words, settings, CANDIDATES));
+    }
     let rare: Vec<String> = words.iter().filter(|word| !size.common.contains(word)).cloned().collect();
     let found = store::find(&app.db, search, &rare, &question).await?;
     let are_enough = found.len() >= search.limit.min(MOST_HITS);
     if are_enough || rare.len() == words.len() {
         return Ok(bm25::best(found, words, size, settings, CANDIDATES));
     }
-    let of_all_words = Size { common: Vec::new(), common_texts: Vec::new(), ..*size };
     let found = store::find(&app.db, search, words, &question).await?;
     Ok(bm25::best(found, words, &of_all_words, settings, CANDIDATES))
 }
@@ -128,22 +146,25 @@ fn best_of(near: Vec<Match>, matches: &[Match]) -> Vec<Match> {
     near.into_iter().enumerate().filter(is_kept).map(|(_, found)| found).collect()
 }
 
-/// How much there is to search through; remembered for a while where there is much.
-async fn size(app: &App, search: &Search) -> Result<Arc<Size>, sqlx::Error> {
-    let collection = (
-        search.scope.user().map(Into::into),
-        search.session_id.as_ref().map(|id| id.as_str().to_owned()),
-        search.messages,
-        search.memories,
-    );
+/// How much there was to search through, if that was much and not long ago.
+fn remembered_size(app: &App, search: &Search) -> Option<Arc<Size>> {
+    app.search_statistics.get(&collection(search)?)
+}
+
+/// What is searched through; `None`: a part of it, which is not worth remembering.
+fn collection(search: &Search) -> Option<Collection> {
     let is_whole = search.from.is_none() && search.to.is_none() && search.filter.is_empty();
-    if is_whole && let Some(size) = app.search_statistics.get(&collection) {
+    let session_id = || search.session_id.as_ref().map(|id| id.as_str().to_owned());
+    is_whole.then(|| (search.scope.user().map(Into::into), session_id(), search.messages, search.memories))
+}
+
+/// How much there is to search through; remembered for a while where there is much.
+async fn size(app: &App, search: &Search, remembered: Option<Arc<Size>>) -> Result<Arc<Size>, sqlx::Error> {
+    if let Some(size) = remembered {
         return Ok(size);
     }
     let size = store::size(&app.db, search).await?;
-    if !is_whole || size.texts < LARGE {
-        return Ok(Arc::new(size));
-    }
+    let Some(collection) = collection(search).filter(|_| size.texts >= LARGE) else { return Ok(Arc::new(size)) };
     let size = Arc::new(store::with_common_words(&app.db, search, size).await?);
     app.search_statistics.remember(collection, &size);
     Ok(size)

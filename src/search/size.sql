@@ -18,5 +18,5 @@ from (
     where $4 and r.user_id = $1
       and r.valid_to is null and (r.expires_at is null or r.expires_at > now())
       and ($5::timestamptz is null or r.valid_from >= $5) and ($6::timestamptz is null or r.valid_from < $6)
-      and ($7::text is null or r.agent_id = $7) and lower(r.topics::text)::text[] @> $8::text[]
+      and ($7::text is null or r.agent_id = $7) and ($8::text[] = '{}' or lower(r.topics::text)::text[] @> $8)
 ) counted

@@ -63,13 +63,10 @@ pub async fn find(
         if search.messages { find_messages(db, search, &any_of_them, question).await } else { Ok(Vec::new()) }
     };
     let memories = async {
-        match search.scope.user().filter(|_| search.memories) {
-            Some(user) => find_memories(db, search, user, &any_of_them, question).await,
-            None => Ok(Vec::new()),
-        }
+        if search.memories { find_memories(db, search, Wanted::Words(&any_of_them)).await } else { Ok(Vec::new()) }
     };
     let (mut found, memories) = tokio::try_join!(messages, memories)?;
-    found.extend(memories);
+    found.extend(memories.into_iter().filter_map(|memory| memory.row(question)));
     Ok(found)
 }
 
@@ -102,28 +99,50 @@ async fn find_messages(
     .await
 }
 
-async fn find_memories(
-    db: &PgPool,
-    search: &Search,
-    user: &str,
-    any_of_them: &str,
-    question: &Question<'_>,
-) -> Result<Vec<Row>, sqlx::Error> {
-    let rows = sqlx::query_file!(
+/// A memory with at least one of the wanted words.
+#[derive(Debug)]
+pub struct FoundMemory {
+    memory_id: MemoryId,
+    created_at: DateTime<Utc>,
+    /// A `tsvector` as PostgreSQL sends it.
+    words: Vec<u8>,
+}
+
+impl FoundMemory {
+    pub fn row(self, question: &Question<'_>) -> Option<Row> {
+        let occurrences = question.occurrences(&self.words)?;
+        Some(Row { item: Item::Memory(self.memory_id), created_at: self.created_at, occurrences })
+    }
+}
+
+/// What memories are searched for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// A `tsquery`.
+    Words(&'a str),
+    /// All words of the question, as this text search configuration tells them apart.
+    AllBy(&'a str),
+}
+
+pub async fn find_memories(db: &PgPool, search: &Search, wanted: Wanted<'_>) -> Result<Vec<FoundMemory>, sqlx::Error> {
+    let Some(user) = search.scope.user() else { return Ok(Vec::new()) };
+    let (words, config) = match wanted {
+        Wanted::Words(words) => (Some(words), None),
+        Wanted::AllBy(config) => (None, Some(config)),
+    };
+    sqlx::query_file_as!(
+        FoundMemory,
         "src/search/find_memories.sql",
         user,
         search.from,
         search.to,
         search.filter.agent_id,
         &search.filter.topics,
-        any_of_them,
+        words,
+        config,
+        search.query,
     )
-    .fetch(db);
-    rows.try_filter_map(async |row| {
-        let item = Item::Memory(row.memory_id);
-        Ok(question.occurrences(&row.words).map(|occurrences| Row { item, created_at: row.created_at, occurrences }))
-    })
-    .try_collect()
+    .fetch_all(db)
     .await
 }
 
