@@ -5,7 +5,8 @@
     benches/sessions/run.py [--sessions 10000 1000000] [--binary target/release/colloquy]
 
 Writes RESULTS.md beside itself. Needs wrk (`apt-get install wrk`) and PostgreSQL's programs, on PATH or where Debian has
-them; as root they run as the user postgres. A million sessions take some minutes and 6 GB.
+them; as root they run as the user postgres. A million sessions take some minutes and 6 GB. So much shared memory wants
+huge pages (https://www.postgresql.org/docs/current/kernel-resources.html#LINUX-HUGE-PAGES); `sysctl vm.nr_hugepages` gives them.
 """
 
 import argparse
@@ -25,6 +26,8 @@ import questions
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CONNECTIONS = [1, 16]
+# Of the server, as many as two for each processor of the database.
+POOL = 2 * os.cpu_count()
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
@@ -40,6 +43,13 @@ def as_postgres(*command):
     subprocess.run([*drop, *map(str, command)], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/")
 
 
+def free_huge_pages():
+    """In MB."""
+    figures = dict(line.split(":") for line in pathlib.Path("/proc/meminfo").read_text().splitlines())
+    pages, size = (int(figures[name].split()[0]) for name in ("HugePages_Free", "Hugepagesize"))
+    return pages * size / 1024
+
+
 class Database:
     def __init__(self, directory):
         self.directory, self.programs = directory, programs()
@@ -50,7 +60,8 @@ class Database:
             shutil.chown(directory, "postgres")
             shutil.chown(data, "postgres")
         as_postgres(self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8")
-        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c jit=off"
+        self.huge_pages = free_huge_pages() > 1.1 * MEMORY / 4
+        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c jit=off -c huge_pages={"on" if self.huge_pages else "off"}"
         as_postgres(self.programs / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "-o", options, "start")
         self.url = f"postgres://postgres@localhost/sessions?host={directory}"
 
@@ -76,7 +87,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         settings = directory / "colloquy.toml"
-        settings.write_text('[models.offline]\nprovider = "offline"\n[database]\nmax_connections = 20\n[jobs]\nworkers = 0\n')
+        settings.write_text('[models.offline]\nprovider = "offline"\n[database]\nmax_connections = ' + f'{POOL}\n[jobs]\nworkers = 0\n')
         environment = {**os.environ, "DATABASE_URL": url, "RUST_LOG": "warn"}
         command = [binary, "serve", "--bind", self.address, "--config", settings]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -105,14 +116,14 @@ def measured(server, sessions, seconds):
         yield name, [questions.measure(server.address, make, connections, seconds) for connections in CONNECTIONS]
 
 
-def report(results, loads, seconds):
+def report(results, loads, seconds, pages):
     sizes = list(results)
     columns = [f"{size:,}: {connections} at once, p50 | p99" for size in sizes for connections in CONNECTIONS]
     lines = [
         "# Lists and searches of many sessions",
         "",
         f"Written by `benches/sessions/run.py` on {datetime.date.today()}: {os.cpu_count()} processors that carry server, PostgreSQL and",
-        f"client together, PostgreSQL with {MEMORY // 4096} GB of shared buffers, {seconds} s of requests of each kind with other values each time, by {' and '.join(map(str, CONNECTIONS))} connections; five runs and",
+        f"client together, PostgreSQL with {MEMORY // 4096} GB of shared buffers in {pages} pages, {POOL} connections between them, {seconds} s of requests of each kind with other values each time, by {' and '.join(map(str, CONNECTIONS))} connections; five runs and",
         "ten messages to a session. Milliseconds, as the client sees them. `GET /health` is the round trip alone: with more",
         "connections than processors most of each number is waiting for a turn.",
         "",
@@ -150,7 +161,7 @@ def main():
                     server.stop()
         finally:
             database.stop()
-    report(results, loads, arguments.seconds)
+    report(results, loads, arguments.seconds, "huge" if database.huge_pages else "ordinary")
 
 
 if __name__ == "__main__":

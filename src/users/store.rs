@@ -41,7 +41,14 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
     sqlx::query!("delete from memory_learners where user_id = $1", user.as_str()).execute(&mut *connection).await?;
     sqlx::query!("delete from sessions where user_id = $1", user.as_str()).execute(&mut *connection).await?;
     sqlx::query!(
-        "delete from runs r using sessions s where r.session_id = s.session_id and s.user_id is null and r.user_id = $1",
+        "
+        with gone as (
+            delete from runs r using sessions s
+            where r.session_id = s.session_id and s.user_id is null and r.user_id = $1
+            returning r.session_id
+        )
+        update sessions set version = version + 1 where session_id in (select session_id from gone)
+        ",
         user.as_str(),
     )
     .execute(connection)

@@ -15,12 +15,12 @@ const KEPT_FOR: Duration = Duration::from_mins(10);
 /// A session and the model that its vectors are of.
 type Key = (String, String);
 
-/// What a session's vectors were read at. A session has another version as soon as it has a vector more or less, or was
-/// made anew: places in a session are never given twice, and a message never says something else.
+/// What a session was when its vectors were read. Whatever is said in it or deleted changes the number; a session that is
+/// made anew under the same id has another time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) created_at: DateTime<Utc>,
-    pub(super) vectors: i64,
+    pub(super) number: i64,
 }
 
 /// The vectors that are kept by this process.

@@ -13,7 +13,7 @@ mod indexing;
 mod kept;
 mod store;
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
@@ -103,22 +103,22 @@ pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vec
 
 /// Of each session those that are kept if they are all, and all others from the database.
 async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vectors>>, sqlx::Error> {
-    let (mut rows, mut missing) = (Vec::new(), HashMap::new());
+    let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for talk in store::talks(&app.db, search, model, MOST_RUNS).await? {
         match app.kept_vectors.get(&talk.session_id, model, &talk.version()) {
             Some(vectors) if talk.is_complete => rows.push(vectors),
-            _ => {
-                missing.insert(talk.session_id.clone(), talk);
-            }
+            _ => missing.push(talk),
         }
     }
     if missing.is_empty() {
         return Ok(rows);
     }
-    for (session_id, vectors) in store::of_sessions(&app.db, missing.values(), model).await? {
+    let mut read = store::of_sessions(&app.db, &missing, model).await?;
+    for talk in missing {
+        let vectors = read.remove(&talk.session_id).unwrap_or_else(|| Vectors::none_of(&talk.session_id));
         let vectors = Arc::new(vectors);
-        if let Some(talk) = missing.get(&session_id).filter(|talk| talk.is_complete && talk.is_whole()) {
-            app.kept_vectors.keep(&session_id, model, talk.version(), &vectors);
+        if talk.is_complete && talk.is_whole() {
+            app.kept_vectors.keep(&talk.session_id, model, talk.version(), &vectors);
         }
         rows.push(vectors);
     }

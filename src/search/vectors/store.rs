@@ -2,6 +2,8 @@
 
 mod undone;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -38,6 +40,10 @@ enum Of {
 }
 
 impl Vectors {
+    pub(super) fn none_of(session_id: &str) -> Self {
+        Self { of: Of::Session(session_id.to_owned()), packed: Vec::new() }
+    }
+
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         self.packed.len()
@@ -74,17 +80,16 @@ impl Vectors {
 pub(super) struct Talk {
     pub(super) session_id: String,
     created_at: DateTime<Utc>,
+    version: i64,
     /// Only what comes after this run is read.
     after_seq: i64,
-    /// How many vectors there are, of this or another model.
-    vectors: i64,
     /// Whether all that was said has a vector of the model.
     pub(super) is_complete: bool,
 }
 
 impl Talk {
     pub(super) fn version(&self) -> Version {
-        Version { created_at: self.created_at, vectors: self.vectors }
+        Version { created_at: self.created_at, number: self.version }
     }
 
     /// Whether all of it is read.
@@ -93,35 +98,33 @@ impl Talk {
     }
 }
 
-/// The sessions of the scope that have vectors. Of a scope with more runs than `at_most`, the last ones of the sessions
+/// The sessions of the scope. Of a scope with more runs than `at_most`, the last ones of the sessions
 /// that were used last.
 pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i64) -> Result<Vec<Talk>, sqlx::Error> {
     sqlx::query_as!(
         Talk,
         r#"
         with talks as (
-            select session_id, created_at, updated_at, last_seq
+            select session_id, created_at, updated_at, version, last_seq
             from sessions
             where user_id = $1 and ($2::text is null or session_id = $2)
             union all
-            select session_id, created_at, updated_at, last_seq
+            select session_id, created_at, updated_at, version, last_seq
             from sessions
             where $1::text is null and session_id = $2
-        ), recent as materialized (
-            select session_id, created_at, last_seq,
+        ), recent as (
+            select session_id, created_at, version, last_seq,
                    sum(last_seq) over (order by updated_at desc, session_id) - last_seq as later
             from talks
         )
-        select recent.session_id as "session_id!", created_at as "created_at!", last_seq - $4::bigint as "after_seq!",
-               vectors as "vectors!",
+        select session_id as "session_id!", created_at as "created_at!", version as "version!",
+               last_seq - $4::bigint as "after_seq!",
                (
                    exists (select from embedding_state where model = $3)
                    and not exists (select from unembedded_sessions u where u.session_id = recent.session_id)
                ) as "is_complete!"
-        from recent cross join lateral (
-            select count(*) as vectors from message_vectors v where v.session_id = recent.session_id
-        ) counted
-        where later < $4 and vectors > 0
+        from recent
+        where later < $4
         "#,
         search.scope.user(),
         search.session_id.as_ref().map(SessionId::as_str),
@@ -135,10 +138,11 @@ pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i6
 /// The vectors of what was said in these sessions, by session.
 pub(super) async fn of_sessions(
     db: &PgPool,
-    talks: impl Iterator<Item = &Talk>,
+    talks: &[Talk],
     model: &str,
-) -> Result<Vec<(String, Vectors)>, sqlx::Error> {
-    let (ids, after): (Vec<&str>, Vec<i64>) = talks.map(|talk| (talk.session_id.as_str(), talk.after_seq)).unzip();
+) -> Result<HashMap<String, Vectors>, sqlx::Error> {
+    let (ids, after): (Vec<&str>, Vec<i64>) =
+        talks.iter().map(|talk| (talk.session_id.as_str(), talk.after_seq)).unzip();
     let sessions = sqlx::query!(
         r#"
         select talk.session_id as "session_id!", of_talk.packed as "packed!"
