@@ -87,7 +87,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         settings = directory / "colloquy.toml"
-        settings.write_text('[models.offline]\nprovider = "offline"\n[database]\nmax_connections = ' + f'{POOL}\n[jobs]\nworkers = 0\n')
+        settings.write_text(f'[models.offline]\nprovider = "offline"\n[database]\nmax_connections = {POOL}\n[jobs]\nworkers = 0\n')
         environment = {**os.environ, "DATABASE_URL": url, "RUST_LOG": "warn"}
         command = [binary, "serve", "--bind", self.address, "--config", settings]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
