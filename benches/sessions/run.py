@@ -61,7 +61,8 @@ class Database:
             shutil.chown(data, "postgres")
         as_postgres(self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8")
         self.huge_pages = free_huge_pages() > 1.1 * MEMORY / 4
-        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c jit=off -c huge_pages={"on" if self.huge_pages else "off"}"
+        pages = "on" if self.huge_pages else "off"
+        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c jit=off -c huge_pages={pages}"
         as_postgres(self.programs / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "-o", options, "start")
         self.url = f"postgres://postgres@localhost/sessions?host={directory}"
 

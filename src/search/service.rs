@@ -60,7 +60,7 @@ async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sql
     }
     let (matches, (near, vectors)) =
         tokio::try_join!(find_matches(app, search, &words, &size, found), find_near(app, search))?;
-    let mut evidence = Evidence { near: near.map(|near| best_of(near, &matches)), matches, ..Evidence::default() };
+    let mut evidence = Evidence { matches, near, ..Evidence::default() };
     if search.messages {
         let (sources, places) = find_places(app, search, &evidence).await?;
         evidence.nearby = store::nearby(&app.db, &search.scope, &places).await?;
@@ -118,7 +118,7 @@ async fn find_matches(
     Ok(bm25::best(found, words, &of_all_words, settings, CANDIDATES))
 }
 
-/// All rows of the scope that have a vector, nearest first; `None` where there are no vectors to go by.
+/// The rows of the scope whose vectors are nearest, nearest first; `None` where there are no vectors to go by.
 async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, VectorUse), sqlx::Error> {
     let Some(embedder) = &app.embedder else { return Ok((None, VectorUse::Off)) };
     let likely = embedder.likely_name().filter(|_| !embedder.is_paused());
@@ -136,14 +136,7 @@ async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, Ve
         Some(rows) if likely.as_ref() == Some(&model) => rows,
         _ => vectors::read(app, search, &model).await?,
     };
-    Ok((Some(vectors::nearest(&rows, &question, (search.from, search.to))), VectorUse::Used))
-}
-
-/// The nearest, and those of the others that have words of the question as well.
-fn best_of(near: Vec<Match>, matches: &[Match]) -> Vec<Match> {
-    let with_words: HashSet<&Item> = matches.iter().map(|found| &found.item).collect();
-    let is_kept = |(at, found): &(usize, Match)| *at < rank::MOST_NEAR || with_words.contains(&found.item);
-    near.into_iter().enumerate().filter(is_kept).map(|(_, found)| found).collect()
+    Ok((Some(vectors::nearest(&rows, &question, (search.from, search.to), rank::MOST_NEAR)), VectorUse::Used))
 }
 
 /// How much there was to search through, if that was much and not long ago.

@@ -13,7 +13,7 @@ mod indexing;
 mod kept;
 mod store;
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
@@ -29,6 +29,7 @@ use crate::{
     sessions::SessionId,
 };
 use direction::Direction;
+use store::Compared;
 
 /// After so long without being done a job counts as lost, or as failed for good, and another one takes its place: a
 /// service that was away for some hours must not end all vectors.
@@ -125,20 +126,23 @@ async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Ar
     Ok(rows)
 }
 
-/// Those that were made between the two times and point nearest to where the question points, nearest first, with their
-/// cosines.
+/// Of those that were made between the two times, the `limit` that point nearest to where the question points, nearest
+/// first, with their cosines.
 pub fn nearest(
     rows: &[Arc<Vectors>],
     question: &[f32],
     (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    limit: usize,
 ) -> Vec<Match> {
     let question = Direction::of(question);
+    let compared = rows.iter().flat_map(|rows| rows.compare(&question));
     let is_asked_for =
-        |it: &Match| from.is_none_or(|from| it.created_at >= from) && to.is_none_or(|to| it.created_at < to);
-    let mut near: Vec<Match> = rows.iter().flat_map(|rows| rows.compare(&question)).filter(is_asked_for).collect();
-    near.sort_by(|one, other| {
-        let by_score = other.score.total_cmp(&one.score);
-        by_score.then_with(|| (Reverse(one.created_at), &one.item).cmp(&(Reverse(other.created_at), &other.item)))
-    });
-    near
+        |row: &Compared<'_>| from.is_none_or(|from| row.created_at >= from) && to.is_none_or(|to| row.created_at < to);
+    let mut near: Vec<Compared<'_>> = compared.filter(is_asked_for).collect();
+    if near.len() > limit {
+        near.select_nth_unstable_by(limit, Compared::order);
+        near.truncate(limit);
+    }
+    near.sort_unstable_by(Compared::order);
+    near.into_iter().filter_map(Compared::into_match).collect()
 }

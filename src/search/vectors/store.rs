@@ -2,7 +2,7 @@
 
 mod undone;
 
-use std::collections::HashMap;
+use std::{cmp::Ordering, collections::HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -31,7 +31,7 @@ pub struct Vectors {
     packed: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Of {
     /// A session's messages: the number of the run in eight bytes, the index in four.
     Session(String),
@@ -50,7 +50,7 @@ impl Vectors {
     }
 
     /// Each row with its cosine.
-    pub(super) fn compare(&self, question: &Direction) -> impl Iterator<Item = Match> {
+    pub(super) fn compare(&self, question: &Direction) -> impl Iterator<Item = Compared<'_>> {
         let id = match self.of {
             Of::Session(_) => size_of::<i64>() + size_of::<i32>(),
             Of::Memories => size_of::<Uuid>(),
@@ -59,18 +59,39 @@ impl Vectors {
             let (id, row) = row.split_at(id);
             let (time, vector) = row.split_first_chunk()?;
             let created_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*time).checked_add(EPOCH)?)?;
-            Some(Match { item: self.item(id)?, score: question.cosine(vector), created_at })
+            Some(Compared { of: &self.of, id, created_at, score: question.cosine(vector) })
         })
     }
+}
 
-    fn item(&self, id: &[u8]) -> Option<Item> {
-        match &self.of {
+/// A row beside a question. It is light, because most are only compared.
+#[derive(Debug)]
+pub(super) struct Compared<'a> {
+    of: &'a Of,
+    id: &'a [u8],
+    pub(super) created_at: DateTime<Utc>,
+    score: f64,
+}
+
+impl Compared<'_> {
+    /// The nearest first, of equals the newest, and so on: the same question always has the same answer.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        let by_score = other.score.total_cmp(&self.score).then_with(|| other.created_at.cmp(&self.created_at));
+        by_score.then_with(|| (self.of, self.id).cmp(&(other.of, other.id)))
+    }
+
+    pub(super) fn into_match(self) -> Option<Match> {
+        Some(Match { item: self.item()?, score: self.score, created_at: self.created_at })
+    }
+
+    fn item(&self) -> Option<Item> {
+        match self.of {
             Of::Session(session_id) => {
-                let (seq, index) = id.split_first_chunk()?;
+                let (seq, index) = self.id.split_first_chunk()?;
                 let (seq, index) = (i64::from_be_bytes(*seq), i32::from_be_bytes(index.try_into().ok()?));
                 Some(Item::Message(Place { session_id: session_id.clone(), seq, index }))
             }
-            Of::Memories => Some(Item::Memory(MemoryId(Uuid::from_slice(id).ok()?))),
+            Of::Memories => Some(Item::Memory(MemoryId(Uuid::from_slice(self.id).ok()?))),
         }
     }
 }

@@ -5,8 +5,10 @@ use sqlx::{PgPool, QueryBuilder, types::Json};
 
 use crate::sessions::filter::SessionFilter;
 
-/// So many messages are found and sorted sooner than a list is walked for them.
-const FEW_HITS: f64 = 10_000.0;
+/// The hits of a word are few if their square is less than so many times the sessions: to find and sort them all is done
+/// sooner then than to walk through a list until a page is full. A page of 21 takes 21 × sessions ÷ hits sessions to walk
+/// over, and one of these, with its messages, as long as four hits.
+const FEW_HITS: f64 = 90.0;
 
 /// How the words of a search are looked for.
 #[derive(Clone, Debug)]
@@ -37,14 +39,17 @@ impl<'a> Words<'a> {
         let parts = parts(&query);
         let mut sql = QueryBuilder::new("explain (format json) select ");
         let mut counts = sql.separated(", ");
+        counts.push("array(select 1 from sessions)");
         for part in &parts {
             counts.push("array(select 1 from messages m where m.words @@ ").push_bind_unseparated(*part);
             counts.push_unseparated("::text::tsquery)");
         }
         let Json(plan): Json<Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
         let rows = |place: usize| plan[0]["Plan"]["Plans"][place]["Plan Rows"].as_f64().unwrap_or(f64::INFINITY);
-        let rarest = (0..parts.len()).min_by(|one, other| rows(*one).total_cmp(&rows(*other)));
-        let rare = rarest.filter(|place| rows(*place) < FEW_HITS).map(|place| parts[place].to_owned());
+        let sessions = rows(0);
+        let hits = parts.iter().zip(1..).map(|(part, place)| (part, rows(place)));
+        let rarest = hits.min_by(|(_, one), (_, other)| one.total_cmp(other));
+        let rare = rarest.filter(|(_, hits)| hits.powi(2) < FEW_HITS * sessions).map(|(part, _)| (*part).to_owned());
         Ok(Some(Self { config, query, rare }))
     }
 }
