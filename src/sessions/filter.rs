@@ -59,6 +59,12 @@ impl SessionFilter {
         !is_narrowed
     }
 
+    /// Whether sessions are left out by something else than when they began and what is searched for.
+    pub(super) fn is_of_some(&self) -> bool {
+        let others = Self { created_from: None, created_until: None, search: None, ..self.clone() };
+        !others.is_empty()
+    }
+
     /// Patterns for `ilike`: each has to match the name.
     pub(super) fn name_patterns(&self) -> Vec<String> {
         self.session_name.as_deref().map(containing).into_iter().collect()

@@ -184,8 +184,10 @@ fn write_hits<'a>(
     words: Option<&'a Words<'a>>,
 ) {
     let has_few_hits = matches!(hit, Hit::Message) && words.is_some_and(|words| words.rare.is_some());
-    match order.of_messages() {
-        // The messages tell which sessions come first: only of these the rows are needed.
+    let is_of_some = scope.user().is_some() || filter.is_of_some();
+    match order.of_messages().filter(|_| !is_of_some) {
+        // The messages tell which sessions come first: only of these the rows are needed. Where others may be left out,
+        // nearly all would be.
         Some(of_messages) if has_few_hits => {
             sql.push("select s.session_id, s.created_at as key from (");
             sql.push("select m.session_id, m.session_created_at from messages m where true");

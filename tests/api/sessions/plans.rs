@@ -158,6 +158,12 @@ async fn of_what_a_search_finds_only_the_sessions_of_the_page_are_read() {
     let of_sessions = nodes(&plan).into_iter().filter(|(_, table, _)| table == "sessions");
     assert!(of_sessions.map(|(.., rows)| rows).sum::<f64>() < 60.0, "{plan:#}");
 
+    // Nor are those of others, where whose they are is known.
+    let of_user = Scope::User("user-0".to_owned().try_into().unwrap());
+    let plan = self::plan(&app, &of_user, &filter, Sort::default(), &Part::From { offset: 0 }).await;
+    let of_sessions = nodes(&plan).into_iter().filter(|(_, table, _)| table == "sessions");
+    assert!(of_sessions.map(|(.., rows)| rows).sum::<f64>() < 100.0, "{plan:#}");
+
     // Every fourth of the 200 is archived.
     let newest_first = || (1..=200).rev().filter(|n| n % 4 != 0).map(|n| format!("s-{n}00"));
     for order in ["asc", "desc"] {
