@@ -27,7 +27,7 @@ use crate::{
         Problem,
         conditional::Tagged,
         idempotency::Claimed,
-        paging::{Cursor, Page, PageMeta, PageRequest, SortOrder},
+        paging::{Cursor, MAX_TOTAL, Page, PageMeta, PageRequest, SortOrder},
         problem::OnConstraint,
     },
     runs::{self, wire::MessageView},
@@ -132,7 +132,7 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
             let total = if !has_more && (rows > 0 || offset == 0) {
                 offset + rows
             } else {
-                store::count(&app.db, scope, &filter, words).await?
+                store::count(&app.db, scope, &filter, Some(MAX_TOTAL + 1), words).await?
             };
             PageMeta { has_more, next_cursor: next, ..page.meta(total, started.elapsed()) }
         }

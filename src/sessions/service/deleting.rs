@@ -38,7 +38,7 @@ pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, d
     let words = Words::of(&app.db, filter, &app.settings.search.text_config).await?;
     let words = words.as_ref();
     if dry_run {
-        return Ok(store::count_all(&app.db, scope, filter, words).await?.unsigned_abs());
+        return Ok(store::count(&app.db, scope, filter, None, words).await?.unsigned_abs());
     }
     let mut deleted = 0;
     loop {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    http::paging::{MAX_TOTAL, SortOrder},
+    http::paging::SortOrder,
     sessions::{
         filter::{Archived, Place, SessionFilter, Sort, SortBy, SortKey},
         model::Session,
@@ -93,7 +93,6 @@ pub fn write_list<'a>(
 ) {
     let order = Order::new(sort, part);
     let offset = if let Part::From { offset } = part { *offset } else { 0 };
-    let direction = order.direction;
     sql.push("with page as (select s.*, ");
     match hits(filter) {
         [Hit::Anything] => {
@@ -109,7 +108,8 @@ pub fn write_list<'a>(
                 write_hits(sql, scope, filter, (&order, *hit), words);
                 sql.push(" limit ").push(offset + limit).push(")");
             }
-            sql.push(") hits order by key").push(direction).push(", session_id").push(direction);
+            sql.push(") hits");
+            order.write_by(sql, "key", "session_id");
         }
     }
     // As a constant, without which a plan that is kept would be one for a tenth of all.
@@ -120,7 +120,8 @@ pub fn write_list<'a>(
     sql.push(if filter.search.is_some() { ") found join sessions s using (session_id)" } else { "" });
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
     write_excerpt(sql, words);
-    sql.push(" as excerpt from page s order by s.key").push(direction).push(", s.session_id").push(direction);
+    sql.push(" as excerpt from page s");
+    order.write_by(sql, "s.key", "s.session_id");
 }
 
 /// How a list is sorted, and where a page of it begins.
@@ -171,7 +172,12 @@ impl<'a> Order<'a> {
     }
 
     fn write(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push(" order by ").push(self.key).push(self.direction).push(", ").push(self.id).push(self.direction);
+        self.write_by(sql, self.key, self.id);
+    }
+
+    /// The same where the two have other names.
+    fn write_by(&self, sql: &mut QueryBuilder<Postgres>, key: &str, id: &str) {
+        sql.push(" order by ").push(key).push(self.direction).push(", ").push(id).push(self.direction);
     }
 }
 
@@ -208,8 +214,8 @@ fn write_hits<'a>(
             sql.push("select * from (select s.session_id, ").push(order.key).push(" as key");
             write_source(sql, scope, filter, (order.is_by_label(), hit), words);
             order.write_beyond(sql);
-            sql.push(" offset 0) hits order by key").push(order.direction);
-            sql.push(", session_id").push(order.direction);
+            sql.push(" offset 0) hits");
+            order.write_by(sql, "key", "session_id");
         }
         _ => {
             sql.push("select s.session_id, ").push(order.key).push(" as key");
@@ -220,27 +226,8 @@ fn write_hits<'a>(
     }
 }
 
-/// How many sessions fit; counting ends at one more than [`MAX_TOTAL`].
+/// How many sessions fit; counting ends at the limit, if there is one.
 pub async fn count(
-    db: &PgPool,
-    scope: &Scope,
-    filter: &SessionFilter,
-    words: Option<&Words<'_>>,
-) -> Result<i64, sqlx::Error> {
-    count_up_to(db, scope, filter, Some(MAX_TOTAL + 1), words).await
-}
-
-/// How many sessions fit, however many.
-pub async fn count_all(
-    db: &PgPool,
-    scope: &Scope,
-    filter: &SessionFilter,
-    words: Option<&Words<'_>>,
-) -> Result<i64, sqlx::Error> {
-    count_up_to(db, scope, filter, None, words).await
-}
-
-async fn count_up_to(
     db: &PgPool,
     scope: &Scope,
     filter: &SessionFilter,
