@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, util::MapRequestLayer};
 
-use crate::{app::App, config::Settings, database::Database, http::router, jobs, runs, search};
+use crate::{app::App, config::Settings, database::Database, http::router, jobs, memories, runs, search};
 
 /// How long clients may take to read what is left for them when all runs have ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -49,6 +49,7 @@ async fn start(settings: Settings) -> anyhow::Result<(Database, Arc<App>)> {
     database.migrate().await?;
     let app = App::build(settings, database.pool.clone()).await?;
     search::vectors::start(&app).await?;
+    memories::extraction::sweep(&app).await?;
     runs::supervision::start(&app, database.is_private()).await?;
     jobs::spawn_workers(&app);
     Ok((database, app))

@@ -28,7 +28,7 @@ use crate::{
     sessions::{self, SessionId, retention},
 };
 
-pub use queue::{enqueue, forget_user, migrate, run_due, spawn_workers};
+pub use queue::{enqueue, forget_user, migrate, run_due, spawn_workers, users_without_job};
 
 /// Something to be done in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,7 @@ impl Job {
                 runs::clean_up(app).await?;
                 idempotency::sweep(app).await?;
                 search::vectors::sweep(app).await?;
+                memories::extraction::sweep(app).await?;
                 retention::sweep(app).await.map(drop)
             }
             Self::TidyQueue => queue::tidy(app).await,

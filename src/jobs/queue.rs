@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
 
 use super::{Job, SCHEDULE};
-use crate::{app::App, auth::UserId};
+use crate::{app::App, auth::UserId, memories};
 
 const SCHEMA: &str = "graphile_worker";
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
@@ -82,6 +82,25 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
     .await
 }
 
+/// Some of the users with unread turns for which there is no job, not even one that has failed for good.
+pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
+    let users: Vec<String> = sqlx::query_scalar(
+        "
+        select distinct t.user_id
+        from memory_turns t
+        where not exists (
+            select from graphile_worker._private_jobs j
+            where j.payload ->> 'kind' = 'learn' and j.payload ->> 'user_id' = t.user_id
+        )
+        limit $1
+        ",
+    )
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(users.into_iter().map(UserId::stored).collect())
+}
+
 /// Starts the workers of this process, as many as the settings say. They finish what they have begun when the process
 /// is told to stop; when something else stops them, such as a database that is away, they begin anew.
 pub fn spawn_workers(app: &Arc<App>) {
@@ -110,6 +129,7 @@ async fn work(app: &Arc<App>) -> anyhow::Result<()> {
 
 /// Does all jobs that are due, and returns. For tests, which drive background work by hand.
 pub async fn run_due(app: &Arc<App>) -> anyhow::Result<()> {
+    memories::extraction::sweep(app).await?;
     Ok(worker(app).await?.run_once().await?)
 }
 

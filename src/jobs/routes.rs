@@ -17,6 +17,7 @@ use crate::{
         paging::PageRequest,
         refusals::{NotThere, ParametersRefused, Unavailable},
     },
+    memories::extraction,
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -46,6 +47,8 @@ pub async fn list_jobs(
     Query(query): Query<ListJobsQuery>,
 ) -> Result<Json<JobList>, Problem> {
     let limit = PageRequest::new(None, query.limit)?.limit();
+    // A run that has just been answered has its job in the list.
+    extraction::sweep(&app).await?;
     // One more than asked for tells whether there is another page.
     let mut data = store::list(&app.db, query.status, query.before, limit + 1).await?;
     let has_more = data.len() > usize::try_from(limit).unwrap_or(usize::MAX);

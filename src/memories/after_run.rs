@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{app::App, auth::UserId, config::AgentSettings, sessions::SessionId};
 
-/// What is to be done in the transaction that settles a run.
+/// What becomes of the user's memories with a run that settles, and after it.
 #[derive(Debug)]
 pub struct AfterRun {
     user_id: UserId,
@@ -19,7 +19,7 @@ pub struct AfterRun {
     /// What the agent's tools were asked to remember and forget.
     changes: Vec<Change>,
     /// Whether the run is to be learned from later.
-    is_learned_from: bool,
+    pub is_learned_from: bool,
 }
 
 impl AfterRun {
@@ -35,6 +35,11 @@ impl AfterRun {
         &self.user_id
     }
 
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Makes the changes, in the transaction that settles the run.
     pub async fn store(
         &self,
         app: &App,
@@ -42,9 +47,10 @@ impl AfterRun {
         session_id: &SessionId,
         seq: i64,
     ) -> Result<(), sqlx::Error> {
-        if !self.changes.is_empty() {
-            store::lock_user(connection, &self.user_id).await?;
+        if !self.has_changes() {
+            return Ok(());
         }
+        store::lock_user(connection, &self.user_id).await?;
         let sources = [Source { session_id: session_id.clone(), seq }];
         let author = Author {
             user_id: &self.user_id,
@@ -55,9 +61,6 @@ impl AfterRun {
         };
         for change in &self.changes {
             change::apply(connection, &author, change).await?;
-        }
-        if self.is_learned_from {
-            extraction::note(connection, &self.user_id, session_id, &[seq], &self.agent_id).await?;
         }
         Ok(())
     }

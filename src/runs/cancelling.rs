@@ -1,5 +1,7 @@
 //! Ending a run early, wherever it is executed.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use serde::Deserialize;
 
@@ -14,7 +16,7 @@ use crate::{app::App, auth::Scope, http::Problem, llm::ModelInfo};
 
 /// Cancels a run that was found under `scope`. It takes effect within a second; what was said so far is kept. A run that
 /// was cancelled before is as it should be; one that has ended otherwise cannot be.
-pub async fn cancel(app: &App, scope: &Scope, run: &Run) -> Result<(), Problem> {
+pub async fn cancel(app: &Arc<App>, scope: &Scope, run: &Run) -> Result<(), Problem> {
     if end(app, scope, run.run_id).await? {
         return Ok(());
     }
@@ -26,7 +28,7 @@ pub async fn cancel(app: &App, scope: &Scope, run: &Run) -> Result<(), Problem> 
 }
 
 /// Makes way on a session for a run that was accepted after the active one.
-pub(super) async fn interrupt(app: &App, scope: &Scope, session_id: &crate::sessions::SessionId) {
+pub(super) async fn interrupt(app: &Arc<App>, scope: &Scope, session_id: &crate::sessions::SessionId) {
     let active = store::active_run(&app.db, scope, session_id).await;
     let ended = match active {
         Ok(Some(run_id)) => end(app, &Scope::All, run_id).await.map(drop),
@@ -39,7 +41,7 @@ pub(super) async fn interrupt(app: &App, scope: &Scope, session_id: &crate::sess
 }
 
 /// `false`: the run has ended already, or is not there.
-async fn end(app: &App, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
+async fn end(app: &Arc<App>, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
     let Some(wanted) = store::request_cancel(&app.db, scope, run_id, Utc::now()).await? else { return Ok(false) };
     let message = Message::Cancel(run_id);
     if app.runs.get(run_id).is_some() {

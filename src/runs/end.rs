@@ -1,5 +1,7 @@
 //! How a run ends, and how that is stored.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -14,9 +16,10 @@ use super::{
 };
 use crate::{
     app::App,
+    auth::UserId,
     jobs::{self, Job},
     llm::ModelInfo,
-    memories,
+    memories::{self, extraction},
     search::vectors,
     sessions::summary,
     tools,
@@ -62,12 +65,17 @@ impl End {
             && self.patches.is_empty()
             && self.jobs.is_empty()
             && self.replaces.is_none()
-            && self.memories.is_none()
+            && !self.memories.as_ref().is_some_and(memories::AfterRun::has_changes)
             && !self.follow_up.may_enqueue()
     }
 
     pub(super) fn status(&self) -> RunStatus {
         self.error.as_ref().map_or(RunStatus::Completed, |error| error.kind.status())
+    }
+
+    /// Whose memories are to be drawn from it later.
+    fn learner(&self) -> Option<&UserId> {
+        self.memories.as_ref().filter(|memories| memories.is_learned_from).map(memories::AfterRun::user)
     }
 
     fn settlement<'a>(&'a self, app: &'a App, session_state: Option<&'a Map<String, Value>>) -> Settlement<'a> {
@@ -83,6 +91,7 @@ impl End {
             messages: &self.messages,
             text_config: &app.settings.search.text_config,
             follow_up: &self.follow_up,
+            is_learned_from: self.learner().is_some(),
             events: &self.events,
             at: Utc::now(),
         }
@@ -121,7 +130,7 @@ impl End {
 }
 
 /// One try at settling; the next run of the session is told. Safe to repeat: a run that has ended stays as it is.
-pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<Option<AfterRun>, sqlx::Error> {
+pub(super) async fn settle_once(app: &Arc<App>, claim: &Claim, end: &End) -> Result<Option<AfterRun>, sqlx::Error> {
     let after = if end.is_one_statement(app) {
         // The statement is a transaction of its own.
         let mut connection = app.db.acquire().await?;
@@ -135,6 +144,9 @@ pub(super) async fn settle_once(app: &App, claim: &Claim, end: &End) -> Result<O
     if let Some(after) = &after {
         turns::hand_over(app, &claim.session_id, after.next_seq).await;
         vectors::wake(app).await;
+        if let Some(user) = end.learner() {
+            extraction::wake(app, user);
+        }
     }
     Ok(after)
 }

@@ -1,5 +1,5 @@
--- Ends a run, in one statement: its outcome, its messages, the last of its events, the session's state and what it cost;
--- and gives the session to the run whose turn it is next.
+-- Ends a run, in one statement: its outcome, its messages, the last of its events, the session's state and what it cost,
+-- and whether memories are to be drawn from it; and gives the session to the run whose turn it is next.
 --
 -- The session's row comes first, as in every other change of a session: a delete that came before wins, and one that
 -- comes later waits. No row comes back when the run has ended already, is gone, or was taken from the process that
@@ -42,7 +42,7 @@ with session as (
       -- Once more: whoever held the session while this statement waited may have ended the run, and only the row itself
       -- knows.
       and runs.status in ('PENDING', 'RUNNING', 'PAUSED') and runs.process_id is not distinct from $17
-    returning runs.session_id, runs.seq, session.created_at as session_created_at
+    returning runs.session_id, runs.seq, runs.component_id, runs.user_id, session.created_at as session_created_at
 ), dequeued as (
     delete from run_queue using run
     where run_queue.session_id = run.session_id and run_queue.seq = run.seq
@@ -71,6 +71,11 @@ with session as (
         message_id, role, content, reasoning, tool_calls, tool_call_id,
         tool_name, tool_args, tool_call_error, metrics, provider_data, created_at, index
     )
+), unread as (
+    insert into memory_turns (user_id, session_id, seq, agent_id)
+    select run.user_id, run.session_id, run.seq, run.component_id
+    from run
+    where $23 and run.user_id is not null
 ), cost as (
     insert into session_usage as u (
         session_id, purpose, model_provider, model, input_tokens, output_tokens, total_tokens,

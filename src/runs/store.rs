@@ -153,6 +153,8 @@ pub struct Settlement<'a> {
     /// The events that are not stored yet.
     pub events: &'a EventBatch,
     pub follow_up: &'a FollowUp,
+    /// Whether memories are to be drawn from it later.
+    pub is_learned_from: bool,
     pub at: DateTime<Utc>,
 }
 
@@ -196,6 +198,7 @@ pub async fn settle(
         &end.events.data,
         end.follow_up.tokens,
         end.follow_up.fold_above,
+        end.is_learned_from,
     )
     .fetch_optional(connection)
     .await?;

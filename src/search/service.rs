@@ -47,13 +47,26 @@ pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> 
 async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sqlx::Error> {
     let config = &app.settings.search.text_config;
     let remembered = remembered_size(app, search);
-    let find_at_once = async {
-        // Memories are few: who reads no messages need not know the words first, nor which of them are common.
-        let is_at_once = !search.messages && remembered.is_none();
-        if is_at_once { store::find_memories(&app.db, search, Wanted::AllBy(config)).await.map(Some) } else { Ok(None) }
-    };
     let words = store::words(&app.db, config, &search.query);
-    let (size, words, found) = tokio::try_join!(size(app, search, remembered.clone()), words, find_at_once)?;
+    let (size, words, found) = if !search.messages && remembered.is_none() {
+        // Memories are few: who reads no messages need not know the words first, nor which of them are common.
+        let found = store::find_memories(&app.db, search, Wanted::AllBy(config));
+        let (words, found) = tokio::try_join!(words, found)?;
+        let size = match FoundMemory::size(&found) {
+            Some(size) if size.texts < LARGE => Arc::new(size),
+            _ => count(app, search).await?,
+        };
+        (size, words, Some(found))
+    } else {
+        let size = async {
+            match remembered {
+                Some(size) => Ok(size),
+                None => count(app, search).await,
+            }
+        };
+        let (size, words) = tokio::try_join!(size, words)?;
+        (size, words, None)
+    };
     if size.texts == 0 {
         let vectors = if app.embedder.is_some() { VectorUse::Used } else { VectorUse::Off };
         return Ok((Evidence::default(), vectors));
@@ -152,10 +165,7 @@ fn collection(search: &Search) -> Option<Collection> {
 }
 
 /// How much there is to search through; remembered for a while where there is much.
-async fn size(app: &App, search: &Search, remembered: Option<Arc<Size>>) -> Result<Arc<Size>, sqlx::Error> {
-    if let Some(size) = remembered {
-        return Ok(size);
-    }
+async fn count(app: &App, search: &Search) -> Result<Arc<Size>, sqlx::Error> {
     let size = store::size(&app.db, search).await?;
     let Some(collection) = collection(search).filter(|_| size.texts >= LARGE) else { return Ok(Arc::new(size)) };
     let size = Arc::new(store::with_common_words(&app.db, search, size).await?);

@@ -106,9 +106,18 @@ pub struct FoundMemory {
     created_at: DateTime<Utc>,
     /// A `tsvector` as PostgreSQL sends it.
     words: Vec<u8>,
+    /// How many texts were searched for all words of the question, and how many words these have.
+    texts: Option<i64>,
+    text_words: Option<i64>,
 }
 
 impl FoundMemory {
+    /// How much there was to search through, if that was for all words and something was found.
+    pub fn size(found: &[Self]) -> Option<Size> {
+        let memory = found.first()?;
+        Some(Size { texts: memory.texts?, words: memory.text_words?, ..Size::default() })
+    }
+
     pub fn row(self, question: &Question<'_>) -> Option<Row> {
         let occurrences = question.occurrences(&self.words)?;
         Some(Row { item: Item::Memory(self.memory_id), created_at: self.created_at, occurrences })

@@ -1,7 +1,7 @@
 //! Learning from what users say: new turns in, changes of memories out.
 //!
-//! [`note`] marks a settled run as unread, in its own transaction, and enqueues a job unless one waits already; [`learn`]
-//! is that job. It reads the unread turns of one user, several in one call of a model, and stores what came of it in the
+//! A run that settles is marked as unread in the same statement; [`wake`] then enqueues a job unless one waits already,
+//! and nobody waits for that; [`learn`] is the job. It reads the unread turns of one user, several in one call of a model, and stores what came of it in the
 //! transaction that marks them as read. `prompt` has what the model is told, `reply` what it may answer.
 //!
 //! *Architecture Invariant:* a model sees memories by small numbers and answers with these, so it can name none that it
@@ -38,6 +38,8 @@ pub use prompt::RESPONSE_NAME;
 
 /// How many of the user's memories a model is shown.
 const SHOWN: usize = 10;
+/// How many jobs are woken at once by the clock.
+const MOST_WOKEN: i64 = 1_000;
 /// How much of what was said is looked at to choose these, in characters.
 const QUERY_CHARS: usize = 4_000;
 
@@ -46,7 +48,7 @@ pub fn is_on(settings: &AgentSettings) -> bool {
     settings.update_memory_on_run && !settings.enable_agentic_memory
 }
 
-/// Marks runs as unread, in the transaction that stores them. A user whose job waits already needs no other.
+/// Marks runs as unread, in the transaction that stores them.
 pub async fn note(
     connection: &mut PgConnection,
     user: &UserId,
@@ -54,7 +56,38 @@ pub async fn note(
     seqs: &[i64],
     agent_id: &str,
 ) -> Result<(), sqlx::Error> {
-    if store::note_turns(connection, user, session_id, seqs, agent_id).await? {
+    store::note_turns(connection, user, session_id, seqs, agent_id).await?;
+    enqueue(connection, user).await
+}
+
+/// Sees to it that a job waits for what the user has unread. After the run is settled, and beside its answer: to queue a
+/// job takes longer than to settle. If the process dies before, [`sweep`] does it.
+pub fn wake(app: &Arc<App>, user: &UserId) {
+    let (of_task, user) = (app.clone(), user.clone());
+    app.tasks.spawn(async move {
+        if let Err(error) = enqueue_alone(&of_task, &user).await {
+            tracing::warn!(%error, "The job that learns of a user could not be queued; it will be within a minute.");
+        }
+    });
+}
+
+/// Wakes the jobs that are missing; by the clock, when a process starts, and before somebody looks at what waits.
+pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
+    for user in jobs::users_without_job(&app.db, MOST_WOKEN).await? {
+        enqueue_alone(app, &user).await?;
+    }
+    Ok(())
+}
+
+async fn enqueue_alone(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
+    let mut tx = app.db.begin().await?;
+    enqueue(&mut tx, user).await?;
+    tx.commit().await
+}
+
+/// A user whose job waits already needs no other.
+async fn enqueue(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
+    if store::claim_job(connection, user).await? {
         jobs::enqueue(connection, &Job::Learn { user_id: user.clone() }).await?;
     }
     Ok(())

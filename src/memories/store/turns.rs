@@ -24,38 +24,40 @@ impl Turn {
     }
 }
 
-/// Marks runs of a session as unread. `true`: the user has no job waiting that would read them.
-///
-/// A job that begins says so in the same row before it reads, so either it sees these runs, or this sees that it has
-/// begun.
+/// Marks runs of a session as unread.
 pub async fn note_turns(
     connection: &mut PgConnection,
     user: &UserId,
     session_id: &SessionId,
     seqs: &[i64],
     agent_id: &str,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        with learner as (
-            insert into memory_learners as l (user_id, is_waiting)
-            values ($1, true)
-            on conflict (user_id) do update set is_waiting = true where not l.is_waiting
-            returning user_id
-        ), turn as (
-            insert into memory_turns (user_id, session_id, seq, agent_id)
-            select $1, $2, seq, $4 from unnest($3::bigint[]) seq
-            on conflict do nothing
-        )
-        select exists (select from learner) as "exists!"
-        "#,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into memory_turns (user_id, session_id, seq, agent_id)
+         select $1, $2, seq, $4 from unnest($3::bigint[]) seq
+         on conflict do nothing",
         user.as_str(),
         session_id.as_str(),
         seqs,
         agent_id,
     )
-    .fetch_one(connection)
-    .await
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// `true`: the user has unread turns and no job that waits to read them; from now on one does.
+///
+/// A job that begins says so in the same row before it reads, so either it sees what is unread, or this sees that it has
+/// begun.
+pub async fn claim_job(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
+    let claimed = sqlx::query!(
+        "insert into memory_learners as l (user_id, is_waiting)
+         select $1, true where exists (select from memory_turns where user_id = $1)
+         on conflict (user_id) do update set is_waiting = true where not l.is_waiting",
+        user.as_str(),
+    );
+    Ok(claimed.execute(connection).await?.rows_affected() == 1)
 }
 
 /// Says that the user's job has begun: what settles from now on needs another.

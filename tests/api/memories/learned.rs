@@ -211,6 +211,35 @@ async fn a_run_that_settles_while_the_job_runs_is_read_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_run_is_learned_from_though_the_process_died_before_its_job_was_queued() {
+    let app = learning().await;
+    say(&app, "alice", "I like tea").await;
+    assert_eq!(jobs(&app).await.len(), 1);
+    app.execute("delete from graphile_worker._private_jobs; delete from memory_learners").await;
+    app.model.then(reply(&operations(&json!([{"op": "add", "memory": "The user likes tea.", "turns": [1]}]))));
+    // By the clock.
+    colloquy::memories::extraction::sweep(&app.app).await.unwrap();
+    let count = "select count(*) from graphile_worker._private_jobs";
+    let queued: i64 = sqlx::query_scalar(count).fetch_one(app.db()).await.unwrap();
+    assert_eq!(queued, 1);
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
+    assert_eq!(jobs(&app).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn a_job_that_failed_for_good_is_not_queued_again_by_the_clock() {
+    let app = learning().await;
+    say(&app, "alice", "I like tea").await;
+    assert_eq!(jobs(&app).await.len(), 1);
+    app.execute("update graphile_worker._private_jobs set attempts = max_attempts; delete from memory_learners").await;
+    let asked = app.model.requests().len();
+    app.do_jobs().await;
+    assert_eq!(app.model.requests().len(), asked);
+    assert_eq!(jobs(&app).await[0]["status"], "failed");
+}
+
+#[tokio::test]
 async fn what_was_said_elsewhere_is_learned_from_too() {
     let app = TestApp::with(|settings| {
         settings.models = [("fast".to_owned(), ModelSettings::new(Provider::Offline, ""))].into();
