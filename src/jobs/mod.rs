@@ -1,8 +1,9 @@
 //! Background work that must not be lost: what there is to do, and who does it.
 //!
-//! A job is a row, [`enqueue`]d in the transaction of what made it necessary. Workers, tokio tasks of any process, take
-//! it up; one that fails is tried again with growing pauses, and after its last attempt it stays with its error until
-//! somebody retries it over `/jobs`. `queue` alone names the queue's library, `store` reads what stands in it.
+//! A job is a row, [`enqueue`]d in the transaction of what made it necessary, or after it where that left a row which the
+//! clock finds. Workers, tokio tasks of any process, take it up; one that fails is tried again with growing pauses, and
+//! after its last attempt it stays with its error until somebody retries it over `/jobs`. `queue` alone names the queue's
+//! library, `store` reads what stands in it.
 //!
 //! *Architecture Invariant:* a job is safe to run twice, and says nothing but what to look at: what it works on is read
 //! when it runs. Jobs with the same key are one job as long as none of them has begun.

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::{
     filter::{SessionFilter, Sort},
     model::{Session, SessionId, SessionType},
-    store::{self, Found, NewSession, Part, Words},
+    store::{self, Found, NewSession, Part, Selection, Words},
     wire::{SessionDetail, SessionItem, SessionMessage},
 };
 use crate::{
@@ -116,9 +116,9 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
         None => Part::From { offset: page.offset() },
     };
     let words = Words::of(&app.db, &filter, &app.settings.search.text_config).await?;
-    let words = words.as_ref();
+    let selection = Selection { scope, filter: &filter, words: words.as_ref() };
     // One more than asked for tells whether there is a next page.
-    let mut found = store::list(&app.db, scope, &filter, sort, (&part, page.limit() + 1), words).await?;
+    let mut found = store::list(&app.db, selection, sort, (&part, page.limit() + 1)).await?;
     let shown = usize::try_from(page.limit()).unwrap_or(usize::MAX).min(found.len());
     let has_more = found.len() > shown;
     found.truncate(shown);
@@ -132,7 +132,7 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
             let total = if !has_more && (rows > 0 || offset == 0) {
                 offset + rows
             } else {
-                store::count(&app.db, scope, &filter, Some(MAX_TOTAL + 1), words).await?
+                store::count(&app.db, selection, Some(MAX_TOTAL + 1)).await?
             };
             PageMeta { has_more, next_cursor: next, ..page.meta(total, started.elapsed()) }
         }

@@ -1,12 +1,14 @@
 //! Learning from what users say: new turns in, changes of memories out.
 //!
-//! A run that settles is marked as unread in the same statement; [`wake`] then enqueues a job unless one waits already,
-//! and nobody waits for that; [`learn`] is the job. It reads the unread turns of one user, several in one call of a model, and stores what came of it in the
-//! transaction that marks them as read. `prompt` has what the model is told, `reply` what it may answer.
+//! A run that settles is marked as unread in the same statement; [`wake`] then enqueues a job unless one waits already, and
+//! nobody waits for that. [`learn`] is the job: it reads the unread turns of one user, several in one call of a model, and
+//! stores what came of it in the transaction that marks them as read. `prompt` has what the model is told, `reply` what it
+//! may answer, `grounding` what it makes up.
 //!
 //! *Architecture Invariant:* a model sees memories by small numbers and answers with these, so it can name none that it
 //! was not shown, and nobody else's. What it answers is checked whole before any of it is stored.
 
+mod grounding;
 mod prompt;
 mod reply;
 
@@ -139,7 +141,7 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
     let expires_at =
         settings.expire_after.and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
     let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
-    Ok(lessons.filter(|lesson| may_be_kept(settings, &lesson.change)).collect())
+    Ok(lessons.filter(|lesson| may_be_kept(settings, lesson, turns)).collect())
 }
 
 /// The memories that are most like what was said, then the newest.
@@ -164,11 +166,16 @@ async fn memories_to_show(app: &App, user: &UserId, turns: &[Turn]) -> anyhow::R
     Ok(shown)
 }
 
-/// What must not be kept is left out: secrets, and topics that the agent is not to remember.
-fn may_be_kept(settings: &AgentMemorySettings, change: &Change) -> bool {
-    let (Change::Add { memory, topics, .. } | Change::Replace { memory, topics, .. }) = change else { return true };
+/// What must not be kept is left out: secrets, topics that the agent is not to remember, and what is not about the user.
+fn may_be_kept(settings: &AgentMemorySettings, lesson: &Lesson, turns: &[Turn]) -> bool {
+    let (Change::Add { memory, topics, .. } | Change::Replace { memory, topics, .. }) = &lesson.change else {
+        return true;
+    };
     if let Err(reason) = change::check_text(memory) {
         tracing::warn!(reason, "Something was not remembered: the memory cannot be kept.");
+        return false;
+    }
+    if !grounding::is_of_user(memory, lesson.turns.iter().map(|at| &turns[*at])) {
         return false;
     }
     let has_one_of =

@@ -7,7 +7,7 @@ use crate::{
     sessions::{
         SessionId, SessionType,
         filter::SessionFilter,
-        store::{self, Words},
+        store::{self, Selection, Words},
     },
 };
 
@@ -36,13 +36,13 @@ pub async fn delete(
 pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, dry_run: bool) -> Result<u64, Problem> {
     const BATCH: i64 = 500;
     let words = Words::of(&app.db, filter, &app.settings.search.text_config).await?;
-    let words = words.as_ref();
+    let selection = Selection { scope, filter, words: words.as_ref() };
     if dry_run {
-        return Ok(store::count(&app.db, scope, filter, None, words).await?.unsigned_abs());
+        return Ok(store::count(&app.db, selection, None).await?.unsigned_abs());
     }
     let mut deleted = 0;
     loop {
-        let batch = store::delete_matching(&app.db, scope, filter, BATCH, words).await?;
+        let batch = store::delete_matching(&app.db, selection, BATCH).await?;
         deleted += batch;
         if batch < BATCH.unsigned_abs() {
             return Ok(deleted);

@@ -156,6 +156,20 @@ async fn secrets_and_unwanted_topics_are_not_remembered() {
 }
 
 #[tokio::test]
+async fn what_was_answered_to_a_question_is_nothing_to_remember() {
+    let app = learning().await;
+    app.model.then(reply("The capital of France is Paris."));
+    say(&app, "alice", "What is the capital of France?").await;
+    let learned = json!([
+        {"op": "add", "memory": "The capital of France is Paris.", "turns": [1]},
+        {"op": "add", "memory": "The user learns the capitals of Europe.", "turns": [1]},
+    ]);
+    app.model.then(reply(&operations(&learned)));
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user learns the capitals of Europe."]);
+}
+
+#[tokio::test]
 async fn nothing_is_learned_from_nobody_nor_without_the_switch() {
     let app = learning().await;
     app.run(json!({"message": "I like tea"})).await.expect(200);

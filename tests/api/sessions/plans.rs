@@ -7,7 +7,7 @@ use colloquy::{
     sessions::{
         SessionType,
         filter::{Archived, Place, SessionFilter, Sort, SortBy},
-        store::{self, Part, Words},
+        store::{self, Part, Selection, Words},
     },
 };
 use serde_json::{Value, json};
@@ -44,7 +44,8 @@ async fn app_with_many() -> TestApp {
 async fn plan(app: &TestApp, scope: &Scope, filter: &SessionFilter, sort: Sort, part: &Part) -> Value {
     let mut sql = QueryBuilder::<Postgres>::new("explain (analyze, format json) ");
     let words = Words::of(app.db(), filter, "simple").await.unwrap();
-    store::write_list(&mut sql, scope, filter, sort, (part, 21), words.as_ref());
+    let selection = Selection { scope, filter, words: words.as_ref() };
+    store::write_list(&mut sql, selection, sort, (part, 21));
     let (plan,): (Value,) = sql.build_query_as().persistent(false).fetch_one(app.db()).await.unwrap();
     plan[0]["Plan"].clone()
 }

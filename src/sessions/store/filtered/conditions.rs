@@ -1,0 +1,166 @@
+//! What a session has to have to be in a list.
+
+use serde_json::json;
+use sqlx::{Postgres, QueryBuilder, types::Json};
+
+use crate::{
+    auth::Scope,
+    sessions::{
+        filter::{Archived, SessionFilter},
+        store::words::Words,
+    },
+};
+
+const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, \
+                        FragmentDelimiter=\" … \"";
+
+/// Where a search looks. Each place is a statement of its own, because each has its own way: one that looked in both at
+/// once would have to find all hits before it could show the first.
+#[derive(Clone, Copy)]
+pub(super) enum Hit {
+    Anything,
+    Message,
+    Name,
+}
+
+/// The sessions that a filter lets through.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    pub scope: &'a Scope,
+    pub filter: &'a SessionFilter,
+    /// How the words that the filter searches for are found.
+    pub words: Option<&'a Words<'a>>,
+}
+
+impl Selection<'_> {
+    pub(super) fn hits(self) -> &'static [Hit] {
+        let has_wanted_word = self.filter.search_patterns().iter().any(|(is_wanted, _)| *is_wanted);
+        match self.filter.search {
+            None => &[Hit::Anything],
+            Some(_) if has_wanted_word => &[Hit::Message, Hit::Name],
+            // What only leaves out would find every name.
+            Some(_) => &[Hit::Message],
+        }
+    }
+
+    /// Whether only few messages have a word that is searched for.
+    pub(super) fn has_few_hits(self) -> bool {
+        self.words.is_some_and(|words| words.rare.is_some())
+    }
+
+    /// Whether it leaves out nearly all sessions, whatever is searched for.
+    pub(super) fn is_of_some(self) -> bool {
+        self.scope.user().is_some() || self.filter.is_of_some()
+    }
+
+    /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
+    pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
+        sql.push(" from sessions s");
+        self.write_conditions(sql, is_by_label, hit);
+    }
+
+    /// The same without the sessions themselves.
+    pub(super) fn write_conditions(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
+        let Self { scope, filter, .. } = self;
+        let is_labelled =
+            is_by_label || matches!(hit, Hit::Name) || filter.session_name.is_some() || !filter.metadata.is_empty();
+        if is_labelled {
+            sql.push(" join session_labels l using (session_id)");
+        }
+        sql.push(" where true");
+        if let Some(user) = scope.user() {
+            sql.push(" and s.user_id = ").push_bind(user);
+            if is_labelled {
+                sql.push(" and l.user_id = ").push_bind(user);
+            }
+        }
+        if let Some(session_type) = filter.session_type {
+            // As a constant, which a partial index can be matched with.
+            sql.push(" and s.session_type = '").push(session_type.as_str()).push("'");
+        }
+        if let Some(component_id) = &filter.component_id {
+            sql.push(" and s.component_id = ").push_bind(component_id);
+        }
+        let bounds = [
+            (" and s.created_at >= ", filter.created_from),
+            (" and s.created_at <= ", filter.created_until),
+            (" and s.updated_at >= ", filter.updated_from),
+            (" and s.updated_at <= ", filter.updated_until),
+        ];
+        for (condition, bound) in bounds {
+            if let Some(time) = bound {
+                sql.push(condition).push_bind(time);
+            }
+        }
+        match filter.archived {
+            Archived::True => sql.push(" and s.archived_at is not null"),
+            Archived::False => sql.push(" and s.archived_at is null"),
+            Archived::All => sql,
+        };
+        match filter.pinned {
+            Some(true) => sql.push(" and s.pinned"),
+            Some(false) => sql.push(" and not s.pinned"),
+            None => sql,
+        };
+        match filter.has_summary {
+            Some(true) => sql.push(" and s.summary_through > 0"),
+            Some(false) => sql.push(" and s.summary_through = 0"),
+            None => sql,
+        };
+        for pattern in filter.name_patterns() {
+            sql.push(" and l.name ilike ").push_bind(pattern);
+        }
+        for (key, values) in &filter.metadata {
+            sql.push(" and (false");
+            for value in values {
+                sql.push(" or l.metadata @> ").push_bind(Json(json!({ key: value })));
+            }
+            sql.push(")");
+        }
+        self.write_search(sql, hit);
+    }
+
+    /// Sessions of which a message, or the name, has what is searched for.
+    fn write_search(self, sql: &mut QueryBuilder<Postgres>, hit: Hit) {
+        match hit {
+            Hit::Anything => {}
+            Hit::Message => {
+                sql.push(" and exists (select from messages m where m.session_id = s.session_id");
+                self.write_words(sql);
+                sql.push(")");
+            }
+            Hit::Name => {
+                for (is_wanted, pattern) in self.filter.search_patterns() {
+                    sql.push(if is_wanted { " and l.name ilike " } else { " and l.name not ilike " })
+                        .push_bind(pattern);
+                }
+            }
+        }
+    }
+
+    /// Messages `m` that have what is searched for.
+    pub(super) fn write_words(self, sql: &mut QueryBuilder<Postgres>) {
+        let Some(Words { query, rare, .. }) = self.words else {
+            // A search without its words must not find, or delete, what was not searched for.
+            sql.push(" and false");
+            return;
+        };
+        sql.push(" and m.words @@ ").push_bind(rare.as_ref().unwrap_or(query)).push("::text::tsquery");
+        if rare.as_ref().is_some_and(|rare| rare != query) {
+            // What is not a plain comparison is not asked of the index.
+            sql.push(" and coalesce(m.words @@ ").push_bind(query).push("::text::tsquery, false)");
+        }
+    }
+
+    /// The newest message of a session with what is searched for.
+    pub(super) fn write_excerpt(self, sql: &mut QueryBuilder<Postgres>) {
+        let Some(Words { config, query, .. }) = self.words else {
+            sql.push("null::text");
+            return;
+        };
+        sql.push("(select ts_headline(").push_bind(*config).push("::text::regconfig, left(m.content, 100000), ");
+        sql.push_bind(query).push("::text::tsquery, ").push_bind(HEADLINE);
+        sql.push(") from messages m where m.session_id = s.session_id and m.words @@ ").push_bind(query);
+        sql.push("::text::tsquery order by m.seq desc, m.index desc limit 1)");
+    }
+}

@@ -1,0 +1,67 @@
+//! The order of a list.
+
+use chrono::DateTime;
+use sqlx::{Postgres, QueryBuilder};
+
+use super::Part;
+use crate::{
+    http::paging::SortOrder,
+    sessions::filter::{Place, Sort, SortBy, SortKey},
+};
+
+/// How a list is sorted, and where a page of it begins.
+pub(super) struct Order<'a> {
+    pub(super) key: &'static str,
+    id: &'static str,
+    direction: &'static str,
+    after: Option<&'a Place>,
+}
+
+impl<'a> Order<'a> {
+    pub(super) fn new(sort: Sort, part: &'a Part) -> Self {
+        let (key, id) = match sort.by {
+            SortBy::CreatedAt => ("s.created_at", "s.session_id"),
+            SortBy::UpdatedAt => ("s.updated_at", "s.session_id"),
+            SortBy::SessionName => ("l.name", "l.session_id"),
+        };
+        let direction = match sort.order {
+            SortOrder::Asc => "",
+            SortOrder::Desc => " desc",
+        };
+        let after = match part {
+            Part::After(place) => Some(place),
+            Part::From { .. } => None,
+        };
+        Self { key, id, direction, after }
+    }
+
+    pub(super) fn is_by_label(&self) -> bool {
+        self.key == "l.name"
+    }
+
+    /// The same order of messages, if these can tell it.
+    pub(super) fn of_messages(&self) -> Option<Self> {
+        (self.key == "s.created_at").then_some(Self { key: "m.session_created_at", id: "m.session_id", ..*self })
+    }
+
+    /// ` and …`: what comes after the place.
+    pub(super) fn write_beyond(&self, sql: &mut QueryBuilder<Postgres>) {
+        let Some(place) = self.after else { return };
+        let beyond = if self.direction.is_empty() { ">" } else { "<" };
+        sql.push(" and (").push(self.key).push(", ").push(self.id).push(") ").push(beyond).push(" (");
+        match &place.key {
+            SortKey::Time(micros) => sql.push_bind(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
+            SortKey::Name(name) => sql.push_bind(name),
+        };
+        sql.push(", ").push_bind(&place.session_id).push(")");
+    }
+
+    pub(super) fn write(&self, sql: &mut QueryBuilder<Postgres>) {
+        self.write_by(sql, self.key, self.id);
+    }
+
+    /// The same where the two have other names.
+    pub(super) fn write_by(&self, sql: &mut QueryBuilder<Postgres>, key: &str, id: &str) {
+        sql.push(" order by ").push(key).push(self.direction).push(", ").push(id).push(self.direction);
+    }
+}
