@@ -135,6 +135,8 @@ def wait_until_ready(process, url, timeout=60):
 
 def start_model_server(processes, binary, *arguments, port=None):
     """Its address. It answers whatever it is asked."""
+    if not pathlib.Path(binary).exists():
+        raise BenchError(f"there is no {binary}; cargo build --release --bins --examples makes it")
     port = port or free_port()
     process = processes.start("model_server", [binary, "--bind", f"127.0.0.1:{port}", *arguments])
     wait_until_ready(process, f"http://127.0.0.1:{port}/stats")

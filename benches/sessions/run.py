@@ -62,7 +62,7 @@ class Database:
         as_postgres(self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8")
         self.huge_pages = free_huge_pages() > 1.1 * MEMORY / 4
         pages = "on" if self.huge_pages else "off"
-        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c jit=off -c huge_pages={pages}"
+        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers={MEMORY // 4}MB -c max_wal_size=8GB -c max_connections=60 -c autovacuum=off -c jit=off -c huge_pages={pages}"
         as_postgres(self.programs / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "-o", options, "start")
         self.url = f"postgres://postgres@localhost/sessions?host={directory}"
 
@@ -124,7 +124,7 @@ def report(results, loads, seconds, pages):
         "# Lists and searches of many sessions",
         "",
         f"Written by `benches/sessions/run.py` on {datetime.date.today()}: {os.cpu_count()} processors that carry server, PostgreSQL and",
-        f"client together, PostgreSQL with {MEMORY // 4096} GB of shared buffers in {pages} pages, {POOL} connections between them, {seconds} s of requests of each kind with other values each time, by {' and '.join(map(str, CONNECTIONS))} connections; five runs and",
+        f"client together, PostgreSQL with {MEMORY // 4096} GB of shared buffers in {pages} pages, warm and with nothing left to write, {POOL} connections between them, {seconds} s of requests of each kind with other values each time, by {' and '.join(map(str, CONNECTIONS))} connections; five runs and",
         "ten messages to a session. Milliseconds, as the client sees them. `GET /health` is the round trip alone: with more",
         "connections than processors most of each number is waiting for a turn.",
         "",
