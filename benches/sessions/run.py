@@ -118,7 +118,7 @@ def measured(server, sessions, seconds):
 
 
 def report(results, loads, seconds, pages):
-    sizes = list(results)
+    sizes = sorted(results)
     columns = [f"{size:,}: {connections} at once, p50 | p99" for size in sizes for connections in CONNECTIONS]
     lines = [
         "# Lists and searches of many sessions",

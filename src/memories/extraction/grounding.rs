@@ -6,22 +6,22 @@ use crate::memories::store::Turn;
 
 const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
 
-/// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says only what
-/// was answered to questions: of themselves users tell in other words than the assistant's.
+/// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in
+/// nothing but their words what was answered to questions: a sentence about the user has some word of its own.
 pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>) -> bool {
     if is_question(memory) {
         return false;
     }
-    let (mut asked, mut answered) = (HashSet::new(), HashSet::new());
+    let (mut asked, mut said) = (HashSet::new(), HashSet::new());
     for turn in turns {
         if !is_question(&turn.input) {
             return true;
         }
         asked.extend(words(&turn.input));
-        answered.extend(turn.content.as_deref().into_iter().flat_map(words));
+        said.extend(words(&turn.input).chain(turn.content.as_deref().into_iter().flat_map(words)));
     }
     let memory: HashSet<String> = words(memory).collect();
-    !memory.is_subset(&answered) || memory.is_subset(&asked)
+    !memory.is_subset(&said) || memory.is_subset(&asked)
 }
 
 fn is_question(text: &str) -> bool {
@@ -52,10 +52,12 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_question_is_nothing_about_the_user() {
-        let turn = turn("What is the capital of France?", "The capital of France is Paris.");
-        assert!(!is_of_user("The capital of France is Paris.", [&turn].into_iter()));
-        assert!(!is_of_user("What is the capital of France?", [&turn].into_iter()));
-        assert!(is_of_user("The user is learning the capitals of Europe.", [&turn].into_iter()));
+        for answer in ["The capital of France is Paris.", "Paris!"] {
+            let turn = turn("What is the capital of France?", answer);
+            assert!(!is_of_user("The capital of France is Paris.", [&turn].into_iter()));
+            assert!(!is_of_user("What is the capital of France?", [&turn].into_iter()));
+            assert!(is_of_user("The user is learning the capitals of Europe.", [&turn].into_iter()));
+        }
     }
 
     #[test]
