@@ -116,7 +116,7 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
         None => Part::From { offset: page.offset() },
     };
     let words = Words::of(&app.db, &filter, &app.settings.search.text_config).await?;
-    let selection = Selection { scope, filter: &filter, words: words.as_ref() };
+    let selection = Selection::new(&app.db, scope, &filter, words.as_ref()).await?;
     // One more than asked for tells whether there is a next page.
     let mut found = store::list(&app.db, selection, sort, (&part, page.limit() + 1)).await?;
     let shown = usize::try_from(page.limit()).unwrap_or(usize::MAX).min(found.len());

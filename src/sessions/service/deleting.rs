@@ -36,7 +36,7 @@ pub async fn delete(
 pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, dry_run: bool) -> Result<u64, Problem> {
     const BATCH: i64 = 500;
     let words = Words::of(&app.db, filter, &app.settings.search.text_config).await?;
-    let selection = Selection { scope, filter, words: words.as_ref() };
+    let selection = Selection::new(&app.db, scope, filter, words.as_ref()).await?;
     if dry_run {
         return Ok(store::count(&app.db, selection, None).await?.unsigned_abs());
     }

@@ -4,9 +4,10 @@
 //! own: a statement with `$1 is null or …` for every filter could use none. For the same reason most are not kept
 //! prepared: they are planned with their values, so that a rare value and a common one each get their own plan. The
 //! parts are constants; what comes from outside is always a parameter, or a number. `conditions` has what a session must
-//! be like, `order` how a list is sorted.
+//! be like, `labels` how its name and metadata are found, `order` how a list is sorted.
 
 mod conditions;
+mod labels;
 mod order;
 
 use sqlx::{PgPool, Postgres, QueryBuilder};

@@ -11,7 +11,7 @@ use colloquy::{
     },
 };
 use serde_json::{Value, json};
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{AssertSqlSafe, Postgres, QueryBuilder};
 
 use super::list;
 use crate::support::TestApp;
@@ -42,10 +42,20 @@ async fn app_with_many() -> TestApp {
 }
 
 async fn plan(app: &TestApp, scope: &Scope, filter: &SessionFilter, sort: Sort, part: &Part) -> Value {
+    plan_of_some(app, scope, filter, sort, (part, 21)).await
+}
+
+async fn plan_of_some(
+    app: &TestApp,
+    scope: &Scope,
+    filter: &SessionFilter,
+    sort: Sort,
+    part_and_limit: (&Part, i64),
+) -> Value {
     let mut sql = QueryBuilder::<Postgres>::new("explain (analyze, format json) ");
     let words = Words::of(app.db(), filter, "simple").await.unwrap();
-    let selection = Selection { scope, filter, words: words.as_ref() };
-    store::write_list(&mut sql, selection, sort, (part, 21));
+    let selection = Selection::new(app.db(), scope, filter, words.as_ref()).await.unwrap();
+    store::write_list(&mut sql, selection, sort, part_and_limit);
     let (plan,): (Value,) = sql.build_query_as().persistent(false).fetch_one(app.db()).await.unwrap();
     plan[0]["Plan"].clone()
 }
@@ -104,6 +114,30 @@ async fn every_filter_and_order_reads_a_page_by_an_index_and_no_transcript() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_the_statistics_happen_to_know_is_found_and_not_walked_to() {
+    let app = app_with_many().await;
+    let known = "select (histogram_bounds::text::text[])[50] from pg_stats
+                 where tablename = 'session_labels' and attname = ";
+    let name: String = sqlx::query_scalar(AssertSqlSafe(format!("{known} 'name'"))).fetch_one(app.db()).await.unwrap();
+    let metadata: String =
+        sqlx::query_scalar(AssertSqlSafe(format!("{known} 'metadata'"))).fetch_one(app.db()).await.unwrap();
+    let ticket = serde_json::from_str::<Value>(&metadata).unwrap()["ticket"].clone();
+    let part = name.split(' ').next_back().map(str::to_owned);
+    let of_name = SessionFilter { session_name: part.clone(), ..SessionFilter::default() };
+    let of_ticket = SessionFilter { metadata: [("ticket".into(), vec![ticket])].into(), ..SessionFilter::default() };
+    let searched = SessionFilter { search: part, ..SessionFilter::default() };
+    for filter in [of_name, of_ticket, searched] {
+        for by in [SortBy::CreatedAt, SortBy::UpdatedAt, SortBy::SessionName] {
+            let sort = Sort { by, order: SortOrder::Desc };
+            // Of so few sessions the planner would walk to the first alone.
+            let plan = plan_of_some(&app, &Scope::All, &filter, sort, (&Part::From { offset: 0 }, 1)).await;
+            let most = nodes(&plan).into_iter().map(|(.., rows)| rows).fold(0.0, f64::max);
+            assert!(most < 20.0, "{most} rows for {filter:?} by {by:?}: {plan:#}");
         }
     }
 }

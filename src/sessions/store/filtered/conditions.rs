@@ -1,8 +1,9 @@
 //! What a session has to have to be in a list.
 
 use serde_json::json;
-use sqlx::{Postgres, QueryBuilder, types::Json};
+use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 
+use super::labels::FewLabels;
 use crate::{
     auth::Scope,
     sessions::{
@@ -30,9 +31,24 @@ pub struct Selection<'a> {
     pub filter: &'a SessionFilter,
     /// How the words that the filter searches for are found.
     pub words: Option<&'a Words<'a>>,
+    few_labels: FewLabels,
 }
 
-impl Selection<'_> {
+impl<'a> Selection<'a> {
+    pub async fn new(
+        db: &PgPool,
+        scope: &'a Scope,
+        filter: &'a SessionFilter,
+        words: Option<&'a Words<'a>>,
+    ) -> Result<Self, sqlx::Error> {
+        let selection = Self { scope, filter, words, few_labels: FewLabels::default() };
+        Ok(Self { few_labels: FewLabels::among_all(db, selection).await?, ..selection })
+    }
+
+    /// Whether it asks for names or metadata, apart from what is searched for.
+    pub(super) fn is_labelled(self) -> bool {
+        self.filter.session_name.is_some() || !self.filter.metadata.is_empty()
+    }
     pub(super) fn hits(self) -> &'static [Hit] {
         let has_wanted_word = self.filter.search_patterns().iter().any(|(is_wanted, _)| *is_wanted);
         match self.filter.search {
@@ -55,24 +71,60 @@ impl Selection<'_> {
 
     /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
     pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
-        sql.push(" from sessions s");
-        self.write_conditions(sql, is_by_label, hit);
+        if !self.few_labels.are_found_first(hit) {
+            sql.push(" from sessions s");
+            return self.write_conditions(sql, is_by_label, hit);
+        }
+        // Fences, or the planner would rather walk through all sessions.
+        sql.push(" from (select l.* from session_labels l where true");
+        self.write_label_conditions(sql, hit);
+        sql.push(" offset 0) l cross join lateral (select * from sessions where session_id = l.session_id offset 0) s");
+        sql.push(" where true");
+        self.write_session_conditions(sql);
     }
 
     /// The same without the sessions themselves.
     pub(super) fn write_conditions(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
-        let Self { scope, filter, .. } = self;
-        let is_labelled =
-            is_by_label || matches!(hit, Hit::Name) || filter.session_name.is_some() || !filter.metadata.is_empty();
-        if is_labelled {
-            sql.push(" join session_labels l using (session_id)");
+        let has_labels = is_by_label || matches!(hit, Hit::Name) || self.is_labelled();
+        sql.push(if has_labels { " join session_labels l using (session_id) where true" } else { " where true" });
+        self.write_session_conditions(sql);
+        if has_labels {
+            self.write_label_conditions(sql, hit);
         }
-        sql.push(" where true");
-        if let Some(user) = scope.user() {
-            sql.push(" and s.user_id = ").push_bind(user);
-            if is_labelled {
-                sql.push(" and l.user_id = ").push_bind(user);
+        if matches!(hit, Hit::Message) {
+            sql.push(" and exists (select from messages m where m.session_id = s.session_id");
+            self.write_words(sql);
+            sql.push(")");
+        }
+    }
+
+    /// What labels `l` must be like.
+    pub(super) fn write_label_conditions(self, sql: &mut QueryBuilder<Postgres>, hit: Hit) {
+        if let Some(user) = self.scope.user() {
+            sql.push(" and l.user_id = ").push_bind(user);
+        }
+        for pattern in self.filter.name_patterns() {
+            sql.push(" and l.name ilike ").push_bind(pattern);
+        }
+        for (key, values) in &self.filter.metadata {
+            sql.push(" and (false");
+            for value in values {
+                sql.push(" or l.metadata @> ").push_bind(Json(json!({ key: value })));
             }
+            sql.push(")");
+        }
+        if matches!(hit, Hit::Name) {
+            for (is_wanted, pattern) in self.filter.search_patterns() {
+                sql.push(if is_wanted { " and l.name ilike " } else { " and l.name not ilike " }).push_bind(pattern);
+            }
+        }
+    }
+
+    /// What sessions `s` must be like.
+    fn write_session_conditions(self, sql: &mut QueryBuilder<Postgres>) {
+        let filter = self.filter;
+        if let Some(user) = self.scope.user() {
+            sql.push(" and s.user_id = ").push_bind(user);
         }
         if let Some(session_type) = filter.session_type {
             // As a constant, which a partial index can be matched with.
@@ -107,35 +159,6 @@ impl Selection<'_> {
             Some(false) => sql.push(" and s.summary_through = 0"),
             None => sql,
         };
-        for pattern in filter.name_patterns() {
-            sql.push(" and l.name ilike ").push_bind(pattern);
-        }
-        for (key, values) in &filter.metadata {
-            sql.push(" and (false");
-            for value in values {
-                sql.push(" or l.metadata @> ").push_bind(Json(json!({ key: value })));
-            }
-            sql.push(")");
-        }
-        self.write_search(sql, hit);
-    }
-
-    /// Sessions of which a message, or the name, has what is searched for.
-    fn write_search(self, sql: &mut QueryBuilder<Postgres>, hit: Hit) {
-        match hit {
-            Hit::Anything => {}
-            Hit::Message => {
-                sql.push(" and exists (select from messages m where m.session_id = s.session_id");
-                self.write_words(sql);
-                sql.push(")");
-            }
-            Hit::Name => {
-                for (is_wanted, pattern) in self.filter.search_patterns() {
-                    sql.push(if is_wanted { " and l.name ilike " } else { " and l.name not ilike " })
-                        .push_bind(pattern);
-                }
-            }
-        }
     }
 
     /// Messages `m` that have what is searched for.
