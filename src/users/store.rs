@@ -38,7 +38,6 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
     .fetch_one(&mut *connection)
     .await?;
     sqlx::query!("delete from memories where user_id = $1", user.as_str()).execute(&mut *connection).await?;
-    sqlx::query!("delete from memory_learners where user_id = $1", user.as_str()).execute(&mut *connection).await?;
     sqlx::query!("delete from sessions where user_id = $1", user.as_str()).execute(&mut *connection).await?;
     sqlx::query!(
         "
@@ -51,8 +50,10 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
         ",
         user.as_str(),
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    // Last: whoever was queueing a job held a turn, which had to be waited for, and may have left a row.
+    sqlx::query!("delete from memory_learners where user_id = $1", user.as_str()).execute(connection).await?;
     Ok(counts)
 }
 

@@ -51,6 +51,8 @@ async fn work_that_waits_for_a_user_and_answers_kept_for_them_are_erased_too() {
         let run = app.request(Method::POST, "/agents/assistant/runs").header("Idempotency-Key", user).json(&run);
         app.send(run).await.expect(200);
     }
+    // They are queued beside the answers.
+    app.get("/jobs").await.expect(200);
     let erased = app.delete("/users/alice").await.expect(200);
     assert_eq!((&erased["jobs"], &erased["idempotency_keys"]), (&json!(2), &json!(2)));
     let jobs = app.get("/jobs").await.expect(200);
@@ -96,6 +98,28 @@ async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stay
             .unwrap();
         assert_eq!(left, 0, "{table}");
     }
+}
+
+#[tokio::test]
+async fn a_job_that_is_being_queued_while_its_user_is_erased_leaves_nothing_of_them() {
+    let app = TestApp::with_agent(|agent| agent.update_memory_on_run = true).await;
+    app.run(json!({"message": "I like tea", "session_id": "one", "user_id": "alice"})).await.expect(200);
+    app.get("/jobs").await.expect(200);
+    app.execute("delete from graphile_worker._private_jobs; delete from memory_learners").await;
+    let mut erasing = app.db().begin().await.unwrap();
+    sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
+    let queueing_app = app.app.clone();
+    let queueing = app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&queueing_app).await });
+    let waiting = "select exists (select from pg_stat_activity where datname = current_database()
+                                  and wait_event_type = 'Lock' and query like '%memory_learners%')";
+    while !queueing.is_finished() && !sqlx::query_scalar::<_, bool>(waiting).fetch_one(app.db()).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    erasing.commit().await.unwrap();
+    queueing.await.unwrap().unwrap();
+    let left = "select (select count(*) from memory_learners) + (select count(*) from graphile_worker._private_jobs)";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(app.db()).await.unwrap();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

@@ -49,11 +49,11 @@ pub async fn note_turns(
 /// `true`: the user has unread turns and no job that waits to read them; from now on one does.
 ///
 /// A job that begins says so in the same row before it reads, so either it sees what is unread, or this sees that it has
-/// begun.
+/// begun. The turn is held: an erasure of the user that is under way is waited for, and has then left none.
 pub async fn claim_job(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query!(
         "insert into memory_learners as l (user_id, is_waiting)
-         select $1, true where exists (select from memory_turns where user_id = $1)
+         select $1, true from (select from memory_turns where user_id = $1 limit 1 for key share) unread
          on conflict (user_id) do update set is_waiting = true where not l.is_waiting",
         user.as_str(),
     );
