@@ -1,11 +1,12 @@
 //! Sessions in PostgreSQL: SQL in, rows out. Every statement filters by a [`Scope`].
 //!
 //! Here are the statements on one session or on named ones. `filtered` has those on all sessions that fit a filter,
-//! `words` how these look for words, `parts` has those on runs and messages, `copies` those that copy whole conversations,
-//! `aging` those that remove old ones.
+//! `words` how these look for words, `estimates` what the planner is asked before; `parts` has those on runs and messages,
+//! `copies` those that copy whole conversations, `aging` those that remove old ones.
 
 mod aging;
 mod copies;
+mod estimates;
 mod filtered;
 mod parts;
 mod rows;

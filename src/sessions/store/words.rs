@@ -1,8 +1,8 @@
 //! How a list looks for words.
 
-use serde_json::Value;
-use sqlx::{PgPool, QueryBuilder, types::Json};
+use sqlx::PgPool;
 
+use super::estimates::Estimates;
 use crate::sessions::filter::SessionFilter;
 
 /// The hits of a word are few if their square is less than so many times the sessions: to find and sort them all is done
@@ -37,17 +37,14 @@ impl<'a> Words<'a> {
         );
         let query = query.fetch_one(db).await?;
         let parts = parts(&query);
-        let mut sql = QueryBuilder::new("explain (format json) select ");
-        let mut counts = sql.separated(", ");
-        counts.push("array(select 1 from sessions)");
+        let mut estimates = Estimates::beside_all_of("sessions");
         for part in &parts {
-            counts.push("array(select 1 from messages m where m.words @@ ").push_bind_unseparated(*part);
-            counts.push_unseparated("::text::tsquery)");
+            estimates.add(|sql| {
+                sql.push("messages m where m.words @@ ").push_bind(*part).push("::text::tsquery");
+            });
         }
-        let Json(plan): Json<Value> = sql.build_query_scalar().persistent(false).fetch_one(db).await?;
-        let rows = |place: usize| plan[0]["Plan"]["Plans"][place]["Plan Rows"].as_f64().unwrap_or(f64::INFINITY);
-        let sessions = rows(0);
-        let hits = parts.iter().zip(1..).map(|(part, place)| (part, rows(place)));
+        let (sessions, hits) = estimates.read(db).await?;
+        let hits = parts.iter().zip(hits);
         let rarest = hits.min_by(|(_, one), (_, other)| one.total_cmp(other));
         let rare = rarest.filter(|(_, hits)| hits.powi(2) < FEW_HITS * sessions).map(|(part, _)| (*part).to_owned());
         Ok(Some(Self { config, query, rare }))

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 
-use super::labels::FewLabels;
+use super::labels;
 use crate::{
     auth::Scope,
     sessions::{
@@ -31,7 +31,7 @@ pub struct Selection<'a> {
     pub filter: &'a SessionFilter,
     /// How the words that the filter searches for are found.
     pub words: Option<&'a Words<'a>>,
-    few_labels: FewLabels,
+    has_few_labels: bool,
 }
 
 impl<'a> Selection<'a> {
@@ -41,8 +41,8 @@ impl<'a> Selection<'a> {
         filter: &'a SessionFilter,
         words: Option<&'a Words<'a>>,
     ) -> Result<Self, sqlx::Error> {
-        let selection = Self { scope, filter, words, few_labels: FewLabels::default() };
-        Ok(Self { few_labels: FewLabels::among_all(db, selection).await?, ..selection })
+        let selection = Self { scope, filter, words, has_few_labels: false };
+        Ok(Self { has_few_labels: labels::are_few(db, selection).await?, ..selection })
     }
 
     /// Whether it asks for names or metadata, apart from what is searched for.
@@ -71,7 +71,7 @@ impl<'a> Selection<'a> {
 
     /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
     pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
-        if !self.few_labels.are_found_first(hit) {
+        if !self.has_few_labels || matches!(hit, Hit::Message) {
             sql.push(" from sessions s");
             return self.write_conditions(sql, is_by_label, hit);
         }
