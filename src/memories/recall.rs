@@ -93,8 +93,8 @@ pub async fn recall(
 async fn recall_for(app: &App, user: &UserId, message: &str) -> Result<Recalled, sqlx::Error> {
     let query = message.chars().take(QUERY_CHARS).collect();
     let search = Search { limit: MOST, ..Search::of_memories(Scope::User(user.clone()), query) };
-    let found = search::service::search(app, &search).await?;
-    let newest = if found.hits.len() < MOST { store::newest(&app.db, user, NEWEST).await? } else { Vec::new() };
+    let found = search::service::search(app, &search);
+    let (found, newest) = tokio::try_join!(found, store::newest(&app.db, user, NEWEST))?;
     let found = found.hits.into_iter().filter_map(|hit| match hit.found {
         Found::Memory(memory) => Some((memory, Some((hit.score, hit.parts)))),
         Found::Message(_) => None,

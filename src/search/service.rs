@@ -54,6 +54,8 @@ async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sql
         let (words, found) = tokio::try_join!(words, found)?;
         let size = match FoundMemory::size(&found) {
             Some(size) if size.texts < LARGE => Arc::new(size),
+            // Nothing was found, and nothing else looks.
+            None if app.embedder.is_none() => return Ok((Evidence::default(), VectorUse::Off)),
             _ => count(app, search).await?,
         };
         (size, words, Some(found))
