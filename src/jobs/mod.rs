@@ -29,7 +29,7 @@ use crate::{
     sessions::{self, SessionId, retention},
 };
 
-pub use queue::{enqueue, forget_user, migrate, run_due, spawn_workers, users_without_job};
+pub use queue::{enqueue, forget_user, is_waiting, migrate, run_due, spawn_workers, users_without_job};
 
 /// Something to be done in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,8 @@ impl Job {
                 runs::clean_up(app).await?;
                 idempotency::sweep(app).await?;
                 search::vectors::sweep(app).await?;
-                memories::extraction::sweep(app).await?;
-                retention::sweep(app).await.map(drop)
+                retention::sweep(app).await?;
+                Ok(memories::extraction::sweep(app).await?)
             }
             Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,

@@ -10,7 +10,7 @@ use anyhow::Context;
 use graphile_worker::worker_utils::types::CleanupTask;
 use graphile_worker::{Cron, IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 
 use super::{Job, SCHEDULE};
 use crate::{app::App, auth::UserId, memories};
@@ -44,6 +44,21 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Whether this job, or one of its key, has not begun yet.
+pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "
+        select exists (
+            select from graphile_worker._private_jobs
+            where key = $1 and locked_at is null and attempts < max_attempts
+        )
+        ",
+    )
+    .bind(job.key())
+    .fetch_one(db)
+    .await
 }
 
 /// Removes the jobs that name the user, or a session or run of theirs; call it while these are there. Answers how many.
@@ -91,6 +106,8 @@ pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, s
         where not exists (
             select from graphile_worker._private_jobs j
             where j.payload ->> 'kind' = 'learn' and j.payload ->> 'user_id' = t.user_id
+              -- Another has taken the place of one without its key.
+              and j.key is not null
         )
         limit $1
         ",

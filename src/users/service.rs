@@ -20,6 +20,7 @@ pub struct Erased {
 /// Erases it, in one transaction.
 pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Error> {
     let mut tx = app.db.begin().await?;
+    store::hold(&mut tx, user).await?;
     // Both find what is the user's by the sessions that are erased next.
     let jobs = jobs::forget_user(&mut tx, user).await?;
     let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;

@@ -17,6 +17,16 @@ pub struct Counts {
     pub memories: i64,
 }
 
+/// Holds the user's sessions, and removes what is unread: from now on nobody queues a job for these. Whoever was about to
+/// is waited for.
+pub(super) async fn hold(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
+    sqlx::query!("select from sessions where user_id = $1 order by session_id for update", user.as_str())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("delete from memory_turns where user_id = $1", user.as_str()).execute(connection).await?;
+    Ok(())
+}
+
 /// Erases all that is the user's: sessions with all in them, runs on sessions of nobody, memories with their history.
 pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<Counts, sqlx::Error> {
     let counts = sqlx::query_as!(
@@ -50,10 +60,8 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
         ",
         user.as_str(),
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    // Last: whoever was queueing a job held a turn, which had to be waited for, and may have left a row.
-    sqlx::query!("delete from memory_learners where user_id = $1", user.as_str()).execute(connection).await?;
     Ok(counts)
 }
 

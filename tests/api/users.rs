@@ -91,7 +91,7 @@ async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stay
         assert_eq!(app.get(path).await.expect(200)["meta"]["total_count"], 0, "{path}");
     }
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
-    for table in ["runs", "messages", "memories", "memory_turns", "memory_learners", "session_usage"] {
+    for table in ["runs", "messages", "memories", "memory_turns", "session_usage"] {
         let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
             .fetch_one(app.db())
             .await
@@ -100,26 +100,64 @@ async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stay
     }
 }
 
-#[tokio::test]
-async fn a_job_that_is_being_queued_while_its_user_is_erased_leaves_nothing_of_them() {
+type Queueing = tokio::task::JoinHandle<Result<(), sqlx::Error>>;
+
+/// Returns when somebody waits for a lock with a statement like this one, or the queueing has ended without.
+async fn until_waiting(app: &TestApp, queueing: &Queueing, statement: &str) {
+    let waiting = "select exists (select from pg_stat_activity where datname = current_database()
+                                  and wait_event_type = 'Lock' and query ilike $1)";
+    while !queueing.is_finished()
+        && !sqlx::query_scalar::<_, bool>(waiting).bind(statement).fetch_one(app.db()).await.unwrap()
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An app in which alice has said something that no job is queued for.
+async fn with_something_unread() -> TestApp {
     let app = TestApp::with_agent(|agent| agent.update_memory_on_run = true).await;
     app.run(json!({"message": "I like tea", "session_id": "one", "user_id": "alice"})).await.expect(200);
     app.get("/jobs").await.expect(200);
-    app.execute("delete from graphile_worker._private_jobs; delete from memory_learners").await;
+    app.execute("delete from graphile_worker._private_jobs").await;
+    app
+}
+
+/// Queues, beside the test, the jobs that are missing.
+fn queue(app: &TestApp) -> Queueing {
+    let of_task = app.app.clone();
+    app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&of_task).await })
+}
+
+async fn count_jobs(app: &TestApp) -> i64 {
+    sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(app.db()).await.unwrap()
+}
+
+#[tokio::test]
+async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
+    let app = with_something_unread().await;
     let mut erasing = app.db().begin().await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
-    let queueing_app = app.app.clone();
-    let queueing = app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&queueing_app).await });
-    let waiting = "select exists (select from pg_stat_activity where datname = current_database()
-                                  and wait_event_type = 'Lock' and query like '%memory_learners%')";
-    while !queueing.is_finished() && !sqlx::query_scalar::<_, bool>(waiting).fetch_one(app.db()).await.unwrap() {
-        tokio::task::yield_now().await;
-    }
+    let queueing = queue(&app);
+    until_waiting(&app, &queueing, "select from memory_turns%").await;
     erasing.commit().await.unwrap();
     queueing.await.unwrap().unwrap();
-    let left = "select (select count(*) from memory_learners) + (select count(*) from graphile_worker._private_jobs)";
-    let left: i64 = sqlx::query_scalar(left).fetch_one(app.db()).await.unwrap();
-    assert_eq!(left, 0);
+    assert_eq!(count_jobs(&app).await, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_is_being_queued_when_its_user_is_erased_is_erased_too() {
+    let app = with_something_unread().await;
+    let mut holding = app.db().begin().await.unwrap();
+    sqlx::query("lock table graphile_worker._private_jobs in share mode").execute(&mut *holding).await.unwrap();
+    let queueing = queue(&app);
+    until_waiting(&app, &queueing, "%_private_jobs%").await;
+    let (erased, ()) = tokio::join!(app.delete("/users/alice"), async {
+        until_waiting(&app, &queueing, "delete from memory_turns%").await;
+        holding.commit().await.unwrap();
+        queueing.await.unwrap().unwrap();
+    });
+    assert_eq!(erased.expect(200)["jobs"], 1);
+    assert_eq!(count_jobs(&app).await, 0);
 }
 
 #[tokio::test]

@@ -2,26 +2,33 @@
 
 use std::collections::HashSet;
 
-use crate::memories::store::Turn;
+use super::prompt::ANSWER_CHARS;
+use crate::{memories::store::Turn, text};
 
 const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
+const SENTENCE_ENDS: [char; 9] = ['.', '!', '?', '\n', '。', '！', '？', '؟', '।'];
 
-/// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in
-/// nothing but their words what was answered to questions: a sentence about the user has some word of its own.
+/// Whether the memory may be what the user said in these turns. One that repeats a question is not, nor one that says in
+/// nothing but the words of a question and of a sentence what was answered to it: what is said of the user has some word of
+/// its own.
 pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>) -> bool {
-    if is_question(memory) {
-        return false;
-    }
-    let (mut asked, mut said) = (HashSet::new(), HashSet::new());
+    let known: HashSet<String> = words(memory).collect();
+    let mut asked = HashSet::new();
+    let mut answers = Vec::new();
     for turn in turns {
         if !is_question(&turn.input) {
             return true;
         }
         asked.extend(words(&turn.input));
-        said.extend(words(&turn.input).chain(turn.content.as_deref().into_iter().flat_map(words)));
+        answers.extend(turn.content.as_deref().map(|answer| text::truncate(answer, ANSWER_CHARS)));
     }
-    let memory: HashSet<String> = words(memory).collect();
-    !memory.is_subset(&said) || memory.is_subset(&asked)
+    if known.is_subset(&asked) {
+        return !is_question(memory);
+    }
+    !answers.iter().flat_map(|answer| answer.split(SENTENCE_ENDS)).any(|sentence| {
+        let said: HashSet<String> = words(sentence).collect();
+        known.iter().all(|word| asked.contains(word) || said.contains(word))
+    })
 }
 
 fn is_question(text: &str) -> bool {
@@ -58,6 +65,16 @@ mod tests {
             assert!(!is_of_user("What is the capital of France?", [&turn].into_iter()));
             assert!(is_of_user("The user is learning the capitals of Europe.", [&turn].into_iter()));
         }
+    }
+
+    #[test]
+    fn a_long_answer_does_not_hide_what_the_user_let_slip() {
+        let answer = "The best way is to use a queue. The user of it is working on one task. A Django app is on its own.";
+        let turn = turn("Could you help me with my Django app?", answer);
+        assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
+        let long = format!("{} The user is working on a Django app.", "So it is. ".repeat(ANSWER_CHARS / 10));
+        let turn = Turn { content: Some(long), ..turn };
+        assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
     }
 
     #[test]

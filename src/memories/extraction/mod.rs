@@ -40,8 +40,8 @@ pub use prompt::RESPONSE_NAME;
 
 /// How many of the user's memories a model is shown.
 const SHOWN: usize = 10;
-/// How many jobs are woken at once by the clock.
-const MOST_WOKEN: i64 = 1_000;
+/// How many jobs are queued at once by the clock.
+const MOST_QUEUED: i64 = 1_000;
 /// How much of what was said is looked at to choose these, in characters.
 const QUERY_CHARS: usize = 4_000;
 
@@ -50,7 +50,7 @@ pub fn is_on(settings: &AgentSettings) -> bool {
     settings.update_memory_on_run && !settings.enable_agentic_memory
 }
 
-/// Marks runs as unread, in the transaction that stores them.
+/// Marks runs as unread, and queues the job that reads them, in the transaction that stores them.
 pub async fn note(
     connection: &mut PgConnection,
     user: &UserId,
@@ -59,7 +59,7 @@ pub async fn note(
     agent_id: &str,
 ) -> Result<(), sqlx::Error> {
     store::note_turns(connection, user, session_id, seqs, agent_id).await?;
-    enqueue(connection, user).await
+    jobs::enqueue(connection, &Job::Learn { user_id: user.clone() }).await
 }
 
 /// Sees to it that a job waits for what the user has unread. After the run is settled, and beside its answer: to queue a
@@ -67,37 +67,37 @@ pub async fn note(
 pub fn wake(app: &Arc<App>, user: &UserId) {
     let (of_task, user) = (app.clone(), user.clone());
     app.tasks.spawn(async move {
-        if let Err(error) = enqueue_alone(&of_task, &user).await {
+        if let Err(error) = queue(&of_task, user).await {
             tracing::warn!(%error, "The job that learns of a user could not be queued; it will be within a minute.");
         }
     });
 }
 
-/// Wakes the jobs that are missing; by the clock, when a process starts, and before somebody looks at what waits.
+/// Queues the jobs that are missing; by the clock, when a process starts, and before somebody looks at what waits. A
+/// user whose job has failed for good has none missing: that one waits to be retried, or for the user's next run.
 pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
-    for user in jobs::users_without_job(&app.db, MOST_WOKEN).await? {
-        enqueue_alone(app, &user).await?;
+    for user in jobs::users_without_job(&app.db, MOST_QUEUED).await? {
+        queue(app, user).await?;
     }
     Ok(())
 }
 
-async fn enqueue_alone(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
+/// Where a job waits already there is nothing to do: what it reads, it reads when it has begun.
+async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
+    let job = Job::Learn { user_id: user.clone() };
+    if jobs::is_waiting(&app.db, &job).await? {
+        return Ok(());
+    }
     let mut tx = app.db.begin().await?;
-    enqueue(&mut tx, user).await?;
-    tx.commit().await
-}
-
-/// A user whose job waits already needs no other.
-async fn enqueue(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
-    if store::claim_job(connection, user).await? {
-        jobs::enqueue(connection, &Job::Learn { user_id: user.clone() }).await?;
+    // Another may have queued it meanwhile; to do so again would give a job that has failed all its attempts back.
+    if store::hold_unread(&mut tx, &user).await? && !jobs::is_waiting(&mut *tx, &job).await? {
+        jobs::enqueue(&mut tx, &job).await?;
     }
-    Ok(())
+    tx.commit().await
 }
 
 /// Reads all unread turns of a user. Safe to be done twice at once: a turn is read by whoever stores first.
 pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
-    store::begin_learning(&app.db, user).await?;
     loop {
         let mut turns = store::unread_turns(&app.db, user, app.settings.memories.turns_per_call).await?;
         let Some(agent_id) = turns.first().map(|turn| turn.agent_id.clone()) else { return Ok(()) };
@@ -176,6 +176,7 @@ fn may_be_kept(settings: &AgentMemorySettings, lesson: &Lesson, turns: &[Turn]) 
         return false;
     }
     if !grounding::is_of_user(memory, lesson.turns.iter().map(|at| &turns[*at])) {
+        tracing::info!("Something was not remembered: it only repeats a question, or what was answered to one.");
         return false;
     }
     let has_one_of =

@@ -16,7 +16,7 @@ pub const RESPONSE_NAME: &str = "memory_operations";
 
 /// How much of a user's message, and of an answer, a model is shown, in characters.
 const INPUT_CHARS: usize = 8_000;
-const ANSWER_CHARS: usize = 1_000;
+pub(super) const ANSWER_CHARS: usize = 1_000;
 
 const TASK: &str = "\
 You keep the memory about one user. You are shown what is remembered already and new turns of a conversation, and \

@@ -46,24 +46,14 @@ pub async fn note_turns(
     Ok(())
 }
 
-/// `true`: the user has unread turns and no job that waits to read them; from now on one does.
-///
-/// A job that begins says so in the same row before it reads, so either it sees what is unread, or this sees that it has
-/// begun. The turn is held: an erasure of the user that is under way is waited for, and has then left none.
-pub async fn claim_job(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
-    let claimed = sqlx::query!(
-        "insert into memory_learners as l (user_id, is_waiting)
-         select $1, true from (select from memory_turns where user_id = $1 limit 1 for key share) unread
-         on conflict (user_id) do update set is_waiting = true where not l.is_waiting",
+/// Holds the first unread turn of the user until the transaction ends; `false`: there is none. Whoever else holds it is
+/// waited for; an erasure of the user has then left none.
+pub async fn hold_unread(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
+    let held = sqlx::query!(
+        "select from memory_turns where user_id = $1 order by session_id, seq limit 1 for update",
         user.as_str(),
     );
-    Ok(claimed.execute(connection).await?.rows_affected() == 1)
-}
-
-/// Says that the user's job has begun: what settles from now on needs another.
-pub async fn begin_learning(db: &PgPool, user: &UserId) -> Result<(), sqlx::Error> {
-    sqlx::query!("update memory_learners set is_waiting = false where user_id = $1", user.as_str()).execute(db).await?;
-    Ok(())
+    Ok(held.fetch_optional(connection).await?.is_some())
 }
 
 /// The user's unread turns, oldest first.
