@@ -29,7 +29,8 @@ select
         || substring(md5(n::text) for 8),
     'message',
     jsonb_build_object('step', n % 7),
-    case when n % 3 = 0 then jsonb_build_object('ticket', n, 'plan', case when n % 2 = 0 then 'pro' else 'free' end)
+    case when n % 3 = 0
+         then jsonb_build_object('ticket', n, 'plan', case when n % 2 = 0 then 'pro' else 'free' end, 'region', n / 3 % 33)
          else '{}' end,
     5,
     timestamptz '2026-01-01' + n * (interval '300 days' / :sessions),

@@ -42,6 +42,7 @@ def requests(sessions, user_count):
         "archived": lambda: listing(archived="true"),
         "pinned": lambda: listing(pinned="true"),
         "metadata": lambda: listing(**{"metadata.ticket": number() // 3 * 3}),
+        "metadata that one in a hundred has": lambda: listing(**{"metadata.region": random.randrange(33)}),
         "metadata that many have": lambda: listing(**{"metadata.plan": "pro"}),
         "name": lambda: listing(session_name=f"{random.getrandbits(20):05x}"),
         "name that many have": lambda: listing(session_name="holidays"),

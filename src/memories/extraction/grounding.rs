@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn a_long_answer_does_not_hide_what_the_user_let_slip() {
-        let answer = "The best way is to use a queue. The user of it is working on one task. A Django app is on its own.";
+        let answer =
+            "The best way is to use a queue. The user of it is working on one task. A Django app is on its own.";
         let turn = turn("Could you help me with my Django app?", answer);
         assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
         let long = format!("{} The user is working on a Django app.", "So it is. ".repeat(ANSWER_CHARS / 10));

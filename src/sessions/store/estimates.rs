@@ -21,9 +21,10 @@ impl Estimates {
         self.0.push(")");
     }
 
-    /// The rows of the table, and those of each statement, in their order.
+    /// The rows of the table, and those of each statement, in their order. The statement is kept, and planned each time:
+    /// that is what it does.
     pub(super) async fn read(mut self, db: &PgPool) -> Result<(f64, Vec<f64>), sqlx::Error> {
-        let Json(plan): Json<Value> = self.0.build_query_scalar().persistent(false).fetch_one(db).await?;
+        let Json(plan): Json<Value> = self.0.build_query_scalar().fetch_one(db).await?;
         let plans = plan[0]["Plan"]["Plans"].as_array().into_iter().flatten();
         let mut rows = plans.map(|plan| plan["Plan Rows"].as_f64().unwrap_or(f64::INFINITY));
         Ok((rows.next().unwrap_or(f64::INFINITY), rows.collect()))

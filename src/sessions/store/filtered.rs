@@ -14,7 +14,7 @@ use sqlx::{PgPool, Postgres, QueryBuilder};
 
 use super::rows::{SESSION_COLUMNS, SessionRow};
 use crate::sessions::{
-    filter::{Place, SessionFilter, Sort, SortBy},
+    filter::{Place, Sort},
     model::Session,
 };
 use conditions::Hit;
@@ -55,24 +55,9 @@ pub async fn list(
     }
     let mut sql = QueryBuilder::new("");
     write_list(&mut sql, selection, sort, (part, limit));
-    let is_kept = has_one_plan(selection.filter, Some(sort.by)) && !matches!(part, Part::From { offset: 1.. });
+    let is_kept = selection.has_one_plan(Some(sort.by)) && !matches!(part, Part::From { offset: 1.. });
     let rows: Vec<Row> = sql.build_query_as().persistent(is_kept).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
-}
-
-/// Whether the best plan is the same whatever the values: then it is kept, because to make one takes as long as the page.
-/// `sorted_by`: nothing for a count.
-fn has_one_plan(filter: &SessionFilter, sorted_by: Option<SortBy>) -> bool {
-    let is_created_bounded = filter.created_from.is_some() || filter.created_until.is_some();
-    let is_updated_bounded = filter.updated_from.is_some() || filter.updated_until.is_some();
-    // Bounds of what is sorted by are a part of the index that is walked.
-    let is_bounded = match sorted_by {
-        Some(SortBy::CreatedAt) => is_updated_bounded,
-        Some(SortBy::UpdatedAt) => is_created_bounded,
-        Some(SortBy::SessionName) | None => is_created_bounded || is_updated_bounded,
-    };
-    let is_searched = filter.search.is_some() || filter.session_name.is_some() || !filter.metadata.is_empty();
-    !is_bounded && !is_searched
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
@@ -86,7 +71,11 @@ pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, so
     match selection.hits() {
         [Hit::Anything] => {
             sql.push(order.key).push(" as key");
-            selection.write_source(sql, order.is_by_label(), Hit::Anything);
+            if selection.has_many_labels() && !order.is_by_label() {
+                selection.write_walk(sql);
+            } else {
+                selection.write_source(sql, order.is_by_label(), Hit::Anything);
+            }
             order.write_beyond(sql);
             order.write(sql);
         }
@@ -157,7 +146,7 @@ pub async fn count(db: &PgPool, selection: Selection<'_>, limit: Option<i64>) ->
     let mut sql = QueryBuilder::new("select count(*) from (");
     write_ids(&mut sql, selection, limit);
     sql.push(") found");
-    let found: i64 = sql.build_query_scalar().persistent(has_one_plan(selection.filter, None)).fetch_one(db).await?;
+    let found: i64 = sql.build_query_scalar().persistent(selection.has_one_plan(None)).fetch_one(db).await?;
     // Each place where a search looks has a limit of its own.
     Ok(limit.map_or(found, |limit| found.min(limit)))
 }

@@ -7,7 +7,7 @@ use super::labels;
 use crate::{
     auth::Scope,
     sessions::{
-        filter::{Archived, SessionFilter},
+        filter::{Archived, SessionFilter, SortBy},
         store::words::Words,
     },
 };
@@ -22,6 +22,14 @@ pub(super) enum Hit {
     Anything,
     Message,
     Name,
+}
+
+/// What the planner sees of the values that labels are compared with.
+#[derive(Clone, Copy)]
+pub(super) enum Values {
+    Shown,
+    /// It takes them for any values, and so finds a plan for all of them worth keeping.
+    Hidden,
 }
 
 /// The sessions that a filter lets through.
@@ -45,10 +53,38 @@ impl<'a> Selection<'a> {
         Ok(Self { has_few_labels: labels::are_few(db, selection).await?, ..selection })
     }
 
+    /// Whether a page is walked to: many sessions have the labels that it asks for.
+    pub(super) fn has_many_labels(self) -> bool {
+        self.is_labelled() && !self.has_few_labels
+    }
+
     /// Whether it asks for names or metadata, apart from what is searched for.
     pub(super) fn is_labelled(self) -> bool {
         self.filter.session_name.is_some() || !self.filter.metadata.is_empty()
     }
+
+    /// Whether its page, in this order, has one best plan whatever the values: then it is kept, because to make one takes
+    /// as long as the page. `sorted_by`: nothing for a count.
+    pub(super) fn has_one_plan(self, sorted_by: Option<SortBy>) -> bool {
+        let filter = self.filter;
+        let is_created_bounded = filter.created_from.is_some() || filter.created_until.is_some();
+        let is_updated_bounded = filter.updated_from.is_some() || filter.updated_until.is_some();
+        // Bounds of what is sorted by are a part of the index that is walked.
+        let is_bounded = match sorted_by {
+            Some(SortBy::CreatedAt) => is_updated_bounded,
+            Some(SortBy::UpdatedAt) => is_created_bounded,
+            Some(SortBy::SessionName) | None => is_created_bounded || is_updated_bounded,
+        };
+        if filter.search.is_some() {
+            return false;
+        }
+        match sorted_by {
+            Some(_) if self.has_few_labels => labels::are_found_by_index(filter),
+            Some(by) if self.is_labelled() => by != SortBy::SessionName && !is_bounded,
+            _ => !is_bounded && !self.is_labelled(),
+        }
+    }
+
     pub(super) fn hits(self) -> &'static [Hit] {
         let has_wanted_word = self.filter.search_patterns().iter().any(|(is_wanted, _)| *is_wanted);
         match self.filter.search {
@@ -69,6 +105,15 @@ impl<'a> Selection<'a> {
         self.scope.user().is_some() || self.filter.is_of_some()
     }
 
+    /// `from … where …`: sessions `s`, each asked for its labels. For an order that an index of sessions has.
+    pub(super) fn write_walk(self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push(" from sessions s cross join lateral");
+        sql.push(" (select from session_labels l where l.session_id = s.session_id");
+        self.write_label_conditions(sql, Hit::Anything, Values::Shown);
+        sql.push(" offset 0) l where true");
+        self.write_session_conditions(sql);
+    }
+
     /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
     pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
         if !self.has_few_labels || matches!(hit, Hit::Message) {
@@ -77,7 +122,8 @@ impl<'a> Selection<'a> {
         }
         // Fences, or the planner would rather walk through all sessions.
         sql.push(" from (select l.* from session_labels l where true");
-        self.write_label_conditions(sql, hit);
+        let is_kept = matches!(hit, Hit::Anything) && labels::are_found_by_index(self.filter);
+        self.write_label_conditions(sql, hit, if is_kept { Values::Hidden } else { Values::Shown });
         sql.push(" offset 0) l cross join lateral (select * from sessions where session_id = l.session_id offset 0) s");
         sql.push(" where true");
         self.write_session_conditions(sql);
@@ -89,7 +135,7 @@ impl<'a> Selection<'a> {
         sql.push(if has_labels { " join session_labels l using (session_id) where true" } else { " where true" });
         self.write_session_conditions(sql);
         if has_labels {
-            self.write_label_conditions(sql, hit);
+            self.write_label_conditions(sql, hit, Values::Shown);
         }
         if matches!(hit, Hit::Message) {
             sql.push(" and exists (select from messages m where m.session_id = s.session_id");
@@ -99,17 +145,21 @@ impl<'a> Selection<'a> {
     }
 
     /// What labels `l` must be like.
-    pub(super) fn write_label_conditions(self, sql: &mut QueryBuilder<Postgres>, hit: Hit) {
+    pub(super) fn write_label_conditions(self, sql: &mut QueryBuilder<Postgres>, hit: Hit, values: Values) {
+        let (before, after) = match values {
+            Values::Shown => ("", ""),
+            Values::Hidden => ("(select ", ")"),
+        };
         if let Some(user) = self.scope.user() {
             sql.push(" and l.user_id = ").push_bind(user);
         }
         for pattern in self.filter.name_patterns() {
-            sql.push(" and l.name ilike ").push_bind(pattern);
+            sql.push(" and l.name ilike ").push(before).push_bind(pattern).push(after);
         }
         for (key, values) in &self.filter.metadata {
             sql.push(" and (false");
             for value in values {
-                sql.push(" or l.metadata @> ").push_bind(Json(json!({ key: value })));
+                sql.push(" or l.metadata @> ").push(before).push_bind(Json(json!({ key: value }))).push(after);
             }
             sql.push(")");
         }
