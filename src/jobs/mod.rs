@@ -29,7 +29,7 @@ use crate::{
     sessions::{self, SessionId, retention},
 };
 
-pub use queue::{enqueue, forget_user, is_waiting, migrate, run_due, spawn_workers, users_without_job};
+pub use queue::{enqueue, forget, forget_user, is_waiting, migrate, run_due, spawn_workers, users_without_job};
 
 /// Something to be done in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,11 +56,15 @@ impl Job {
     async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
         match self {
             Self::CleanUp => {
-                runs::clean_up(app).await?;
-                idempotency::sweep(app).await?;
-                search::vectors::sweep(app).await?;
-                retention::sweep(app).await?;
-                Ok(memories::extraction::sweep(app).await?)
+                // One that fails keeps none of the others from being done.
+                let done = [
+                    runs::clean_up(app).await,
+                    idempotency::sweep(app).await.map(drop).map_err(Into::into),
+                    search::vectors::sweep(app).await.map_err(Into::into),
+                    memories::extraction::sweep(app).await.map_err(Into::into),
+                    retention::sweep(app).await.map(drop),
+                ];
+                done.into_iter().collect()
             }
             Self::TidyQueue => queue::tidy(app).await,
             Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,

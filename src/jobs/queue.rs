@@ -46,7 +46,7 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
     Ok(())
 }
 
-/// Whether this job, or one of its key, has not begun yet.
+/// Whether this job, or one of its key, is still to begin, for the first time or once more.
 pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "
@@ -59,6 +59,15 @@ pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx
     .bind(job.key())
     .fetch_one(db)
     .await
+}
+
+/// Removes a job that is not running.
+pub async fn forget(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from graphile_worker._private_jobs where key = $1 and locked_at is null")
+        .bind(job.key())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Removes the jobs that name the user, or a session or run of theirs; call it while these are there. Answers how many.

@@ -22,7 +22,7 @@ use crate::{
         refusals::{BodyRefused, NotThere, Unavailable},
     },
     jobs::{self, Job},
-    memories::extraction,
+    memories::{self, extraction},
     runs::{Role, RunId, context::tokens_of_text},
     search::vectors,
     text,
@@ -110,11 +110,14 @@ pub async fn append_messages(
     let Some(appended) = appended else {
         return Err(Problem::not_found(format!("Session with id '{session_id}' not found")));
     };
-    follow_up(&app, &mut tx, &caller, &session_id, &appended, runs.len()).await?;
+    let learner = follow_up(&app, &mut tx, &caller, &session_id, &appended, runs.len()).await?;
     vectors::note(&app, &mut tx, &session_id).await?;
     claimed.spend(&mut tx, &session_id).await?;
     tx.commit().await?;
     vectors::wake(&app).await;
+    if let Some(user) = learner {
+        extraction::wake(&app, user);
+    }
     Ok((StatusCode::CREATED, Json(AppendedRuns { session_id, run_ids })))
 }
 
@@ -132,17 +135,17 @@ fn check(body: &AppendMessagesBody) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Queues what a run of the session's agent would have left to be done.
-async fn follow_up(
+/// Queues what a run of the session's agent would have left to be done, and tells whose memories are to be drawn from it.
+async fn follow_up<'a>(
     app: &App,
     connection: &mut PgConnection,
-    caller: &Caller,
+    caller: &'a Caller,
     session_id: &SessionId,
     appended: &Appended,
     runs: usize,
-) -> Result<(), sqlx::Error> {
+) -> Result<Option<&'a UserId>, sqlx::Error> {
     let agent = appended.component_id.as_deref().and_then(|agent_id| app.agents.get(agent_id).ok());
-    let Some(agent) = agent else { return Ok(()) };
+    let Some(agent) = agent else { return Ok(None) };
     let agent_id = &agent.settings.id;
     let is_long = appended.unfolded_tokens > i64::from(agent.history.high_tokens);
     if agent.settings.enable_session_summaries && is_long {
@@ -152,9 +155,9 @@ async fn follow_up(
     let user = caller.user().filter(|_| appended.is_callers && extraction::is_on(&agent.settings));
     if let Some(user) = user {
         let seqs: Vec<i64> = (appended.before + 1..).take(runs).collect();
-        extraction::note(connection, user, session_id, &seqs, agent_id).await?;
+        memories::store::note_turns(connection, user, session_id, &seqs, agent_id).await?;
     }
-    Ok(())
+    Ok(user)
 }
 
 /// A run as it is stored: a message of the user and what was answered.

@@ -4,7 +4,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::store::{self, Counts};
-use crate::{app::App, auth::UserId, http::idempotency, jobs};
+use crate::{
+    app::App,
+    auth::UserId,
+    http::idempotency,
+    jobs::{self, Job},
+};
 
 /// How much was erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -25,6 +30,8 @@ pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Erro
     let jobs = jobs::forget_user(&mut tx, user).await?;
     let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
     let counts = store::erase(&mut tx, user).await?;
+    // Of a session that has come meanwhile.
+    jobs::forget(&mut tx, &Job::Learn { user_id: user.clone() }).await?;
     tx.commit().await?;
     Ok(Erased { counts, jobs, idempotency_keys })
 }

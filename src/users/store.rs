@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
-use crate::auth::UserId;
+use crate::{auth::UserId, memories};
 
 /// How much there is of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -17,12 +17,25 @@ pub struct Counts {
     pub memories: i64,
 }
 
-/// Holds the user's sessions, and removes what is unread: from now on nobody queues a job for these. Whoever was about to
-/// is waited for.
+/// Holds the sessions in which the user has said something, and removes what is unread: from now on nobody queues a job
+/// for these. Whoever was about to, or learns from them, is waited for.
 pub(super) async fn hold(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
-    sqlx::query!("select from sessions where user_id = $1 order by session_id for update", user.as_str())
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query!(
+        "
+        select from sessions
+        where session_id in (
+            select session_id from sessions where user_id = $1
+            union
+            select session_id from runs where user_id = $1
+        )
+        order by session_id
+        for update
+        ",
+        user.as_str(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    memories::store::lock_user(connection, user).await?;
     sqlx::query!("delete from memory_turns where user_id = $1", user.as_str()).execute(connection).await?;
     Ok(())
 }
@@ -32,15 +45,15 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
     let counts = sqlx::query_as!(
         Counts,
         r#"
+        with theirs as (
+            select r.session_id, r.seq from sessions s join runs r using (session_id) where s.user_id = $1
+            union
+            select r.session_id, r.seq from runs r join sessions s using (session_id)
+            where r.user_id = $1 and s.user_id is null
+        )
         select (select count(*) from sessions where user_id = $1) as "sessions!",
-               (
-                   select count(*) from runs r join sessions s using (session_id)
-                   where s.user_id = $1 or (s.user_id is null and r.user_id = $1)
-               ) as "runs!",
-               (
-                   select count(*) from messages m join runs r using (session_id, seq) join sessions s using (session_id)
-                   where s.user_id = $1 or (s.user_id is null and r.user_id = $1)
-               ) as "messages!",
+               (select count(*) from theirs) as "runs!",
+               (select count(*) from messages join theirs using (session_id, seq)) as "messages!",
                (select count(*) from memories where user_id = $1) as "memories!"
         "#,
         user.as_str(),

@@ -100,14 +100,12 @@ async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stay
     }
 }
 
-type Queueing = tokio::task::JoinHandle<Result<(), sqlx::Error>>;
-
-/// Returns when somebody waits for a lock with a statement like this one, or the queueing has ended without.
-async fn until_waiting(app: &TestApp, queueing: &Queueing, statement: &str) {
-    let waiting = "select exists (select from pg_stat_activity where datname = current_database()
-                                  and wait_event_type = 'Lock' and query ilike $1)";
-    while !queueing.is_finished()
-        && !sqlx::query_scalar::<_, bool>(waiting).bind(statement).fetch_one(app.db()).await.unwrap()
+/// Returns when so many wait for a lock with a statement like this one, or what should has ended without.
+async fn until_waiting(app: &TestApp, count: i64, has_ended: impl Fn() -> bool, statement: &str) {
+    let waiting = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock' and query ilike $1";
+    while !has_ended()
+        && sqlx::query_scalar::<_, i64>(waiting).bind(statement).fetch_one(app.db()).await.unwrap() < count
     {
         tokio::task::yield_now().await;
     }
@@ -123,7 +121,7 @@ async fn with_something_unread() -> TestApp {
 }
 
 /// Queues, beside the test, the jobs that are missing.
-fn queue(app: &TestApp) -> Queueing {
+fn queue(app: &TestApp) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
     let of_task = app.app.clone();
     app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&of_task).await })
 }
@@ -138,7 +136,7 @@ async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
     let mut erasing = app.db().begin().await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
     let queueing = queue(&app);
-    until_waiting(&app, &queueing, "select from memory_turns%").await;
+    until_waiting(&app, 1, || queueing.is_finished(), "select from memory_turns%").await;
     erasing.commit().await.unwrap();
     queueing.await.unwrap().unwrap();
     assert_eq!(count_jobs(&app).await, 0);
@@ -150,14 +148,40 @@ async fn a_job_that_is_being_queued_when_its_user_is_erased_is_erased_too() {
     let mut holding = app.db().begin().await.unwrap();
     sqlx::query("lock table graphile_worker._private_jobs in share mode").execute(&mut *holding).await.unwrap();
     let queueing = queue(&app);
-    until_waiting(&app, &queueing, "%_private_jobs%").await;
+    until_waiting(&app, 1, || queueing.is_finished(), "%_private_jobs%").await;
     let (erased, ()) = tokio::join!(app.delete("/users/alice"), async {
-        until_waiting(&app, &queueing, "delete from memory_turns%").await;
+        until_waiting(&app, 1, || queueing.is_finished(), "delete from memory_turns%").await;
         holding.commit().await.unwrap();
         queueing.await.unwrap().unwrap();
     });
     assert_eq!(erased.expect(200)["jobs"], 1);
     assert_eq!(count_jobs(&app).await, 0);
+}
+
+#[tokio::test]
+async fn a_user_is_erased_while_what_was_learned_of_them_is_being_stored() {
+    let app = with_something_unread().await;
+    queue(&app).await.unwrap().unwrap();
+    let learned = json!({"operations": [{"op": "add", "memory": "The user likes tea.", "turns": [1]}]}).to_string();
+    app.model.then(reply(&learned));
+    // The job has asked the model and is about to store; the erasure holds all sessions and waits for it.
+    let mut holding = app.db().begin().await.unwrap();
+    let lock = "select pg_advisory_xact_lock(hashtextextended('memories of alice', 0))";
+    sqlx::query(lock).execute(&mut *holding).await.unwrap();
+    let learning_app = app.app.clone();
+    let learning = app.app.tasks.spawn(async move {
+        let alice = colloquy::auth::UserId::stored("alice".into());
+        colloquy::memories::extraction::learn(&learning_app, &alice).await
+    });
+    let waiting = "select pg_advisory_xact_lock%";
+    until_waiting(&app, 1, || learning.is_finished(), waiting).await;
+    let (erased, ()) = tokio::join!(app.delete("/users/alice"), async {
+        until_waiting(&app, 2, || learning.is_finished(), waiting).await;
+        holding.commit().await.unwrap();
+    });
+    learning.await.unwrap().unwrap();
+    assert_eq!(erased.expect(200)["memories"], 1);
+    assert_eq!(app.get("/memories?user_id=alice").await.expect(200)["meta"]["total_count"], 0);
 }
 
 #[tokio::test]

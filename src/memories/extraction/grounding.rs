@@ -6,12 +6,16 @@ use super::prompt::ANSWER_CHARS;
 use crate::{memories::store::Turn, text};
 
 const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
-const SENTENCE_ENDS: [char; 9] = ['.', '!', '?', '\n', '。', '！', '？', '؟', '।'];
+const ENDS_BEFORE_SPACE: [char; 4] = ['.', '!', '?', '؟'];
+const ENDS: [char; 5] = ['\n', '。', '！', '？', '।'];
 
-/// Whether the memory may be what the user said in these turns. One that repeats a question is not, nor one that says in
-/// nothing but the words of a question and of a sentence what was answered to it: what is said of the user has some word of
-/// its own.
+/// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in nothing
+/// but the words of questions and of one sentence what was answered to them: what is said of the user has some word of its
+/// own.
 pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>) -> bool {
+    if is_question(memory) {
+        return false;
+    }
     let known: HashSet<String> = words(memory).collect();
     let mut asked = HashSet::new();
     let mut answers = Vec::new();
@@ -22,12 +26,20 @@ pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>
         asked.extend(words(&turn.input));
         answers.extend(turn.content.as_deref().map(|answer| text::truncate(answer, ANSWER_CHARS)));
     }
-    if known.is_subset(&asked) {
-        return !is_question(memory);
-    }
-    !answers.iter().flat_map(|answer| answer.split(SENTENCE_ENDS)).any(|sentence| {
+    let is_answer = answers.iter().flat_map(|answer| sentences(answer)).any(|sentence| {
         let said: HashSet<String> = words(sentence).collect();
         known.iter().all(|word| asked.contains(word) || said.contains(word))
+    });
+    !is_answer || known.is_subset(&asked)
+}
+
+/// A full stop within a number or a name ends none.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    let mut before = ' ';
+    text.split(move |c: char| {
+        let is_end = ENDS.contains(&c) || (c.is_whitespace() && ENDS_BEFORE_SPACE.contains(&before));
+        before = c;
+        is_end
     })
 }
 
@@ -59,12 +71,15 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_question_is_nothing_about_the_user() {
-        for answer in ["The capital of France is Paris.", "Paris!"] {
+        for answer in ["The capital of France is Paris.", "Paris!", "That is easy. Paris is. Anything else?"] {
             let turn = turn("What is the capital of France?", answer);
             assert!(!is_of_user("The capital of France is Paris.", [&turn].into_iter()));
             assert!(!is_of_user("What is the capital of France?", [&turn].into_iter()));
+            assert!(!is_of_user("Which city is the capital?", [&turn].into_iter()));
             assert!(is_of_user("The user is learning the capitals of Europe.", [&turn].into_iter()));
         }
+        let latest = "The latest LTS version of Node.js is 20.11.";
+        assert!(!is_of_user(latest, [&turn("What is the latest version of Node.js?", latest)].into_iter()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Learning from what users say: new turns in, changes of memories out.
 //!
-//! A run that settles is marked as unread in the same statement; [`wake`] then enqueues a job unless one waits already, and
-//! nobody waits for that. [`learn`] is the job: it reads the unread turns of one user, several in one call of a model, and
+//! A run that settles is marked as unread in the same statement, one that was said elsewhere by
+//! [`store::note_turns`]; [`wake`] then enqueues a job unless one waits already, and nobody waits for that. [`learn`] is the job: it reads the unread turns of one user, several in one call of a model, and
 //! stores what came of it in the transaction that marks them as read. `prompt` has what the model is told, `reply` what it
 //! may answer, `grounding` what it makes up.
 //!
@@ -15,7 +15,6 @@ mod reply;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
-use sqlx::PgConnection;
 
 use super::{
     change::{self, Author, Change},
@@ -30,7 +29,6 @@ use crate::{
     jobs::{self, Job},
     search::{self, model::Search, vectors},
     sessions::{
-        SessionId,
         ask::{self, Question},
         costs::Purpose,
     },
@@ -50,25 +48,14 @@ pub fn is_on(settings: &AgentSettings) -> bool {
     settings.update_memory_on_run && !settings.enable_agentic_memory
 }
 
-/// Marks runs as unread, and queues the job that reads them, in the transaction that stores them.
-pub async fn note(
-    connection: &mut PgConnection,
-    user: &UserId,
-    session_id: &SessionId,
-    seqs: &[i64],
-    agent_id: &str,
-) -> Result<(), sqlx::Error> {
-    store::note_turns(connection, user, session_id, seqs, agent_id).await?;
-    jobs::enqueue(connection, &Job::Learn { user_id: user.clone() }).await
-}
-
-/// Sees to it that a job waits for what the user has unread. After the run is settled, and beside its answer: to queue a
-/// job takes longer than to settle. If the process dies before, [`sweep`] does it.
+/// Sees to it that a job waits for what the user has unread. After this is stored, and beside the answer: to queue a
+/// job takes longer than to settle. If the process dies before, [`sweep`] does it. What a job that has failed is to read once
+/// more keeps what is new waiting with it.
 pub fn wake(app: &Arc<App>, user: &UserId) {
     let (of_task, user) = (app.clone(), user.clone());
     app.tasks.spawn(async move {
         if let Err(error) = queue(&of_task, user).await {
-            tracing::warn!(%error, "The job that learns of a user could not be queued; it will be within a minute.");
+            tracing::warn!(%error, "The job that learns of a user could not be queued; the clock will do it.");
         }
     });
 }

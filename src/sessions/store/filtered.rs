@@ -1,10 +1,10 @@
 //! Statements on all sessions that fit a filter.
 //!
 //! These are put together from what the filter has, because each set of conditions and each order has an index of its
-//! own: a statement with `$1 is null or …` for every filter could use none. For the same reason most are not kept
-//! prepared: they are planned with their values, so that a rare value and a common one each get their own plan. The
-//! parts are constants; what comes from outside is always a parameter, or a number. `conditions` has what a session must
-//! be like, `labels` how its name and metadata are found, `order` how a list is sorted.
+//! own: a statement with `$1 is null or …` for every filter could use none. Where the best plan depends on the values it is
+//! not kept either: a rare value and a common one each get their own. The parts are constants; what comes from outside is
+//! always a parameter, or a number. `conditions` has what a session must be like, `labels` how its name and metadata are
+//! found, `order` how a list is sorted.
 
 mod conditions;
 mod labels;
@@ -17,7 +17,7 @@ use crate::sessions::{
     filter::{Place, Sort},
     model::Session,
 };
-use conditions::Hit;
+use conditions::{Hit, Values};
 use order::Order;
 
 pub use conditions::Selection;
@@ -55,9 +55,13 @@ pub async fn list(
     }
     let mut sql = QueryBuilder::new("");
     write_list(&mut sql, selection, sort, (part, limit));
-    let is_kept = selection.has_one_plan(Some(sort.by)) && !matches!(part, Part::From { offset: 1.. });
+    let is_kept = is_kept(selection, sort, part);
     let rows: Vec<Row> = sql.build_query_as().persistent(is_kept).fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
+}
+
+fn is_kept(selection: Selection<'_>, sort: Sort, part: &Part) -> bool {
+    selection.has_one_plan(Some(sort.by)) && !matches!(part, Part::From { offset: 1.. })
 }
 
 /// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
@@ -67,15 +71,21 @@ pub async fn list(
 pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, sort: Sort, (part, limit): (&Part, i64)) {
     let order = Order::new(sort, part);
     let offset = if let Part::From { offset } = part { *offset } else { 0 };
+    let is_walked = selection.has_many_labels() && !order.is_by_label();
+    let is_found_first = is_walked || selection.filter.search.is_some();
     sql.push("with page as (select s.*, ");
     match selection.hits() {
+        [Hit::Anything] if is_walked => {
+            // Most of what is walked past has no more than its place in the order read.
+            sql.push("found.key from (select s.session_id, ").push(order.key).push(" as key");
+            selection.write_walk(sql);
+            order.write_beyond(sql);
+            order.write(sql);
+        }
         [Hit::Anything] => {
+            let values = if is_kept(selection, sort, part) { Values::Hidden } else { Values::Shown };
             sql.push(order.key).push(" as key");
-            if selection.has_many_labels() && !order.is_by_label() {
-                selection.write_walk(sql);
-            } else {
-                selection.write_source(sql, order.is_by_label(), Hit::Anything);
-            }
+            selection.write_source(sql, order.is_by_label(), Hit::Anything, values);
             order.write_beyond(sql);
             order.write(sql);
         }
@@ -95,7 +105,9 @@ pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, so
     if offset > 0 {
         sql.push(" offset ").push(offset);
     }
-    sql.push(if selection.filter.search.is_some() { ") found join sessions s using (session_id)" } else { "" });
+    if is_found_first {
+        sql.push(") found join sessions s using (session_id)");
+    }
     sql.push(") select ").push(SESSION_COLUMNS).push(", ");
     selection.write_excerpt(sql);
     sql.push(" as excerpt from page s");
@@ -127,14 +139,14 @@ fn write_hits(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, order:
         // A fence, behind which the planner does not count on soon having enough.
         _ if has_few_hits => {
             sql.push("select * from (select s.session_id, ").push(order.key).push(" as key");
-            selection.write_source(sql, order.is_by_label(), hit);
+            selection.write_source(sql, order.is_by_label(), hit, Values::Shown);
             order.write_beyond(sql);
             sql.push(" offset 0) hits");
             order.write_by(sql, "key", "session_id");
         }
         _ => {
             sql.push("select s.session_id, ").push(order.key).push(" as key");
-            selection.write_source(sql, order.is_by_label(), hit);
+            selection.write_source(sql, order.is_by_label(), hit, Values::Shown);
             order.write_beyond(sql);
             order.write(sql);
         }
@@ -163,7 +175,7 @@ pub async fn delete_matching(db: &PgPool, selection: Selection<'_>, limit: i64) 
 fn write_ids(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, limit: Option<i64>) {
     for (place, hit) in selection.hits().iter().enumerate() {
         sql.push(if place == 0 { "(select s.session_id" } else { " union (select s.session_id" });
-        selection.write_source(sql, false, *hit);
+        selection.write_source(sql, false, *hit, Values::Shown);
         if let Some(limit) = limit {
             // As a constant, for the same reason as a page's.
             sql.push(" limit ").push(limit);

@@ -63,8 +63,8 @@ impl<'a> Selection<'a> {
         self.filter.session_name.is_some() || !self.filter.metadata.is_empty()
     }
 
-    /// Whether its page, in this order, has one best plan whatever the values: then it is kept, because to make one takes
-    /// as long as the page. `sorted_by`: nothing for a count.
+    /// Whether there is one best plan, for this order, whatever the values: then it is kept, because to make one takes as
+    /// long as the page. `sorted_by`: nothing for a count.
     pub(super) fn has_one_plan(self, sorted_by: Option<SortBy>) -> bool {
         let filter = self.filter;
         let is_created_bounded = filter.created_from.is_some() || filter.created_until.is_some();
@@ -79,7 +79,7 @@ impl<'a> Selection<'a> {
             return false;
         }
         match sorted_by {
-            Some(_) if self.has_few_labels => labels::are_found_by_index(filter),
+            Some(_) if self.has_few_labels => labels::are_found_by_one_index(self),
             Some(by) if self.is_labelled() => by != SortBy::SessionName && !is_bounded,
             _ => !is_bounded && !self.is_labelled(),
         }
@@ -115,15 +115,14 @@ impl<'a> Selection<'a> {
     }
 
     /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
-    pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
+    pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit, values: Values) {
         if !self.has_few_labels || matches!(hit, Hit::Message) {
             sql.push(" from sessions s");
             return self.write_conditions(sql, is_by_label, hit);
         }
         // Fences, or the planner would rather walk through all sessions.
         sql.push(" from (select l.* from session_labels l where true");
-        let is_kept = matches!(hit, Hit::Anything) && labels::are_found_by_index(self.filter);
-        self.write_label_conditions(sql, hit, if is_kept { Values::Hidden } else { Values::Shown });
+        self.write_label_conditions(sql, hit, values);
         sql.push(" offset 0) l cross join lateral (select * from sessions where session_id = l.session_id offset 0) s");
         sql.push(" where true");
         self.write_session_conditions(sql);

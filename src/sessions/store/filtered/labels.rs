@@ -3,11 +3,13 @@
 use sqlx::{PgPool, QueryBuilder};
 
 use super::conditions::{Hit, Selection, Values};
-use crate::sessions::{filter::SessionFilter, store::estimates::Estimates};
+use crate::sessions::store::estimates::Estimates;
 
-/// PostgreSQL knows a sample of a hundred values. When one of these fits it takes a hundredth of all for fitting, though
-/// that one may be alone, and would walk through all sessions to find it. Up to this share it is not believed.
+/// PostgreSQL knows a hundred values. When one of these fits it takes a hundredth of all for fitting, though that one may
+/// be alone, and would walk through all sessions to find it. Up to this share some of the labels are looked at.
 const IN_DOUBT: f64 = 0.02;
+/// How many.
+const LOOKED_AT: f64 = 10_000.0;
 
 /// Whether few sessions have the labels that are asked for; `false` where none are. Few are found first, and their
 /// sessions sorted; many are come across by walking through all in order.
@@ -26,21 +28,33 @@ pub(super) async fn are_few(db: &PgPool, selection: Selection<'_>) -> Result<boo
     });
     let (all, found) = estimates.read(db).await?;
     let found = found.first().copied().unwrap_or(f64::INFINITY);
-    // What is found takes as long as what is walked past for a page of it.
-    let few = (10.0 * all).sqrt().ceil();
-    Ok(found <= few || (found <= IN_DOUBT * all && count(db, selection, hit, few).await? < few))
+    // To find so many takes as long as to walk past as many for a page of them.
+    let few = (10.0 * all).sqrt();
+    if found <= few || found > IN_DOUBT * all {
+        return Ok(found <= few);
+    }
+    let share = (LOOKED_AT / all).min(1.0);
+    Ok(count_of_some(db, selection, hit, share).await? <= few * share)
 }
 
-/// How many labels fit, at most `limit`.
-async fn count(db: &PgPool, selection: Selection<'_>, hit: Hit, limit: f64) -> Result<f64, sqlx::Error> {
-    let mut sql = QueryBuilder::new("select count(*)::float8 from (select from session_labels l where true");
+/// How many fit among about this share of all labels.
+async fn count_of_some(db: &PgPool, selection: Selection<'_>, hit: Hit, share: f64) -> Result<f64, sqlx::Error> {
+    let mut sql = QueryBuilder::new("select count(*)::float8 from session_labels l tablesample system (");
+    sql.push_bind(100.0 * share).push("::float8::real) where true");
     selection.write_label_conditions(&mut sql, hit, Values::Shown);
-    sql.push(" limit ").push(limit).push(") found");
-    sql.build_query_scalar().persistent(false).fetch_one(db).await
+    sql.build_query_scalar().fetch_one(db).await
 }
 
-/// Whether an index finds them whatever the values: names are found by three characters in a row.
-pub(super) fn are_found_by_index(filter: &SessionFilter) -> bool {
-    let is_long = |name: &str| name.split(|c: char| !c.is_alphanumeric()).any(|part| part.chars().count() >= 3);
-    filter.session_name.as_deref().is_none_or(is_long)
+/// Whether there is but one way to find few, whatever the values: the index of metadata, or that of names, which takes three
+/// characters in a row. With both, or with a user, it depends on which of them fewer have.
+pub(super) fn are_found_by_one_index(selection: Selection<'_>) -> bool {
+    let filter = selection.filter;
+    let is_found = match &filter.session_name {
+        Some(name) => {
+            let has_three = |part: &str| part.chars().count() >= 3;
+            filter.metadata.is_empty() && name.split(|c: char| !c.is_alphanumeric()).any(has_three)
+        }
+        None => filter.metadata.len() == 1,
+    };
+    is_found && selection.scope.user().is_none()
 }
