@@ -59,7 +59,7 @@ impl Job {
                 // One that fails keeps none of the others from being done.
                 let done = [
                     runs::clean_up(app).await,
-                    idempotency::sweep(app).await.map(drop).map_err(Into::into),
+                    idempotency::sweep(app).await.map(drop),
                     search::vectors::sweep(app).await.map_err(Into::into),
                     memories::extraction::sweep(app).await.map_err(Into::into),
                     retention::sweep(app).await.map(drop),

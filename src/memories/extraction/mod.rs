@@ -1,9 +1,9 @@
 //! Learning from what users say: new turns in, changes of memories out.
 //!
-//! A run that settles is marked as unread in the same statement, one that was said elsewhere by
-//! [`store::note_turns`]; [`wake`] then enqueues a job unless one waits already, and nobody waits for that. [`learn`] is the job: it reads the unread turns of one user, several in one call of a model, and
-//! stores what came of it in the transaction that marks them as read. `prompt` has what the model is told, `reply` what it
-//! may answer, `grounding` what it makes up.
+//! A run that settles is marked as unread in the same statement, one that was said elsewhere by [`store::note_turns`];
+//! [`wake`] then enqueues a job unless one waits already, and nobody waits for that. [`learn`] is the job: it reads the
+//! unread turns of one user, several in one call of a model, and stores what came of it in the transaction that marks them
+//! as read. `prompt` has what the model is told, `reply` what it may answer, `grounding` what it makes up.
 //!
 //! *Architecture Invariant:* a model sees memories by small numbers and answers with these, so it can name none that it
 //! was not shown, and nobody else's. What it answers is checked whole before any of it is stored.

@@ -105,7 +105,7 @@ impl<'a> Selection<'a> {
         self.scope.user().is_some() || self.filter.is_of_some()
     }
 
-    /// `from … where …`: sessions `s`, each asked for its labels. For an order that an index of sessions has.
+    /// `from … where …`: sessions `s`, of which each that is come across is asked for its labels.
     pub(super) fn write_walk(self, sql: &mut QueryBuilder<Postgres>) {
         sql.push(" from sessions s cross join lateral");
         sql.push(" (select from session_labels l where l.session_id = s.session_id");
