@@ -175,6 +175,7 @@ pub(super) struct FilterFields {
     #[serde(default)]
     pub(in crate::sessions) user_id: Option<UserId>,
     #[serde(default)]
+    #[schema(min_length = 1)]
     session_name: Option<String>,
     /// Unix seconds or RFC 3339, as the other times.
     #[serde(default)]
@@ -194,7 +195,7 @@ pub(super) struct FilterFields {
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
     #[serde(default)]
-    #[schema(max_length = 500)]
+    #[schema(min_length = 1, max_length = 500)]
     q: Option<String>,
     #[serde(default, deserialize_with = "archived")]
     archived: Archived,
@@ -222,6 +223,12 @@ impl FilterFields {
         if let Some((key, _)) = metadata.iter().find(|(_, value)| !is_scalar(value)) {
             let pointer = format!("{pointer}/metadata/{}", text::escape_pointer(key));
             return Err(Problem::invalid(pointer, "is no text, number, boolean or null; give one of these"));
+        }
+        // In a query it is a field that was left empty; here it may be a variable that was, and the rest would go.
+        for (name, text) in [("session_name", &self.session_name), ("q", &self.q)] {
+            if text.as_deref() == Some("") {
+                return Err(Problem::invalid(format!("{pointer}/{name}"), "is empty; leave it out, or give a text"));
+            }
         }
         self.check(pointer, metadata.into_iter().map(|(key, value)| (key, vec![value])).collect())
     }

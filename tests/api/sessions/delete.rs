@@ -158,6 +158,17 @@ async fn what_the_list_shows_with_a_filter_is_deleted_by_it_and_first_only_count
 }
 
 #[tokio::test]
+async fn a_filter_with_an_empty_text_deletes_nothing() {
+    let app = TestApp::start().await;
+    create(&app, json!({"session_id": "a", "user_id": "bob"})).await;
+    for name in ["session_name", "q"] {
+        let problem = delete_many(&app, "", json!({"filter": {"user_id": "bob", name: ""}})).await.expect_problem(422);
+        assert_eq!(problem["errors"][0]["pointer"], format!("/filter/{name}"), "{problem}");
+    }
+    assert_eq!(ids(&list(&app, "").await), ["a"]);
+}
+
+#[tokio::test]
 async fn archived_sessions_are_deleted_by_a_filter_that_asks_for_them() {
     let app = TestApp::start().await;
     create(&app, json!({"session_id": "a"})).await;
