@@ -79,7 +79,7 @@ async fn a_session_with_a_wrong_field_is_refused() {
         (json!({"session_ids": ["s-1"], "dry_run": true}), "dry_run"),
         (json!({"filter": {}}), "filter leaves nothing out"),
         (json!({"filter": {"archived": "all"}}), "filter leaves nothing out"),
-        (json!({"filter": {"q": ""}}), "filter leaves nothing out"),
+        (json!({"filter": {"q": ""}}), "is empty"),
         (json!({"filter": {"archived": "maybe"}}), "archived"),
         (json!({"filter": {"nonsense": 1}}), "nonsense"),
         (json!({"filter": {"metadata": {"a": {"b": 1}}}}), "metadata"),
