@@ -63,9 +63,7 @@ async fn a_job_that_was_replaced_while_a_process_died_over_it_is_not_shown_as_fa
     assert_eq!((&jobs["data"][0]["status"], &jobs["data"][0]["attempts"]), (&json!("waiting"), &json!(0)));
     enqueue(&app, &colloquy::jobs::Job::TidyQueue).await;
     app.do_jobs().await;
-    let left: i64 =
-        sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(app.db()).await.unwrap();
-    assert_eq!(left, 0);
+    assert_eq!(app.count_jobs().await, 0);
 }
 
 #[tokio::test]

@@ -126,10 +126,6 @@ fn queue(app: &TestApp) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
     app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&of_task).await })
 }
 
-async fn count_jobs(app: &TestApp) -> i64 {
-    sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(app.db()).await.unwrap()
-}
-
 #[tokio::test]
 async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
     let app = with_something_unread().await;
@@ -139,7 +135,7 @@ async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
     until_waiting(&app, 1, || queueing.is_finished(), "select from memory_turns%").await;
     erasing.commit().await.unwrap();
     queueing.await.unwrap().unwrap();
-    assert_eq!(count_jobs(&app).await, 0);
+    assert_eq!(app.count_jobs().await, 0);
 }
 
 #[tokio::test]
@@ -155,7 +151,7 @@ async fn a_job_that_is_being_queued_when_its_user_is_erased_is_erased_too() {
         queueing.await.unwrap().unwrap();
     });
     assert_eq!(erased.expect(200)["jobs"], 1);
-    assert_eq!(count_jobs(&app).await, 0);
+    assert_eq!(app.count_jobs().await, 0);
 }
 
 #[tokio::test]

@@ -224,21 +224,16 @@ async fn a_run_that_settles_while_the_job_runs_is_read_by_the_next_one() {
     }
 }
 
-/// Asked of the queue itself: whoever asks `/jobs` has what is missing queued first.
-async fn count_jobs(app: &TestApp) -> i64 {
-    sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(app.db()).await.unwrap()
-}
-
 #[tokio::test]
 async fn a_run_queues_its_job_beside_its_answer_and_quick_runs_have_one_for_all() {
     let app = learning().await;
     say(&app, "alice", "I like tea").await;
-    while count_jobs(&app).await == 0 {
+    while app.count_jobs().await == 0 {
         tokio::task::yield_now().await;
     }
     say(&app, "alice", "And cake").await;
     say(&app, "bob", "I like coffee").await;
-    while count_jobs(&app).await == 1 {
+    while app.count_jobs().await == 1 {
         tokio::task::yield_now().await;
     }
     assert_eq!(jobs(&app).await.len(), 2);
@@ -266,7 +261,7 @@ async fn a_run_is_learned_from_though_the_process_died_before_its_job_was_queued
     app.model.then(reply(&operations(&json!([{"op": "add", "memory": "The user likes tea.", "turns": [1]}]))));
     // By the clock.
     colloquy::memories::extraction::sweep(&app.app).await.unwrap();
-    assert_eq!(count_jobs(&app).await, 1);
+    assert_eq!(app.count_jobs().await, 1);
     app.do_jobs().await;
     assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
     assert_eq!(jobs(&app).await, [Value::Null; 0]);

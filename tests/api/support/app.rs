@@ -137,6 +137,11 @@ impl TestApp {
         colloquy::jobs::run_due(&self.app).await.expect("the jobs run");
     }
 
+    /// How many jobs the queue itself has: whoever asks `/jobs` has what is missing queued first.
+    pub(crate) async fn count_jobs(&self) -> i64 {
+        sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(self.db()).await.unwrap()
+    }
+
     /// Runs a statement that the test itself has written.
     pub(crate) async fn execute(&self, statement: &'static str) {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(self.db()).await.expect("the statement runs");
