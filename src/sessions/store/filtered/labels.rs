@@ -33,7 +33,8 @@ pub(super) async fn are_few(db: &PgPool, selection: Selection<'_>) -> Result<boo
     if found <= few || found > IN_DOUBT * all {
         return Ok(found <= few);
     }
-    let share = (LOOKED_AT / all).min(1.0);
+    // Estimates are in doubt among more than 25,000 alone, so it is less than one.
+    let share = LOOKED_AT / all;
     Ok(count_of_some(db, selection, hit, share).await? <= few * share)
 }
 
