@@ -70,17 +70,46 @@ impl SessionFilter {
         self.session_name.as_deref().map(containing).into_iter().collect()
     }
 
-    /// Patterns for the names that a search finds, each with whether it has to match: names have all of its words, and
-    /// none of those behind a `-`.
-    pub(super) fn search_patterns(&self) -> Vec<(bool, String)> {
-        let words = self.search.as_deref().unwrap_or_default().split_whitespace();
-        let words = words.map(|word| (!word.starts_with('-'), word.trim_matches(['-', '"'])));
-        words.filter(|(_, word)| !word.is_empty()).map(|(is_wanted, word)| (is_wanted, containing(word))).collect()
+    /// What is searched for, as names are asked for it; nothing where there is no search.
+    pub(super) fn alternatives(&self) -> Vec<Alternative<'_>> {
+        self.search.as_deref().map(alternatives).unwrap_or_default()
     }
 }
 
+/// Words and phrases of which a text has to have all that are wanted, and none of the others.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Alternative<'a> {
+    pub wanted: Vec<&'a str>,
+    pub unwanted: Vec<&'a str>,
+}
+
+/// Reads a search as PostgreSQL's `websearch_to_tsquery` does: `"in this order"`, `-without`, `either or`.
+fn alternatives(search: &str) -> Vec<Alternative<'_>> {
+    let mut alternatives = vec![Alternative::default()];
+    let mut rest = search.trim_start();
+    while !rest.is_empty() {
+        let unsigned = rest.trim_start_matches('-');
+        let is_wanted = unsigned.len() == rest.len();
+        let (part, behind) = match unsigned.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => unsigned.split_at(unsigned.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(unsigned.len())),
+        };
+        let is_or = is_wanted && part.eq_ignore_ascii_case("or") && !unsigned.starts_with('"');
+        if is_or {
+            alternatives.push(Alternative::default());
+        } else if let Some(Alternative { wanted, unwanted }) = alternatives.last_mut()
+            && !part.trim().is_empty()
+        {
+            if is_wanted { wanted } else { unwanted }.push(part.trim());
+        }
+        rest = behind.trim_start();
+    }
+    alternatives.retain(|alternative| *alternative != Alternative::default());
+    alternatives
+}
+
 /// The pattern of texts that contain `part`.
-fn containing(part: &str) -> String {
+pub(super) fn containing(part: &str) -> String {
     let literal = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{literal}%")
 }
@@ -150,10 +179,23 @@ mod tests {
     }
 
     #[test]
-    fn a_search_finds_names_with_all_of_its_words() {
-        let filter = SessionFilter { search: Some(r#""lisbon trip"  -work 5%"#.into()), ..SessionFilter::default() };
-        let expected = [(true, "%lisbon%"), (true, "%trip%"), (false, "%work%"), (true, r"%5\%%")];
-        assert_eq!(filter.search_patterns(), expected.map(|(is_wanted, pattern)| (is_wanted, pattern.to_owned())));
+    fn a_search_is_taken_apart_into_what_is_wanted_and_what_is_not() {
+        let all = |wanted: &[&'static str], unwanted: &[&'static str]| Alternative {
+            wanted: wanted.to_vec(),
+            unwanted: unwanted.to_vec(),
+        };
+        for (search, expected) in [
+            (r#" "lisbon trip"  -work 5% "#, vec![all(&["lisbon trip", "5%"], &["work"])]),
+            (
+                "tea milk or coffee OR -sugar",
+                vec![all(&["tea", "milk"], &[]), all(&["coffee"], &[]), all(&[], &["sugar"])],
+            ),
+            (r#"-"earl grey" "or" well-known"#, vec![all(&["or", "well-known"], &["earl grey"])]),
+            (r#"or - "" -"" or "open"#, vec![all(&["open"], &[])]),
+            ("", vec![]),
+        ] {
+            assert_eq!(alternatives(search), expected, "{search}");
+        }
     }
 
     #[test]

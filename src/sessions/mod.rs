@@ -9,6 +9,7 @@
 pub mod append;
 pub mod ask;
 pub mod costs;
+mod excerpt;
 pub mod filter;
 pub mod import;
 pub mod model;

@@ -15,6 +15,7 @@ use chrono::Utc;
 use serde_json::{Map, Value};
 
 use super::{
+    excerpt,
     filter::{SessionFilter, Sort},
     model::{Session, SessionId, SessionType},
     store::{self, Found, NewSession, Part, Selection, Words},
@@ -137,10 +138,13 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
             PageMeta { has_more, next_cursor: next, ..page.meta(total, started.elapsed()) }
         }
     };
-    Ok(Page {
-        data: found.into_iter().map(|Found { session, excerpt }| SessionItem::new(session, excerpt)).collect(),
-        meta,
-    })
+    let wanted: Vec<&str> = filter.alternatives().into_iter().flat_map(|alternative| alternative.wanted).collect();
+    let item = |Found { session, excerpt }: Found| {
+        let of_name = || excerpt::of_name(session.session_name.as_deref()?, &wanted);
+        let excerpt = excerpt.as_deref().map(excerpt::of_message).or_else(of_name);
+        SessionItem::new(session, excerpt)
+    };
+    Ok(Page { data: found.into_iter().map(item).collect(), meta })
 }
 
 /// Which part of a conversation to read.

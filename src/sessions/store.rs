@@ -24,7 +24,7 @@ pub use copies::{
     CopyOrigin, ExportedRuns, export_head, export_runs, fork, import_messages, import_runs, import_session,
     import_summaries, import_usage, runs_elsewhere,
 };
-pub use filtered::{Found, HIT_END, HIT_START, Part, Selection, count, delete_matching, list, write_list};
+pub use filtered::{Found, Part, Selection, count, delete_matching, list, write_list};
 pub use parts::{MessagePart, RunPart, delete_message, delete_run, find_message, find_run, touch};
 use rows::{SESSION_COLUMNS, SessionRow};
 pub use words::Words;

@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 use super::{
     model::{Session, SessionId, SessionType},
     service::Imported,
-    store,
     summary::SessionSummary,
 };
 use crate::{
@@ -49,8 +48,8 @@ pub struct SessionItem {
     pub pinned: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
-    /// With `q`: what was said about it last, as HTML in which nothing but `<mark>` is markup. Absent where only the
-    /// name has it.
+    /// With `q`: what was said about it last, or the name where only that has it, as HTML in which nothing but `<mark>`
+    /// is markup.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "We fly to <mark>Lisbon</mark> in May")]
     pub excerpt: Option<String>,
@@ -120,11 +119,10 @@ impl Metrics {
 }
 
 impl SessionItem {
-    /// `excerpt` has hits between [`store::HIT_START`] and [`store::HIT_END`].
     pub fn new(session: Session, excerpt: Option<String>) -> Self {
         let metrics = Metrics::new(session.usage);
         Self {
-            excerpt: excerpt.map(|excerpt| highlight(&excerpt)),
+            excerpt,
             archived: session.archived_at.is_some(),
             pinned: session.pinned,
             expires_at: session.expires_at.map(rfc3339),
@@ -292,23 +290,6 @@ impl From<Imported> for ImportedSession {
         let Imported { session_id, runs, messages, is_new } = imported;
         Self { session_id, run_count: runs, message_count: messages, created: is_new }
     }
-}
-
-fn highlight(excerpt: &str) -> String {
-    let mut html = String::with_capacity(excerpt.len());
-    for character in excerpt.chars() {
-        match character {
-            store::HIT_START => html.push_str("<mark>"),
-            store::HIT_END => html.push_str("</mark>"),
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            other => html.push(other),
-        }
-    }
-    html
 }
 
 /// What a deletion by filter came to.

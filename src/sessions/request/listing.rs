@@ -59,8 +59,8 @@ pub struct ListQuery {
     #[serde(default, deserialize_with = "absent_if_empty")]
     #[param(schema_with = moment::schema)]
     updated_before: Option<Moment>,
-    /// Words that are in a message, or in the name: `"in this order"`, `-without`, `either or`. Each session found shows
-    /// an `excerpt`.
+    /// Words that are in a message, or in the name: `"in this order"`, `-without`, `this or that`. Each session found
+    /// shows an `excerpt`. What is written without spaces, as in Chinese and Japanese, is found by any part of it.
     #[serde(default, deserialize_with = "absent_if_empty")]
     #[param(max_length = 500)]
     q: Option<String>,
@@ -262,7 +262,7 @@ impl FilterFields {
                 return Err(Problem::invalid(at("q"), "holds no word to search for; give one"));
             }
         }
-        Ok(SessionFilter {
+        let filter = SessionFilter {
             session_type: self.session_type,
             component_id: self.component_id,
             session_name: self.session_name.filter(|name| !name.is_empty()),
@@ -275,6 +275,11 @@ impl FilterFields {
             archived: self.archived,
             pinned: self.pinned,
             has_summary: self.has_summary,
-        })
+        };
+        if filter.alternatives().iter().any(|alternative| alternative.wanted.is_empty()) {
+            // Nearly every session has a message without a word.
+            return Err(Problem::invalid(at("q"), "only says what to leave out; give a word to find beside it"));
+        }
+        Ok(filter)
     }
 }

@@ -22,16 +22,12 @@ use order::Order;
 
 pub use conditions::Selection;
 
-/// A session in a list, and where it says what was searched for: hits stand between [`HIT_START`] and [`HIT_END`].
+/// A session in a list, and where it says what was searched for, with the marks of `excerpt`.
 #[derive(Debug)]
 pub struct Found {
     pub session: Session,
     pub excerpt: Option<String>,
 }
-
-/// Characters that no text has a use for.
-pub const HIT_START: char = '\u{2}';
-pub const HIT_END: char = '\u{3}';
 
 /// Which part of a list to read.
 #[derive(Clone, Debug)]

@@ -31,7 +31,7 @@ impl<'a> Words<'a> {
     pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Option<Self>, sqlx::Error> {
         let Some(search) = &filter.search else { return Ok(None) };
         let query = sqlx::query_scalar!(
-            r#"select websearch_to_tsquery($1::text::regconfig, $2)::text as "query!""#,
+            r#"select websearch_to_tsquery($1::text::regconfig, search_text($2))::text as "query!""#,
             config,
             search,
         );

@@ -102,6 +102,17 @@ async fn memories_are_searched_by_topic_and_say_why_they_were_found() {
 }
 
 #[tokio::test]
+async fn memories_are_found_in_scripts_without_spaces() {
+    let app = TestApp::start().await;
+    for memory in ["用户喜欢吃玛格丽特披萨", "用户住在里斯本"] {
+        app.post("/memories", json!({"memory": memory, "user_id": "ming"})).await.expect(200);
+    }
+    let found = app.post("/memories/search", json!({"query": "哪种披萨好？", "user_id": "ming"})).await.expect(200);
+    assert_eq!(found["data"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["data"][0]["memory"], "用户喜欢吃玛格丽特披萨");
+}
+
+#[tokio::test]
 async fn any_text_can_be_searched_for() {
     let app = with_talks().await;
     for query in [

@@ -113,6 +113,8 @@ async fn words_are_found_in_messages_and_names_and_shown_where_they_are() {
         ("q=fly+or+train", &["lisbon", "porto"]),
         ("q=to+-porto", &["lisbon"]),
         ("q=umbr", &["lisbon", "named"]),
+        ("q=%22umbrella+lisbon%22+or+train", &["porto", "named"]),
+        ("q=prices+-%22lisbon+umbrella%22", &["named"]),
         ("q=madrid", &[]),
         ("q=lisbon&session_name=prices", &["named"]),
     ] {
@@ -122,8 +124,43 @@ async fn words_are_found_in_messages_and_names_and_shown_where_they_are() {
     let excerpt = page["data"][0]["excerpt"].as_str().unwrap();
     assert!(excerpt.contains("<mark>Lisbon</mark>"), "{excerpt}");
     assert!(excerpt.contains("&amp; back"), "what was said is no markup: {excerpt}");
-    assert!(page["data"][1].get("excerpt").is_none(), "only the name has it: {page}");
+    assert_eq!(page["data"][1]["excerpt"], "Umbrella <mark>Lisbon</mark> prices", "only the name has it");
     assert!(list(&app, "").await["data"][0].get("excerpt").is_none());
+}
+
+#[tokio::test]
+async fn what_looks_like_markup_is_searched_and_shown_as_it_was_said() {
+    let app = TestApp::start().await;
+    app.say("code", "Use a Vec<String> where a<b && c>d holds").await;
+    for q in ["string", "Vec%3CString%3E", "holds"] {
+        assert_finds(&app, &format!("q={q}"), &["code"]).await;
+    }
+    let excerpt = list(&app, "q=string").await["data"][0]["excerpt"].to_string();
+    let expected = "Use a Vec&lt;<mark>String</mark>&gt; where a&lt;b &amp;&amp; c&gt;d holds";
+    assert!(excerpt.contains(expected), "{excerpt}");
+}
+
+#[tokio::test]
+async fn scripts_without_spaces_are_searched_by_any_part() {
+    let app = TestApp::start().await;
+    app.say("zh", "今天我们去京都旅行").await;
+    app.say("ja", "京都でラーメンを食べたい").await;
+    for (q, expected) in [("京都", &["zh", "ja"][..]), ("都京", &[]), ("ラーメン", &["ja"]), ("京都+-旅行", &["ja"])]
+    {
+        assert_finds(&app, &format!("q={q}"), expected).await;
+    }
+    let excerpt = list(&app, "q=京都旅行").await["data"][0]["excerpt"].to_string();
+    assert!(excerpt.contains("今天我们去<mark>京都旅行</mark>"), "{excerpt}");
+}
+
+#[tokio::test]
+async fn a_search_that_only_leaves_out_is_refused() {
+    let app = TestApp::start().await;
+    app.say("a", "hello").await;
+    for q in ["-hello", "-%22hello+you%22", "hello+or+-you"] {
+        let refused = app.get(&format!("/sessions?q={q}")).await.expect(422);
+        assert!(refused["detail"].to_string().contains("give a word to find"), "{refused}");
+    }
 }
 
 #[tokio::test]

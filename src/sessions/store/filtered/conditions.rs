@@ -7,13 +7,13 @@ use super::labels;
 use crate::{
     auth::Scope,
     sessions::{
-        filter::{Archived, SessionFilter, SortBy},
+        excerpt::{HIT_END, HIT_START},
+        filter::{Alternative, Archived, SessionFilter, SortBy, containing},
         store::words::Words,
     },
 };
 
-const HEADLINE: &str = "StartSel=\u{2}, StopSel=\u{3}, MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, \
-                        FragmentDelimiter=\" … \"";
+const HEADLINE: &str = "MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, FragmentDelimiter=\" … \"";
 
 /// Where a search looks. Each place is a statement of its own, because each has its own way: one that looked in both at
 /// once would have to find all hits before it could show the first.
@@ -86,13 +86,7 @@ impl<'a> Selection<'a> {
     }
 
     pub(super) fn hits(self) -> &'static [Hit] {
-        let has_wanted_word = self.filter.search_patterns().iter().any(|(is_wanted, _)| *is_wanted);
-        match self.filter.search {
-            None => &[Hit::Anything],
-            Some(_) if has_wanted_word => &[Hit::Message, Hit::Name],
-            // What only leaves out would find every name.
-            Some(_) => &[Hit::Message],
-        }
+        if self.filter.search.is_some() { &[Hit::Message, Hit::Name] } else { &[Hit::Anything] }
     }
 
     /// Whether only few messages have a word that is searched for.
@@ -163,9 +157,17 @@ impl<'a> Selection<'a> {
             sql.push(")");
         }
         if matches!(hit, Hit::Name) {
-            for (is_wanted, pattern) in self.filter.search_patterns() {
-                sql.push(if is_wanted { " and l.name ilike " } else { " and l.name not ilike " }).push_bind(pattern);
+            sql.push(" and (false");
+            for Alternative { wanted, unwanted } in self.filter.alternatives() {
+                sql.push(" or (true");
+                for (comparison, parts) in [(" and l.name ilike ", wanted), (" and l.name not ilike ", unwanted)] {
+                    for part in parts {
+                        sql.push(comparison).push_bind(containing(part));
+                    }
+                }
+                sql.push(")");
             }
+            sql.push(")");
         }
     }
 
@@ -230,9 +232,11 @@ impl<'a> Selection<'a> {
             sql.push("null::text");
             return;
         };
-        sql.push("(select ts_headline(").push_bind(*config).push("::text::regconfig, left(m.content, 100000), ");
-        sql.push_bind(query).push("::text::tsquery, ").push_bind(HEADLINE);
-        sql.push(") from messages m where m.session_id = s.session_id and m.words @@ ").push_bind(query);
+        sql.push("(select ts_headline(").push_bind(*config).push("::text::regconfig, ");
+        sql.push("search_text(left(m.content, 100000)), ").push_bind(query).push("::text::tsquery, ");
+        sql.push_bind(format!("StartSel={HIT_START}, StopSel={HIT_END}, {HEADLINE}"))
+            .push(") from messages m where m.session_id = s.session_id and m.words @@ ")
+            .push_bind(query);
         sql.push("::text::tsquery order by m.seq desc, m.index desc limit 1)");
     }
 }
