@@ -9,6 +9,21 @@ const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
 const ENDS_BEFORE_SPACE: [char; 4] = ['.', '!', '?', '؟'];
 const ENDS: [char; 5] = ['\n', '。', '！', '？', '।'];
 
+/// How a question begins that is told of: "The user asks how …".
+const ASKING: [&str; 9] = [
+    "asks",
+    "asked",
+    "is asking",
+    "inquires",
+    "inquired",
+    "wonders",
+    "wants to know",
+    "would like to know",
+    "is curious",
+];
+const ASKED_FOR: [&str; 11] =
+    ["how", "what", "who", "whose", "where", "when", "which", "why", "whether", "if", "about"];
+
 /// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in nothing
 /// but the words of questions and of one sentence what was answered to them: what is said of the user has some word of its
 /// own.
@@ -26,11 +41,23 @@ pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>
         asked.extend(words(&turn.input));
         answers.extend(turn.content.as_deref().map(|answer| text::truncate(answer, ANSWER_CHARS)));
     }
+    if tells_of_question(memory) {
+        return false;
+    }
     let is_answer = answers.iter().flat_map(|answer| sentences(answer)).any(|sentence| {
         let said: HashSet<String> = words(sentence).collect();
         known.iter().all(|word| asked.contains(word) || said.contains(word))
     });
     !is_answer || known.is_subset(&asked)
+}
+
+/// Whether it says what the user wanted to know, which is over with the answer.
+fn tells_of_question(memory: &str) -> bool {
+    let said = words(memory).collect::<Vec<_>>().join(" ");
+    let told = said.strip_prefix("the user ").unwrap_or(&said);
+    let asked = ASKING.iter().find_map(|asking| told.strip_prefix(asking)?.strip_prefix(' '));
+    let asked = asked.and_then(|asked| asked.split(' ').next());
+    asked.is_some_and(|word| ASKED_FOR.contains(&word))
 }
 
 /// A full stop within a number or a name ends none.
@@ -80,6 +107,18 @@ mod tests {
         }
         let latest = "The latest LTS version of Node.js is 20.11.";
         assert!(!is_of_user(latest, [&turn("What is the latest version of Node.js?", latest)].into_iter()));
+    }
+
+    #[test]
+    fn a_question_told_of_is_nothing_about_the_user() {
+        let asked = turn("How many legs does a spider have?", "Eight.");
+        for memory in ["The user asks how many legs a spider has.", "The user wants to know about spiders' legs."] {
+            assert!(!is_of_user(memory, [&asked].into_iter()), "{memory}");
+        }
+        let (wish, statement) =
+            (turn("Could you call me Ann?", "Yes."), turn("I asked for a refund in May.", "Noted."));
+        assert!(is_of_user("The user asks to be called Ann.", [&wish].into_iter()));
+        assert!(is_of_user("The user asked about a refund in May.", [&asked, &statement].into_iter()));
     }
 
     #[test]

@@ -23,10 +23,12 @@ pub(super) fn schema() -> ResponseSchema {
         schema: serde_json::json!({
             "type": "object",
             "properties": {
+                // First, or a small model loses it over what was said last.
+                "user": { "type": "string" },
                 "summary": { "type": "string" },
                 "topics": { "type": "array", "items": { "type": "string" } },
             },
-            "required": ["summary", "topics"],
+            "required": ["user", "summary", "topics"],
             "additionalProperties": false,
         }),
     }
@@ -40,10 +42,18 @@ pub(super) struct Draft {
     pub(super) tokens: usize,
 }
 
-/// Reads an answer. The error is the complaint that the model gets to hear, and operators after it. An answer that is
+/// Stands between what is known of the user and the rest of a summary, and nowhere else in it.
+const BLANK_LINE: &str = "\n\n";
+
+/// What a summary says of the user.
+pub(super) fn user_of(summary: &str) -> Option<&str> {
+    summary.split_once(BLANK_LINE).map(|(user, _)| user)
+}
+
+/// Reads an answer, with what is `known` of the user from the version before. The error is the complaint that the model gets to hear, and operators after it. An answer that is
 /// merely too long, for its limit or for the model's, is cut to whole sentences when it is the `last` one that is asked
 /// for.
-pub(super) fn read(answer: &str, limits: Limits, last: bool) -> Result<Draft, String> {
+pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool) -> Result<Draft, String> {
     if answer.len() > MOST_BYTES {
         return Err(format!("The answer has {} bytes; a summary has to be short", answer.len()));
     }
@@ -63,9 +73,17 @@ pub(super) fn read(answer: &str, limits: Limits, last: bool) -> Result<Draft, St
     };
     text::replace_nul_in(&mut summary);
     let is_whole = !is_cut_off || fields.contains_key("topics");
-    let mut summary = if is_whole { summary.trim() } else { up_to_the_last_sentence(&summary) }.to_owned();
+    let mut summary = paragraph(if is_whole { &summary } else { up_to_the_last_sentence(&summary) });
     if summary.is_empty() {
         return Err(r#"The "summary" is empty"#.into());
+    }
+    let mut user = fields.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
+    text::replace_nul_in(&mut user);
+    let user = paragraph(&user);
+    // A model that says nothing of the user has rather overlooked it than found it to be no longer true.
+    let user = if user.is_empty() { known.unwrap_or_default() } else { &user };
+    if !user.is_empty() {
+        summary = format!("{user}{BLANK_LINE}{summary}");
     }
     let mut tokens = count_tokens(&summary);
     if tokens > limits.max_tokens && last {
@@ -85,6 +103,10 @@ pub(super) fn read(answer: &str, limits: Limits, last: bool) -> Result<Draft, St
         ));
     }
     Ok(Draft { summary, topics: topics(fields.remove("topics")), tokens })
+}
+
+fn paragraph(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// What comes after the end of the last sentence is left out; nothing is left where there is no sentence.
@@ -141,13 +163,28 @@ mod tests {
     #[test]
     fn json_in_prose_is_read_and_topics_are_tidied() {
         let draft =
-            read(&format!("Of course!\n```json\n{}\n```\nBye.", answer(" Ann likes\0 tea. ")), LIMITS, false).unwrap();
+            read(&format!("Of course!\n```json\n{}\n```\nBye.", answer(" Ann likes\0 tea. ")), LIMITS, None, false)
+                .unwrap();
         assert_eq!(
             (draft.summary.as_str(), draft.topics),
             ("Ann likes\u{fffd} tea.", vec!["tea".to_owned(), "cake".to_owned()])
         );
-        assert_eq!(read(r#"{"summary": "Ann", "topics": "a, b"}"#, LIMITS, false).unwrap().topics, ["a", "b"]);
-        assert_eq!(read(r#"{"summary": "Ann"}"#, LIMITS, false).unwrap().topics, Vec::<String>::new());
+        assert_eq!(read(r#"{"summary": "Ann", "topics": "a, b"}"#, LIMITS, None, false).unwrap().topics, ["a", "b"]);
+        assert_eq!(read(r#"{"summary": "Ann"}"#, LIMITS, None, false).unwrap().topics, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_known_of_the_user_comes_first_and_is_not_lost_by_neglect() {
+        let of = |user: &str, known| {
+            let answer = json!({"user": user, "summary": "They talked of tea.\n\nAnd of cake.", "topics": []});
+            read(&answer.to_string(), LIMITS, known, false).unwrap().summary
+        };
+        let first = of(" The user is Ann.\n\nShe bakes. ", None);
+        assert_eq!(first, "The user is Ann.\nShe bakes.\n\nThey talked of tea.\nAnd of cake.");
+        assert_eq!(user_of(&first), Some("The user is Ann.\nShe bakes."));
+        assert_eq!(of("", user_of(&first)), first);
+        assert_eq!(user_of(&of("The user is Ben.", user_of(&first))), Some("The user is Ben."));
+        assert_eq!(user_of(&of("", None)), None);
     }
 
     #[test]
@@ -166,7 +203,7 @@ mod tests {
                 "longer than what it summarizes",
             ),
         ] {
-            let complaint = read(&answer, limits, false).unwrap_err();
+            let complaint = read(&answer, limits, None, false).unwrap_err();
             assert!(complaint.contains(reason), "{complaint}");
         }
     }
@@ -174,17 +211,17 @@ mod tests {
     #[test]
     fn an_answer_that_breaks_off_is_complained_of_and_then_read_as_far_as_it_goes() {
         let long = r#"{"summary": "Ann likes tea. Bob likes cof"#;
-        assert!(read(long, LIMITS, false).unwrap_err().contains("breaks off"));
-        assert_eq!(read(long, LIMITS, true).unwrap().summary, "Ann likes tea.");
+        assert!(read(long, LIMITS, None, false).unwrap_err().contains("breaks off"));
+        assert_eq!(read(long, LIMITS, None, true).unwrap().summary, "Ann likes tea.");
         let whole = r#"{"summary": "Ann likes tea", "topics": ["te"#;
-        assert_eq!(read(whole, LIMITS, true).unwrap().summary, "Ann likes tea");
-        assert!(read(r#"{"summary": "Ann likes t"#, LIMITS, true).unwrap_err().contains("is empty"));
+        assert_eq!(read(whole, LIMITS, None, true).unwrap().summary, "Ann likes tea");
+        assert!(read(r#"{"summary": "Ann likes t"#, LIMITS, None, true).unwrap_err().contains("is empty"));
     }
 
     #[test]
     fn what_is_still_too_long_is_cut_to_whole_sentences() {
-        let draft = read(&answer(&"Ann likes tea. ".repeat(30)), LIMITS, true).unwrap();
+        let draft = read(&answer(&"Ann likes tea. ".repeat(30)), LIMITS, None, true).unwrap();
         assert!(draft.tokens <= 50 && draft.summary.ends_with("Ann likes tea."), "{draft:?}");
-        assert!(read(&answer(&"word ".repeat(100)), LIMITS, true).is_err(), "there is nowhere to cut");
+        assert!(read(&answer(&"word ".repeat(100)), LIMITS, None, true).is_err(), "there is nowhere to cut");
     }
 }

@@ -292,7 +292,8 @@ impl Plan {
         previous: Option<&PastSummary>,
     ) -> Result<Answered<answer::Draft>, AskError> {
         let request = prompt::request(&agent.settings.session_summary, previous, &self.runs);
-        let read = |answer: &str, last| answer::read(answer, self.limits, last);
+        let known = previous.and_then(|summary| answer::user_of(&summary.text));
+        let read = |answer: &str, last| answer::read(answer, self.limits, known, last);
         let question = Question { session_id, purpose: Purpose::Summary, model: agent.summary_model(), request };
         ask::ask(app, question, read, prompt::complaint).await
     }
