@@ -29,6 +29,8 @@ pub async fn add(
         select session_id, $2, $3, $4, $5, $6, $7, $8, $9, $10
         from sessions
         where session_id = $1
+        -- Waits for whoever deletes it.
+        for key share
         on conflict (session_id, purpose, model_provider, model) do update set
             input_tokens = u.input_tokens + excluded.input_tokens,
             output_tokens = u.output_tokens + excluded.output_tokens,

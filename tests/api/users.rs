@@ -1,5 +1,13 @@
 //! All of one user, handed out and erased.
 
+use colloquy::{
+    llm::{ModelInfo, Usage},
+    runs::model::ModelUsage,
+    sessions::{
+        SessionId,
+        costs::{self, Purpose},
+    },
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -124,6 +132,23 @@ async fn with_something_unread() -> TestApp {
 fn queue(app: &TestApp) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
     let of_task = app.app.clone();
     app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&of_task).await })
+}
+
+#[tokio::test]
+async fn what_a_call_has_cost_does_not_fail_the_job_of_a_user_who_is_being_erased() {
+    let app = with_something_unread().await;
+    let mut erasing = app.db().begin().await.unwrap();
+    sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
+    let of_task = app.app.clone();
+    let adding = app.app.tasks.spawn(async move {
+        let session_id = SessionId::try_from("one".to_owned()).unwrap();
+        let model = ModelInfo { provider: "p".into(), id: "m".into() };
+        let cost = ModelUsage { model, usage: Usage::default() };
+        costs::add(&of_task.db, &session_id, Purpose::Memory, &cost).await
+    });
+    until_waiting(&app, 1, || adding.is_finished(), "%insert into session_usage%").await;
+    erasing.commit().await.unwrap();
+    adding.await.unwrap().expect("a session that is gone has no costs");
 }
 
 #[tokio::test]
