@@ -13,6 +13,7 @@ use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::idempotency::REPLAYED;
 use crate::{database, text};
 
 /// What a caller sent is quoted, but not at any length.
@@ -33,6 +34,7 @@ struct Parts {
     error_type: Option<&'static str>,
     run_id: Option<Uuid>,
     retry_after: Option<Duration>,
+    is_replayed: bool,
     /// For the log only.
     cause: Option<String>,
 }
@@ -99,6 +101,7 @@ impl Problem {
             error_type: None,
             run_id: None,
             retry_after: None,
+            is_replayed: false,
             cause: None,
         }))
     }
@@ -139,6 +142,15 @@ impl Problem {
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
+    }
+
+    /// What the first request with the same `Idempotency-Key` has come to: it stays so, however often it is sent.
+    #[must_use]
+    pub fn replayed(mut self) -> Self {
+        self.0.retry_after = None;
+        self.0.is_replayed = true;
+        let detail = format!("{} Under this Idempotency-Key that remains the answer; use a new one.", self.0.detail);
+        self.saying(detail)
     }
 
     #[must_use]
@@ -251,11 +263,14 @@ pub async fn render(request: Request, next: Next) -> Response {
     };
     let instance = id.and_then(|id| id.header_value().to_str().ok().map(str::to_owned));
     problem.log();
-    let retry_after = problem.0.retry_after;
+    let (retry_after, is_replayed) = (problem.0.retry_after, problem.0.is_replayed);
     let mut rendered = (problem.0.status, axum::Json(problem.document(instance))).into_response();
     rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         rendered.headers_mut().insert(header::ALLOW, allow);
+    }
+    if is_replayed {
+        rendered.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     if let Some(wait) = retry_after {
         let seconds = wait.as_secs_f64().ceil().max(1.0);

@@ -146,7 +146,8 @@ pub(super) async fn begin(
                 accepted(run.run_id, session_id, seq)
             } else {
                 let output = reading::wait_for_end(app, &agent, &session_id, seq).await?;
-                Json(reading::answer(output, is_form)?).into_response()
+                let answer = reading::answer(output, is_form).map_err(Problem::replayed);
+                answer.map(|output| Json(output).into_response()).unwrap_or_else(IntoResponse::into_response)
             };
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
             Ok(response)

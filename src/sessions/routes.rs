@@ -124,7 +124,7 @@ pub async fn get_session(
     Query(query): Query<GetQuery>,
 ) -> Result<Tagged<Json<SessionDetail>>, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
-    let page = MessagesPage::new(query.messages_limit, query.messages_before.as_deref())?;
+    let page = MessagesPage::new(query.messages_limit, query.messages_before)?;
     let scope = Caller::claiming(query.user_id).scope();
     service::get(&app, &scope, &session_id, query.session_type, page).await.map(|found| found.map(Json))
 }

@@ -148,23 +148,22 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
 }
 
 /// Which part of a conversation to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MessagesPage {
     pub limit: i64,
-    /// Read what was said before this place.
-    pub before: Option<(i64, i32)>,
+    /// A cursor: read what was said before it.
+    pub before: Option<String>,
 }
 
 impl MessagesPage {
     pub const DEFAULT_LIMIT: i64 = 100;
     pub const MAX_LIMIT: i64 = 1_000;
 
-    pub fn new(limit: Option<u32>, before: Option<&str>) -> Result<Self, Problem> {
+    pub fn new(limit: Option<u32>, before: Option<String>) -> Result<Self, Problem> {
         let limit = limit.map_or(Self::DEFAULT_LIMIT, i64::from);
         if !(1..=Self::MAX_LIMIT).contains(&limit) {
             return Err(Problem::invalid("messages_limit", format!("is {limit}; use 1 to {}", Self::MAX_LIMIT)));
         }
-        let before = before.map(parse_cursor).transpose()?;
         Ok(Self { limit, before })
     }
 }
@@ -173,14 +172,6 @@ impl Default for MessagesPage {
     fn default() -> Self {
         Self { limit: Self::DEFAULT_LIMIT, before: None }
     }
-}
-
-fn parse_cursor(cursor: &str) -> Result<(i64, i32), Problem> {
-    cursor
-        .split_once('.')
-        .and_then(|(seq, index)| Some((seq.parse().ok()?, index.parse().ok()?)))
-        .filter(|(seq, index)| *seq > 0 && *index >= 0)
-        .ok_or_else(|| Problem::invalid("messages_before", "is no cursor; give a messages_cursor of this session"))
 }
 
 pub async fn get(
@@ -192,13 +183,15 @@ pub async fn get(
 ) -> Result<Tagged<SessionDetail>, Problem> {
     let session = find(app, scope, session_id, session_type).await?;
     let tag = session.tag();
+    let cursors = Cursor::of(&("messages before", session_id));
+    let before = page.before.map(|before| cursors.read("messages_before", &before)).transpose()?;
     // One more than asked for tells whether there is an older page.
-    let mut messages = runs::store::conversation(&app.db, scope, session_id, page.before, page.limit + 1).await?;
+    let mut messages = runs::store::conversation(&app.db, scope, session_id, before, page.limit + 1).await?;
     let has_more = messages.len() > usize::try_from(page.limit).unwrap_or(usize::MAX);
     if has_more {
         messages.remove(0);
     }
-    let cursor = messages.first().filter(|_| has_more).map(|((seq, index), _)| format!("{seq}.{index}"));
+    let cursor = messages.first().filter(|_| has_more).map(|(place, _)| cursors.write(place));
     let views = messages.into_iter().map(|(_, message)| MessageView::new(message, false)).collect();
     Ok(Tagged(tag, SessionDetail::new(session, &app.agents, views, cursor)))
 }

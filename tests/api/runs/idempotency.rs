@@ -5,7 +5,10 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestApp, scripted_model::slow_pieces};
+use crate::support::{
+    Answer, TestApp,
+    scripted_model::{slow_pieces, status},
+};
 
 async fn run_once(app: &TestApp, key: &str, body: &Value) -> Answer {
     let request = app.request(Method::POST, "/agents/assistant/runs").header("idempotency-key", key);
@@ -48,6 +51,21 @@ async fn a_stream_and_a_background_run_are_found_again_too() {
     let first = run_once(&app, "background", &background).await.expect(202);
     assert_eq!(run_once(&app, "background", &background).await.expect(202), first);
     assert_eq!(runs(&app).await, 2);
+}
+
+#[tokio::test]
+async fn a_run_that_failed_is_told_of_again_and_not_as_if_the_same_request_could_succeed() {
+    let app = TestApp::start().await;
+    app.model.then(status(400, "no"));
+    let body = json!({"message": "hi", "session_id": "s"});
+    run_once(&app, "k", &body).await.expect_problem(502);
+    app.execute(r#"update runs set error = error || '{"type": "interrupted"}'"#).await;
+    let again = run_once(&app, "k", &body).await;
+    let detail = again.expect_problem(503)["detail"].to_string();
+    assert!(detail.contains("use a new one"), "{detail}");
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert!(!again.headers.contains_key("retry-after"));
+    assert_eq!(runs(&app).await, 1);
 }
 
 #[tokio::test]

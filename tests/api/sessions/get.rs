@@ -69,6 +69,17 @@ async fn pages_of_any_size_show_each_message_once_over_the_whole_conversation() 
 }
 
 #[tokio::test]
+async fn a_cursor_of_another_session_leads_nowhere() {
+    let app = TestApp::start().await;
+    for session in ["s-1", "s-2"] {
+        app.say(session, "Hello").await;
+    }
+    let cursor = get(&app, "s-1?messages_limit=1").await["messages_cursor"].as_str().unwrap().to_owned();
+    app.get(&format!("/sessions/s-1?messages_before={cursor}")).await.expect(200);
+    app.get(&format!("/sessions/s-2?messages_before={cursor}")).await.expect_problem(422);
+}
+
+#[tokio::test]
 async fn the_newest_hundred_messages_are_shown_unless_more_are_asked_for() {
     let app = TestApp::start().await;
     app.say("s-1", "Hello").await;
