@@ -24,6 +24,9 @@ const ASKING: [&str; 9] = [
 const ASKED_FOR: [&str; 11] =
     ["how", "what", "who", "whose", "where", "when", "which", "why", "whether", "if", "about"];
 
+/// What stands for the "I" and "my" of the user.
+const OF_THE_USER: [&str; 7] = ["the", "user", "s", "you", "your", "they", "their"];
+
 /// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in nothing
 /// but the words of questions and of one sentence what was answered to them: what is said of the user has some word of its
 /// own.
@@ -48,7 +51,7 @@ pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>
         let said: HashSet<String> = words(sentence).collect();
         known.iter().all(|word| asked.contains(word) || said.contains(word))
     });
-    !is_answer || known.is_subset(&asked)
+    !is_answer || known.iter().all(|word| asked.contains(word) || OF_THE_USER.contains(&word.as_str()))
 }
 
 /// Whether it says what the user wanted to know, which is over with the answer.
@@ -130,6 +133,14 @@ mod tests {
         let long = format!("{} The user is working on a Django app.", "So it is. ".repeat(ANSWER_CHARS / 10));
         let turn = Turn { content: Some(long), ..turn };
         assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
+    }
+
+    #[test]
+    fn what_is_asked_to_be_remembered_is_of_the_user_whoever_repeats_it() {
+        let turn = turn("Can you remember that my name is Anna?", "Of course: your name is Anna.");
+        for memory in ["Your name is Anna.", "The user's name is Anna."] {
+            assert!(is_of_user(memory, [&turn].into_iter()), "{memory}");
+        }
     }
 
     #[test]
