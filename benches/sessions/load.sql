@@ -56,7 +56,7 @@ from sessions, generate_series(1, 5) seq;
 -- The user's and the assistant's message of each run.
 insert into messages (session_id, seq, index, message_id, role, content, words, created_at, session_created_at)
 select session_id, seq, index, mint_id(), (case index when 0 then 'user' else 'assistant' end)::message_role, text,
-       to_tsvector('simple', text), r.created_at, s.created_at
+       search_words('simple', text), r.created_at, s.created_at
 from sessions s join runs r using (session_id), generate_series(0, 1) index, lateral (
     select case when (hashtext(r.session_id) + seq + index) % 10 = 0 then 'everyday ' else '' end
         || 'let us talk about w' || abs(hashtext(r.session_id || seq || index)) % 20000
