@@ -147,7 +147,7 @@ pub(super) async fn begin(
             } else {
                 let output = reading::wait_for_end(app, &agent, &session_id, seq).await?;
                 let answer = reading::answer(output, is_form).map_err(Problem::replayed);
-                answer.map(|output| Json(output).into_response()).unwrap_or_else(IntoResponse::into_response)
+                answer.map_or_else(IntoResponse::into_response, |output| Json(output).into_response())
             };
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
             Ok(response)
