@@ -31,7 +31,11 @@ impl<'a> Words<'a> {
     pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Option<Self>, sqlx::Error> {
         let Some(search) = &filter.search else { return Ok(None) };
         let query = sqlx::query_scalar!(
-            r#"select websearch_to_tsquery($1::text::regconfig, search_text($2))::text as "query!""#,
+            r#"
+            -- What asks for no word, but only for what is not there, would find nearly all.
+            select case when querytree(query) = 'T' then '' else query::text end as "query!"
+            from websearch_to_tsquery($1::text::regconfig, search_text($2)) query
+            "#,
             config,
             search,
         );

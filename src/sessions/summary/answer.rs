@@ -50,9 +50,9 @@ pub(super) fn user_of(summary: &str) -> Option<&str> {
     summary.split_once(BLANK_LINE).map(|(user, _)| user)
 }
 
-/// Reads an answer, with what is `known` of the user from the version before. The error is the complaint that the model gets to hear, and operators after it. An answer that is
-/// merely too long, for its limit or for the model's, is cut to whole sentences when it is the `last` one that is asked
-/// for.
+/// Reads an answer, with what is `known` of the user from the version before. The error is the complaint that the model
+/// gets to hear, and operators after it. An answer that is merely too long, for its limit or for the model's, is cut to
+/// whole sentences when it is the `last` one that is asked for.
 pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool) -> Result<Draft, String> {
     if answer.len() > MOST_BYTES {
         return Err(format!("The answer has {} bytes; a summary has to be short", answer.len()));
@@ -74,16 +74,16 @@ pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool
     text::replace_nul_in(&mut summary);
     let is_whole = !is_cut_off || fields.contains_key("topics");
     let mut summary = paragraph(if is_whole { &summary } else { up_to_the_last_sentence(&summary) });
-    if summary.is_empty() {
-        return Err(r#"The "summary" is empty"#.into());
-    }
     let mut user = fields.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
     text::replace_nul_in(&mut user);
     let user = paragraph(&user);
+    if summary.is_empty() && (user.is_empty() || !last) {
+        return Err(r#"The "summary" is empty"#.into());
+    }
     // A model that says nothing of the user has rather overlooked it than found it to be no longer true.
     let user = if user.is_empty() { known.unwrap_or_default() } else { &user };
     if !user.is_empty() {
-        summary = format!("{user}{BLANK_LINE}{summary}");
+        summary = format!("{user}{BLANK_LINE}{summary}").trim_end().to_owned();
     }
     let mut tokens = count_tokens(&summary);
     if tokens > limits.max_tokens && last {
@@ -185,6 +185,9 @@ mod tests {
         assert_eq!(of("", user_of(&first)), first);
         assert_eq!(user_of(&of("The user is Ben.", user_of(&first))), Some("The user is Ben."));
         assert_eq!(user_of(&of("", None)), None);
+        let alone = json!({"user": "The user is Ann.", "summary": "", "topics": []}).to_string();
+        assert!(read(&alone, LIMITS, None, false).unwrap_err().contains("is empty"));
+        assert_eq!(read(&alone, LIMITS, None, true).unwrap().summary, "The user is Ann.");
     }
 
     #[test]

@@ -112,6 +112,8 @@ async fn words_are_found_in_messages_and_names_and_shown_where_they_are() {
         ("q=%22to+lisbon%22", &["lisbon"]),
         ("q=fly+or+train", &["lisbon", "porto"]),
         ("q=to+-porto", &["lisbon"]),
+        ("q=of+-porto", &[]),
+        ("q=fly+-porto", &["lisbon"]),
         ("q=umbr", &["lisbon", "named"]),
         ("q=%22umbrella+lisbon%22+or+train", &["porto", "named"]),
         ("q=prices+-%22lisbon+umbrella%22", &["named"]),
