@@ -82,8 +82,10 @@ pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool
     }
     // A model that says nothing of the user has rather overlooked it than found it to be no longer true.
     let user = if user.is_empty() { known.unwrap_or_default() } else { &user };
-    if !user.is_empty() {
-        summary = format!("{user}{BLANK_LINE}{summary}").trim_end().to_owned();
+    if summary.is_empty() {
+        user.clone_into(&mut summary);
+    } else if !user.is_empty() {
+        summary = format!("{user}{BLANK_LINE}{summary}");
     }
     let mut tokens = count_tokens(&summary);
     if tokens > limits.max_tokens && last {
