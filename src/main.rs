@@ -38,8 +38,8 @@ enum Command {
     Work,
     /// Bring the database schema up to date and exit.
     Migrate,
-    /// Give all messages and memories their words anew, after `search.text_config` has changed, and exit. Servers may run
-    /// meanwhile.
+    /// Give all messages and memories their words anew, after `search.text_config` has changed or an update says so, and
+    /// exit. Servers may run meanwhile.
     Reindex,
     /// Print the `OpenAPI` document and exit.
     Openapi,

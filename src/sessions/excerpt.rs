@@ -6,8 +6,9 @@ use regex::RegexBuilder;
 pub(super) const HIT_START: char = '\u{2}';
 pub(super) const HIT_END: char = '\u{3}';
 
-/// What the database function `search_text` writes for `<`, and around characters that are words by themselves.
+/// What the database function `search_text` writes for `<`, for `&`, and around characters that are words by themselves.
 const LESS_THAN: char = '\u{4}';
+const AMPERSAND: char = '\u{6}';
 const SEPARATOR: char = '\u{5}';
 
 /// An excerpt of a message, as the database has made it.
@@ -20,7 +21,7 @@ pub(super) fn of_message(excerpt: &str) -> String {
 pub(super) fn of_name(name: &str, words: &[&str]) -> Option<String> {
     let words = words.iter().map(|word| regex::escape(word)).collect::<Vec<_>>().join("|");
     let words = RegexBuilder::new(&words).case_insensitive(true).build().ok().filter(|_| !words.is_empty())?;
-    let name: String = name.chars().filter(|c| !(HIT_START..=SEPARATOR).contains(c)).collect();
+    let name: String = name.chars().filter(|c| !(HIT_START..=AMPERSAND).contains(c)).collect();
     let marked = words.replace_all(&name, format!("{HIT_START}$0{HIT_END}"));
     marked.contains(HIT_START).then(|| html(&marked))
 }
@@ -31,7 +32,7 @@ fn html(excerpt: &str) -> String {
         match character {
             HIT_START => html.push_str("<mark>"),
             HIT_END => html.push_str("</mark>"),
-            '&' => html.push_str("&amp;"),
+            '&' | AMPERSAND => html.push_str("&amp;"),
             '<' | LESS_THAN => html.push_str("&lt;"),
             '>' => html.push_str("&gt;"),
             '"' => html.push_str("&quot;"),

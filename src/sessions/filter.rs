@@ -83,29 +83,41 @@ pub(super) struct Alternative<'a> {
     pub unwanted: Vec<&'a str>,
 }
 
-/// Reads a search as PostgreSQL's `websearch_to_tsquery` does: `"in this order"`, `-without`, `either or`.
+/// Reads a search: `"in this order"`, `-without`, `this or that`.
 fn alternatives(search: &str) -> Vec<Alternative<'_>> {
     let mut alternatives = vec![Alternative::default()];
     let mut rest = search.trim_start();
     while !rest.is_empty() {
         let unsigned = rest.trim_start_matches('-');
-        let is_wanted = unsigned.len() == rest.len();
+        // Two dashes begin an option, and one by itself is a dash.
+        let is_wanted = rest.len() - unsigned.len() != 1 || unsigned.starts_with(char::is_whitespace);
         let (part, behind) = match unsigned.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
             None => unsigned.split_at(unsigned.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(unsigned.len())),
         };
         let is_or = is_wanted && part.eq_ignore_ascii_case("or") && !unsigned.starts_with('"');
+        let part = part.trim_matches(|c: char| c.is_whitespace() || "()!&|".contains(c));
         if is_or {
             alternatives.push(Alternative::default());
         } else if let Some(Alternative { wanted, unwanted }) = alternatives.last_mut()
-            && !part.trim().is_empty()
+            && !part.is_empty()
         {
-            if is_wanted { wanted } else { unwanted }.push(part.trim());
+            if is_wanted { wanted } else { unwanted }.push(part);
         }
         rest = behind.trim_start();
     }
     alternatives.retain(|alternative| *alternative != Alternative::default());
     alternatives
+}
+
+/// The same as a search that leaves PostgreSQL's `websearch_to_tsquery` nothing to read in another way.
+pub(super) fn to_websearch(alternatives: &[Alternative<'_>]) -> String {
+    let all_of = |alternative: &Alternative<'_>| {
+        let wanted = alternative.wanted.iter().map(|part| format!("\"{part}\""));
+        let unwanted = alternative.unwanted.iter().map(|part| format!("-\"{part}\""));
+        wanted.chain(unwanted).collect::<Vec<_>>().join(" ")
+    };
+    alternatives.iter().map(all_of).collect::<Vec<_>>().join(" or ")
 }
 
 /// The pattern of texts that contain `part`.
@@ -192,10 +204,12 @@ mod tests {
             ),
             (r#"-"earl grey" "or" well-known"#, vec![all(&["or", "well-known"], &["earl grey"])]),
             (r#"or - "" -"" or "open"#, vec![all(&["open"], &[])]),
+            ("cargo --release (tea - milk)", vec![all(&["cargo", "release", "tea", "milk"], &[])]),
             ("", vec![]),
         ] {
             assert_eq!(alternatives(search), expected, "{search}");
         }
+        assert_eq!(to_websearch(&alternatives(r#"tea -"earl grey" or milk"#)), r#""tea" -"earl grey" or "milk""#);
     }
 
     #[test]

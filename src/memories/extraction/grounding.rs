@@ -10,22 +10,14 @@ const ENDS_BEFORE_SPACE: [char; 4] = ['.', '!', '?', '؟'];
 const ENDS: [char; 5] = ['\n', '。', '！', '？', '।'];
 
 /// How a question begins that is told of: "The user asks how …".
-const ASKING: [&str; 9] = [
-    "asks",
-    "asked",
-    "is asking",
-    "inquires",
-    "inquired",
-    "wonders",
-    "wants to know",
-    "would like to know",
-    "is curious",
-];
+const ASKING: [&str; 8] =
+    ["asks", "asked", "is asking", "inquires", "inquired", "wonders", "wants to know", "would like to know"];
 const ASKED_FOR: [&str; 11] =
     ["how", "what", "who", "whose", "where", "when", "which", "why", "whether", "if", "about"];
 
-/// What stands for the "I" and "my" of the user.
-const OF_THE_USER: [&str; 7] = ["the", "user", "s", "you", "your", "they", "their"];
+/// What stands for the "I" and "my" of the user in a memory.
+const OF_THE_USER: [&str; 5] = ["the", "user", "s", "you", "your"];
+const FIRST_PERSON: [&str; 4] = ["i", "me", "my", "mine"];
 
 /// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in nothing
 /// but the words of questions and of one sentence what was answered to them: what is said of the user has some word of its
@@ -51,13 +43,16 @@ pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>
         let said: HashSet<String> = words(sentence).collect();
         known.iter().all(|word| asked.contains(word) || said.contains(word))
     });
-    !is_answer || known.iter().all(|word| asked.contains(word) || OF_THE_USER.contains(&word.as_str()))
+    let is_of_first_person = FIRST_PERSON.iter().any(|word| asked.contains(*word));
+    let is_asked = |word: &String| asked.contains(word) || (is_of_first_person && OF_THE_USER.contains(&word.as_str()));
+    !is_answer || known.iter().all(is_asked)
 }
 
 /// Whether it says what the user wanted to know, which is over with the answer.
 fn tells_of_question(memory: &str) -> bool {
     let said = words(memory).collect::<Vec<_>>().join(" ");
-    let told = said.strip_prefix("the user ").unwrap_or(&said);
+    let told = said.strip_prefix("the ").unwrap_or(&said);
+    let told = told.strip_prefix("user ").unwrap_or(told);
     let asked = ASKING.iter().find_map(|asking| told.strip_prefix(asking)?.strip_prefix(' '));
     let asked = asked.and_then(|asked| asked.split(' ').next());
     asked.is_some_and(|word| ASKED_FOR.contains(&word))
@@ -115,7 +110,11 @@ mod tests {
     #[test]
     fn a_question_told_of_is_nothing_about_the_user() {
         let asked = turn("How many legs does a spider have?", "Eight.");
-        for memory in ["The user asks how many legs a spider has.", "The user wants to know about spiders' legs."] {
+        for memory in [
+            "The user asks how many legs a spider has.",
+            "User asks how many.",
+            "The user wants to know about spiders' legs.",
+        ] {
             assert!(!is_of_user(memory, [&asked].into_iter()), "{memory}");
         }
         let (wish, statement) =

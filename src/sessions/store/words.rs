@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use super::estimates::Estimates;
-use crate::sessions::filter::SessionFilter;
+use crate::sessions::filter::{SessionFilter, to_websearch};
 
 /// The hits of a word are few if their square is less than so many times the sessions: to find and sort them all is done
 /// sooner then than to walk through a list until a page is full. A page of 21 takes 21 × sessions ÷ hits sessions to walk
@@ -29,7 +29,10 @@ impl<'a> Words<'a> {
     ///
     /// `None`: no words are searched for.
     pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Option<Self>, sqlx::Error> {
-        let Some(search) = &filter.search else { return Ok(None) };
+        if filter.search.is_none() {
+            return Ok(None);
+        }
+        let search = to_websearch(&filter.alternatives());
         let query = sqlx::query_scalar!(
             r#"
             -- What asks for no word, but only for what is not there, would find nearly all.

@@ -62,7 +62,9 @@ pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool
         None => (json::find_cut_off(answer), true),
     };
     let Some(Value::Object(mut fields)) = found else {
-        return Err(r#"The answer holds no JSON object; it has to be {"summary": "…", "topics": ["…"]}"#.into());
+        return Err(
+            r#"The answer holds no JSON object; it has to be {"user": "…", "summary": "…", "topics": ["…"]}"#.into()
+        );
     };
     if is_cut_off && !last {
         let most = limits.max_tokens;
@@ -123,7 +125,8 @@ fn whole_sentences(summary: &str, tokens: usize, max_tokens: usize) -> String {
     while let Some(at) = summary[..end].rfind(SENTENCE_ENDS) {
         let sentences = summary[..at].trim_end();
         if count_tokens(sentences) < max_tokens {
-            return format!("{sentences}.");
+            let stop = if sentences.ends_with(SENTENCE_ENDS) { "" } else { "." };
+            return format!("{sentences}{stop}");
         }
         end = at;
     }

@@ -133,12 +133,12 @@ async fn words_are_found_in_messages_and_names_and_shown_where_they_are() {
 #[tokio::test]
 async fn what_looks_like_markup_is_searched_and_shown_as_it_was_said() {
     let app = TestApp::start().await;
-    app.say("code", "Use a Vec<String> where a<b && c>d holds").await;
-    for q in ["string", "Vec%3CString%3E", "holds"] {
+    app.say("code", "Use a Vec<String> where a<b && c>d holds, and &count; too").await;
+    for q in ["string", "Vec%3CString%3E", "holds", "count", "--string+-+holds", &format!("{}string", "-".repeat(40))] {
         assert_finds(&app, &format!("q={q}"), &["code"]).await;
     }
     let excerpt = list(&app, "q=string").await["data"][0]["excerpt"].to_string();
-    let expected = "Use a Vec&lt;<mark>String</mark>&gt; where a&lt;b &amp;&amp; c&gt;d holds";
+    let expected = "Use a Vec&lt;<mark>String</mark>&gt; where a&lt;b &amp;&amp; c&gt;d holds, and &amp;count; too";
     assert!(excerpt.contains(expected), "{excerpt}");
 }
 
