@@ -34,7 +34,6 @@ struct Parts {
     error_type: Option<&'static str>,
     run_id: Option<Uuid>,
     retry_after: Option<Duration>,
-    is_replayed: bool,
     /// For the log only.
     cause: Option<String>,
 }
@@ -101,7 +100,6 @@ impl Problem {
             error_type: None,
             run_id: None,
             retry_after: None,
-            is_replayed: false,
             cause: None,
         }))
     }
@@ -148,7 +146,6 @@ impl Problem {
     #[must_use]
     pub fn replayed(mut self) -> Self {
         self.0.retry_after = None;
-        self.0.is_replayed = true;
         let detail = format!("{} Under this Idempotency-Key that remains the answer; use a new one.", self.0.detail);
         self.saying(detail)
     }
@@ -263,14 +260,13 @@ pub async fn render(request: Request, next: Next) -> Response {
     };
     let instance = id.and_then(|id| id.header_value().to_str().ok().map(str::to_owned));
     problem.log();
-    let (retry_after, is_replayed) = (problem.0.retry_after, problem.0.is_replayed);
+    let retry_after = problem.0.retry_after;
     let mut rendered = (problem.0.status, axum::Json(problem.document(instance))).into_response();
     rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
-        rendered.headers_mut().insert(header::ALLOW, allow);
-    }
-    if is_replayed {
-        rendered.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    for name in [header::ALLOW, REPLAYED] {
+        if let Some(value) = response.headers_mut().remove(&name) {
+            rendered.headers_mut().insert(name, value);
+        }
     }
     if let Some(wait) = retry_after {
         let seconds = wait.as_secs_f64().ceil().max(1.0);
