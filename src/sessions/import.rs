@@ -133,6 +133,7 @@ struct MessageLine {
 struct SummaryLine {
     through_seq: i64,
     summary: String,
+    about_user: Option<String>,
     topics: Vec<String>,
     tokens: i32,
     folded_runs: i32,
@@ -281,6 +282,9 @@ impl Reader {
             return Err(refusal(
                 "is a summary out of place; it follows the completed run whose number is its through_seq",
             ));
+        }
+        if summary.about_user.as_ref().is_some_and(|about_user| !summary.summary.starts_with(about_user)) {
+            return Err(refusal("has an about_user that its summary does not begin with"));
         }
         // No message comes after it.
         (self.may_be_summarized, self.index) = (false, Some(i32::MAX));

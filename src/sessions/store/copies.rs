@@ -116,8 +116,8 @@ pub async fn export_runs(
             ) as "messages!",
             (
                 select json_build_object(
-                    'kind', 'summary', 'through_seq', v.through_seq, 'summary', v.summary, 'topics', v.topics,
-                    'tokens', v.tokens, 'folded_runs', v.folded_runs, 'folded_tokens', v.folded_tokens,
+                    'kind', 'summary', 'through_seq', v.through_seq, 'summary', v.summary, 'about_user', v.about_user,
+                    'topics', v.topics, 'tokens', v.tokens, 'folded_runs', v.folded_runs, 'folded_tokens', v.folded_tokens,
                     'model', v.model, 'model_provider', v.model_provider, 'created_at', v.created_at
                 )::text
                 from summaries v
@@ -269,13 +269,14 @@ pub async fn import_summaries(
     sqlx::query!(
         "
         insert into summaries (
-            session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider,
-            created_at
+            session_id, through_seq, summary, about_user, topics, tokens, folded_runs, folded_tokens, model,
+            model_provider, created_at
         )
         select
-            $1, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at
+            $1, through_seq, summary, coalesce(about_user, ''), topics, tokens, folded_runs, folded_tokens, model,
+            model_provider, created_at
         from jsonb_to_recordset($2) as v (
-            through_seq bigint, summary text, topics text[], tokens integer, folded_runs integer,
+            through_seq bigint, summary text, about_user text, topics text[], tokens integer, folded_runs integer,
             folded_tokens bigint, model text, model_provider text, created_at timestamptz
         )
         ",

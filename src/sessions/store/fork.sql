@@ -59,10 +59,11 @@ with source as (
     from copy, kept join messages m on m.session_id = $1 and m.seq = kept.seq
 ), copied_versions as (
     insert into summaries (
-        session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at
+        session_id, through_seq, summary, about_user, topics, tokens, folded_runs, folded_tokens, model, model_provider,
+        created_at
     )
     select
-        copy.session_id, v.new_seq, v.summary, v.topics, v.tokens, v.folded_runs, v.folded_tokens, v.model,
+        copy.session_id, v.new_seq, v.summary, v.about_user, v.topics, v.tokens, v.folded_runs, v.folded_tokens, v.model,
         v.model_provider, v.created_at
     from copy, versions v
 )

@@ -38,22 +38,16 @@ pub(super) fn schema() -> ResponseSchema {
 #[derive(Debug, PartialEq)]
 pub(super) struct Draft {
     pub(super) summary: String,
+    /// What the summary says of the user, with which it begins.
+    pub(super) about_user: String,
     pub(super) topics: Vec<String>,
     pub(super) tokens: usize,
 }
 
-/// Stands between what is known of the user and the rest of a summary, and nowhere else in it.
-const BLANK_LINE: &str = "\n\n";
-
-/// What a summary says of the user.
-pub(super) fn user_of(summary: &str) -> Option<&str> {
-    summary.split_once(BLANK_LINE).map(|(user, _)| user)
-}
-
-/// Reads an answer, with what is `known` of the user from the version before. The error is the complaint that the model
+/// Reads an answer, with what the version before says of the user, as far as it is `known`. The error is the complaint that the model
 /// gets to hear, and operators after it. An answer that is merely too long, for its limit or for the model's, is cut to
 /// whole sentences when it is the `last` one that is asked for.
-pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool) -> Result<Draft, String> {
+pub(super) fn read(answer: &str, limits: Limits, known: &str, last: bool) -> Result<Draft, String> {
     if answer.len() > MOST_BYTES {
         return Err(format!("The answer has {} bytes; a summary has to be short", answer.len()));
     }
@@ -75,24 +69,27 @@ pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool
     };
     text::replace_nul_in(&mut summary);
     let is_whole = !is_cut_off || fields.contains_key("topics");
-    let mut summary = paragraph(if is_whole { &summary } else { up_to_the_last_sentence(&summary) });
-    let mut user = fields.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
-    text::replace_nul_in(&mut user);
-    let user = paragraph(&user);
-    if summary.is_empty() && (user.is_empty() || !last) {
+    let whole = |text| paragraph(if is_whole { text } else { up_to_the_last_sentence(text) });
+    let rest = whole(&summary);
+    let mut about_user = fields.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
+    text::replace_nul_in(&mut about_user);
+    about_user = whole(&about_user);
+    if rest.is_empty() && (about_user.is_empty() || !last) {
         return Err(r#"The "summary" is empty"#.into());
     }
-    // A model that says nothing of the user has rather overlooked it than found it to be no longer true.
-    let user = if user.is_empty() { known.unwrap_or_default() } else { &user };
-    if summary.is_empty() {
-        user.clone_into(&mut summary);
-    } else if !user.is_empty() {
-        summary = format!("{user}{BLANK_LINE}{summary}");
+    if about_user.is_empty() {
+        // A model that says nothing of the user has rather overlooked it than found it to be no longer true.
+        known.clone_into(&mut about_user);
     }
+    let paragraphs = [about_user.as_str(), rest.as_str()];
+    summary = paragraphs.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n");
     let mut tokens = count_tokens(&summary);
     if tokens > limits.max_tokens && last {
         summary = whole_sentences(&summary, tokens, limits.max_tokens);
         tokens = count_tokens(&summary);
+        if !summary.starts_with(&about_user) {
+            about_user.clone_from(&summary);
+        }
     }
     if tokens > limits.max_tokens {
         return Err(format!(
@@ -106,7 +103,7 @@ pub(super) fn read(answer: &str, limits: Limits, known: Option<&str>, last: bool
             limits.replaced_tokens
         ));
     }
-    Ok(Draft { summary, topics: topics(fields.remove("topics")), tokens })
+    Ok(Draft { summary, about_user, topics: topics(fields.remove("topics")), tokens })
 }
 
 fn paragraph(text: &str) -> String {
@@ -168,31 +165,39 @@ mod tests {
     #[test]
     fn json_in_prose_is_read_and_topics_are_tidied() {
         let draft =
-            read(&format!("Of course!\n```json\n{}\n```\nBye.", answer(" Ann likes\0 tea. ")), LIMITS, None, false)
+            read(&format!("Of course!\n```json\n{}\n```\nBye.", answer(" Ann likes\0 tea. ")), LIMITS, "", false)
                 .unwrap();
         assert_eq!(
             (draft.summary.as_str(), draft.topics),
             ("Ann likes\u{fffd} tea.", vec!["tea".to_owned(), "cake".to_owned()])
         );
-        assert_eq!(read(r#"{"summary": "Ann", "topics": "a, b"}"#, LIMITS, None, false).unwrap().topics, ["a", "b"]);
-        assert_eq!(read(r#"{"summary": "Ann"}"#, LIMITS, None, false).unwrap().topics, Vec::<String>::new());
+        assert_eq!(read(r#"{"summary": "Ann", "topics": "a, b"}"#, LIMITS, "", false).unwrap().topics, ["a", "b"]);
+        assert_eq!(read(r#"{"summary": "Ann"}"#, LIMITS, "", false).unwrap().topics, Vec::<String>::new());
     }
 
     #[test]
     fn what_is_known_of_the_user_comes_first_and_is_not_lost_by_neglect() {
         let of = |user: &str, known| {
             let answer = json!({"user": user, "summary": "They talked of tea.\n\nAnd of cake.", "topics": []});
-            read(&answer.to_string(), LIMITS, known, false).unwrap().summary
+            read(&answer.to_string(), LIMITS, known, false).unwrap()
         };
-        let first = of(" The user is Ann.\n\nShe bakes. ", None);
-        assert_eq!(first, "The user is Ann.\nShe bakes.\n\nThey talked of tea.\nAnd of cake.");
-        assert_eq!(user_of(&first), Some("The user is Ann.\nShe bakes."));
-        assert_eq!(of("", user_of(&first)), first);
-        assert_eq!(user_of(&of("The user is Ben.", user_of(&first))), Some("The user is Ben."));
-        assert_eq!(user_of(&of("", None)), None);
+        let first = of(" The user is Ann.\n\nShe bakes. ", "");
+        assert_eq!(first.summary, "The user is Ann.\nShe bakes.\n\nThey talked of tea.\nAnd of cake.");
+        assert_eq!(first.about_user, "The user is Ann.\nShe bakes.");
+        assert_eq!(of("", &first.about_user), first);
+        assert_eq!(of("The user is Ben.", &first.about_user).about_user, "The user is Ben.");
+        assert_eq!(of("", "").summary, "They talked of tea.\nAnd of cake.");
+    }
+
+    #[test]
+    fn a_summary_may_be_of_the_user_alone_if_there_is_no_better() {
         let alone = json!({"user": "The user is Ann.", "summary": "", "topics": []}).to_string();
-        assert!(read(&alone, LIMITS, None, false).unwrap_err().contains("is empty"));
-        assert_eq!(read(&alone, LIMITS, None, true).unwrap().summary, "The user is Ann.");
+        assert!(read(&alone, LIMITS, "", false).unwrap_err().contains("is empty"));
+        let draft = read(&alone, LIMITS, "", true).unwrap();
+        assert_eq!((draft.summary.as_str(), draft.about_user.as_str()), ("The user is Ann.", "The user is Ann."));
+        let long = json!({"user": "Ann likes tea. ".repeat(30), "summary": "They talked.", "topics": []}).to_string();
+        let draft = read(&long, LIMITS, "", true).unwrap();
+        assert!(draft.tokens <= 50 && draft.summary == draft.about_user, "{draft:?}");
     }
 
     #[test]
@@ -211,7 +216,7 @@ mod tests {
                 "longer than what it summarizes",
             ),
         ] {
-            let complaint = read(&answer, limits, None, false).unwrap_err();
+            let complaint = read(&answer, limits, "", false).unwrap_err();
             assert!(complaint.contains(reason), "{complaint}");
         }
     }
@@ -219,17 +224,19 @@ mod tests {
     #[test]
     fn an_answer_that_breaks_off_is_complained_of_and_then_read_as_far_as_it_goes() {
         let long = r#"{"summary": "Ann likes tea. Bob likes cof"#;
-        assert!(read(long, LIMITS, None, false).unwrap_err().contains("breaks off"));
-        assert_eq!(read(long, LIMITS, None, true).unwrap().summary, "Ann likes tea.");
+        assert!(read(long, LIMITS, "", false).unwrap_err().contains("breaks off"));
+        assert_eq!(read(long, LIMITS, "", true).unwrap().summary, "Ann likes tea.");
         let whole = r#"{"summary": "Ann likes tea", "topics": ["te"#;
-        assert_eq!(read(whole, LIMITS, None, true).unwrap().summary, "Ann likes tea");
-        assert!(read(r#"{"summary": "Ann likes t"#, LIMITS, None, true).unwrap_err().contains("is empty"));
+        assert_eq!(read(whole, LIMITS, "", true).unwrap().summary, "Ann likes tea");
+        assert!(read(r#"{"summary": "Ann likes t"#, LIMITS, "", true).unwrap_err().contains("is empty"));
+        let in_user = r#"{"summary": "Ann likes tea.", "user": "The user is An"#;
+        assert_eq!(read(in_user, LIMITS, "The user is Ann.", true).unwrap().about_user, "The user is Ann.");
     }
 
     #[test]
     fn what_is_still_too_long_is_cut_to_whole_sentences() {
-        let draft = read(&answer(&"Ann likes tea. ".repeat(30)), LIMITS, None, true).unwrap();
+        let draft = read(&answer(&"Ann likes tea. ".repeat(30)), LIMITS, "", true).unwrap();
         assert!(draft.tokens <= 50 && draft.summary.ends_with("Ann likes tea."), "{draft:?}");
-        assert!(read(&answer(&"word ".repeat(100)), LIMITS, None, true).is_err(), "there is nowhere to cut");
+        assert!(read(&answer(&"word ".repeat(100)), LIMITS, "", true).is_err(), "there is nowhere to cut");
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     llm::ErrorKind,
     runs::{
         self,
-        context::{PastRun, PastSummary, tokens_of_messages, whole_or_reduced},
+        context::{PastRun, tokens_of_messages, whole_or_reduced},
     },
     sessions::{
         self, SessionId,
@@ -201,7 +201,7 @@ async fn try_fold(
         return Ok(Fold::Needless);
     };
     // Nothing is held while the model writes.
-    let written = plan.write(app, session_id, agent, boundary.past().as_ref()).await?;
+    let written = plan.write(app, session_id, agent, &boundary).await?;
     store_fold(app, scope, session_id, agent, boundary.summary_through, &plan, written).await
 }
 
@@ -289,11 +289,10 @@ impl Plan {
         app: &App,
         session_id: &SessionId,
         agent: &Agent,
-        previous: Option<&PastSummary>,
+        boundary: &Boundary,
     ) -> Result<Answered<answer::Draft>, AskError> {
-        let request = prompt::request(&agent.settings.session_summary, previous, &self.runs);
-        let known = previous.and_then(|summary| answer::user_of(&summary.text));
-        let read = |answer: &str, last| answer::read(answer, self.limits, known, last);
+        let request = prompt::request(&agent.settings.session_summary, boundary, &self.runs);
+        let read = |answer: &str, last| answer::read(answer, self.limits, &boundary.about_user, last);
         let question = Question { session_id, purpose: Purpose::Summary, model: agent.summary_model(), request };
         ask::ask(app, question, read, prompt::complaint).await
     }
@@ -303,6 +302,7 @@ impl Plan {
         SummaryVersion {
             through_seq: self.seqs.last().copied().unwrap_or_default(),
             summary: draft.summary.clone(),
+            about_user: draft.about_user.clone(),
             topics: draft.topics.clone(),
             tokens: i32::try_from(draft.tokens).unwrap_or(i32::MAX),
             folded_runs: i32::try_from(self.seqs.len()).unwrap_or(i32::MAX),
@@ -328,12 +328,6 @@ fn choose(candidates: &[Candidate], surplus: i64, most: i64) -> Vec<i64> {
 }
 
 impl Boundary {
-    /// As a prompt has the summary.
-    fn past(&self) -> Option<PastSummary> {
-        let text = self.summary.clone()?;
-        Some(PastSummary { through_seq: self.summary_through, text, topics: self.topics.clone() })
-    }
-
     /// As the wire has it.
     fn into_summary(self) -> Option<SessionSummary> {
         Some(SessionSummary { summary: self.summary?, topics: self.topics, updated_at: self.created_at? })

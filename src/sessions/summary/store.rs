@@ -7,11 +7,13 @@ use super::model::{SummaryVersion, WrittenBy};
 use crate::{auth::Scope, sessions::SessionId};
 
 /// What stands in a session's row of its summary, with the newest version.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Boundary {
     pub(super) summary_through: i64,
     pub(super) unfolded_tokens: i64,
     pub(super) summary: Option<String>,
+    /// What it says of the user, with which it begins.
+    pub(super) about_user: String,
     pub(super) topics: Vec<String>,
     pub(super) created_at: Option<DateTime<Utc>>,
 }
@@ -25,7 +27,8 @@ pub(super) async fn boundary(
     sqlx::query_as!(
         Boundary,
         r#"
-        select s.summary_through, s.unfolded_tokens, v.summary as "summary?", coalesce(v.topics, '{}') as "topics!",
+        select s.summary_through, s.unfolded_tokens, v.summary as "summary?",
+               coalesce(v.about_user, '') as "about_user!", coalesce(v.topics, '{}') as "topics!",
                v.created_at as "created_at?"
         from sessions s
         left join summaries v on v.session_id = s.session_id and v.through_seq = s.summary_through
@@ -166,10 +169,10 @@ pub(super) async fn insert(
             returning session_id, fold_queued_by
         ), stored as (
             insert into summaries (
-                session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider,
-                created_at
+                session_id, through_seq, summary, about_user, topics, tokens, folded_runs, folded_tokens, model,
+                model_provider, created_at
             )
-            select session_id, $2, $3, $4, $5, $6, $7, $8, $9, $13
+            select session_id, $2, $3, $14, $4, $5, $6, $7, $8, $9, $13
             from session
         )
         select fold_queued_by is not null as "is_due!" from session
@@ -187,6 +190,7 @@ pub(super) async fn insert(
         high_tokens,
         *folded as &[i64],
         version.created_at,
+        version.about_user,
     )
     .fetch_optional(connection)
     .await
@@ -210,8 +214,8 @@ pub(super) async fn versions(
 ) -> Result<Vec<SummaryVersion>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select v.through_seq, v.summary, v.topics, v.tokens, v.folded_runs, v.folded_tokens, v.model, v.model_provider,
-               v.created_at
+        select v.through_seq, v.summary, v.about_user, v.topics, v.tokens, v.folded_runs, v.folded_tokens, v.model,
+               v.model_provider, v.created_at
         from summaries v join sessions s using (session_id)
         where v.session_id = $1
           and ($2::text is null or s.user_id = $2)
@@ -229,6 +233,7 @@ pub(super) async fn versions(
     let versions = rows.into_iter().map(|row| SummaryVersion {
         through_seq: row.through_seq,
         summary: row.summary,
+        about_user: row.about_user,
         topics: row.topics,
         tokens: row.tokens,
         folded_runs: row.folded_runs,

@@ -42,6 +42,43 @@ async fn json_in_prose_is_repaired_without_asking_again() {
 }
 
 #[tokio::test]
+async fn what_a_summary_says_of_the_user_outlives_folds_that_overlook_it_in_copies_too() {
+    let app = waiting_for(|count| {
+        let user = if count == 1 { "The user is Ann." } else { "" };
+        reply(&json!({"user": user, "summary": format!("Fold {count}."), "topics": []}).to_string())
+    })
+    .await;
+    app.do_jobs().await;
+    assert_eq!(summary(&app).await, "The user is Ann.\n\nFold 1.");
+    app.post("/sessions/s/fork", json!({"session_id": "fork"})).await.expect(201);
+    let export = app.get("/sessions/s/export").await.text;
+    app.delete("/sessions/s").await.expect(204);
+    app.import(&export.replace("The user is Ann.", "The user is Bea.")).await.expect(201);
+    for (session_id, summary) in [("s", "The user is Bea.\n\nFold 2."), ("fork", "The user is Ann.\n\nFold 3.")] {
+        app.post(&format!("/sessions/{session_id}/summarize"), json!({})).await.expect(200);
+        let versions = app.get(&format!("/sessions/{session_id}/summaries")).await.expect(200);
+        assert_eq!(versions["data"][0]["summary"], summary);
+        assert_eq!(versions["data"][0]["about_user"], summary.split_once("\n\n").unwrap().0);
+    }
+    let odd = export.replace(r#""about_user" : "The"#, r#""about_user" : "the"#);
+    app.delete("/sessions/s").await.expect(204);
+    let problem = app.import(&odd).await.expect_problem(422);
+    assert!(problem["detail"].as_str().unwrap().contains("about_user"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_first_paragraph_is_not_taken_for_what_is_known_of_the_user() {
+    let app = waiting_for(|count| {
+        reply(&json!({"user": "", "summary": format!("Fold {count}.\n\nMore."), "topics": []}).to_string())
+    })
+    .await;
+    app.do_jobs().await;
+    app.execute("update summaries set summary = E'They talked.\n\nOf tea.'").await;
+    app.post("/sessions/s/summarize", json!({})).await.expect(200);
+    assert_eq!(summary(&app).await, "Fold 2.\nMore.");
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_is_asked_for_once_more_with_the_complaint() {
     let app = waiting_for(|count| {
         let good = r#"{"summary": "They count.", "topics": []}"#;
