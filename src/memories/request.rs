@@ -108,14 +108,19 @@ pub struct CreateMemoryBody {
     #[serde(default)]
     #[schema(max_items = 20)]
     pub(super) topics: Option<Vec<String>>,
-    /// When it stops being found; absent: never.
+    /// When it stops being found, a time to come; absent: never.
     #[serde(default)]
     pub(super) expires_at: Option<DateTime<Utc>>,
 }
 
 impl CreateMemoryBody {
     pub(super) fn check(&self) -> Result<(), Problem> {
-        check_fields(Some(&self.memory), self.topics.as_deref())
+        check_fields(Some(&self.memory), self.topics.as_deref())?;
+        if self.expires_at.is_some_and(|at| at <= Utc::now()) {
+            let detail = "has passed already; give a time to come, or leave it out for a memory that is kept";
+            return Err(Problem::invalid("/expires_at", detail));
+        }
+        Ok(())
     }
 }
 

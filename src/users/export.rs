@@ -3,7 +3,8 @@
 use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{Stream, stream};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -18,36 +19,56 @@ enum At {
     Messages { after: (String, i64, i32) },
     Summaries { after: (String, i64) },
     Memories { after: (DateTime<Utc>, Uuid) },
+    Counts,
     End,
 }
 
-/// Lines of JSON: the user's sessions, their messages, their summaries, the memories.
+/// How many lines of each kind have been handed out: the last line says it, so that an export that broke off is known.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Counts {
+    sessions: usize,
+    messages: usize,
+    summaries: usize,
+    memories: usize,
+}
+
+/// Lines of JSON: the user's sessions, their messages, their summaries, the memories, and how many there were of each.
 pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
-    stream::try_unfold((db, user, At::Sessions { after: String::new() }), async |(db, user, at)| {
+    let begin = (db, user, At::Sessions { after: String::new() }, Counts::default());
+    stream::try_unfold(begin, async |(db, user, at, mut counts)| {
         let (lines, next) = match at {
             At::Sessions { after } => {
                 let page = store::sessions(&db, &user, &after, PAGE).await?;
+                counts.sessions += page.len();
                 let next = page.last().map(|(id, _)| At::Sessions { after: id.clone() });
                 (text(page), next.unwrap_or(At::Messages { after: (String::new(), 0, 0) }))
             }
             At::Messages { after: (session_id, seq, index) } => {
                 let page = store::messages(&db, &user, (&session_id, seq, index), PAGE).await?;
+                counts.messages += page.len();
                 let next = page.last().map(|(place, _)| At::Messages { after: place.clone() });
                 (text(page), next.unwrap_or(At::Summaries { after: (String::new(), 0) }))
             }
             At::Summaries { after: (session_id, through_seq) } => {
                 let page = store::summaries(&db, &user, (&session_id, through_seq), PAGE).await?;
+                counts.summaries += page.len();
                 let next = page.last().map(|(place, _)| At::Summaries { after: place.clone() });
                 (text(page), next.unwrap_or(At::Memories { after: (DateTime::UNIX_EPOCH, Uuid::nil()) }))
             }
             At::Memories { after } => {
                 let page = store::memories(&db, &user, after, PAGE).await?;
+                counts.memories += page.len();
                 let next = page.last().map(|(place, _)| At::Memories { after: *place });
-                (text(page), next.unwrap_or(At::End))
+                (text(page), next.unwrap_or(At::Counts))
+            }
+            At::Counts => {
+                let mut line = json!(counts);
+                line["type"] = json!("end");
+                (text(vec![((), line)]), At::End)
             }
             At::End => return Ok(None),
         };
-        Ok(Some((lines, (db, user, next))))
+        Ok(Some((lines, (db, user, next, counts))))
     })
 }
 

@@ -37,7 +37,8 @@ pub async fn delete_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId
     Ok(Json(service::erase(&app, &user_id).await?))
 }
 
-/// Hands out everything of a user, a line of JSON each: `type` is `session`, `message`, `summary` or `memory`.
+/// Hands out everything of a user, a line of JSON each: `type` is `session`, `message`, `summary` or
+/// `memory`. The last line, of type `end`, counts them; an export without it has broken off.
 #[utoipa::path(
     get,
     path = "/users/{user_id}/export",

@@ -213,9 +213,11 @@ async fn everything_of_a_user_is_handed_out_line_by_line() {
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");
     let lines: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let types: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["session", "message", "message", "summary", "memory"]);
+    assert_eq!(types, ["session", "message", "message", "summary", "memory", "end"]);
     assert_eq!((&lines[1]["content"], &lines[4]["memory"]), (&json!("hi"), &json!("alice likes tea")));
     assert_eq!(lines[3]["through_seq"], 1);
+    assert_eq!(lines[5], json!({"type": "end", "sessions": 1, "messages": 2, "summaries": 1, "memories": 1}));
     assert!(!answer.text.contains("bob"));
-    assert_eq!(app.get("/users/nobody/export").await.text, "");
+    let of_nobody: Value = serde_json::from_str(&app.get("/users/nobody/export").await.text).unwrap();
+    assert_eq!(of_nobody, json!({"type": "end", "sessions": 0, "messages": 0, "summaries": 0, "memories": 0}));
 }

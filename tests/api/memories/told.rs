@@ -85,8 +85,12 @@ async fn a_list_has_filters_pages_and_the_last_changed_first() {
 #[tokio::test]
 async fn what_expires_is_no_longer_found() {
     let app = TestApp::start().await;
-    let body = json!({"user_id": "bob", "memory": "Bob is in Oslo.", "expires_at": "2020-01-01T00:00:00Z"});
-    let told = app.post("/memories", body).await.expect(200);
+    let body = |year: u16| json!({"user_id": "bob", "memory": "Bob is in Oslo.", "expires_at": format!("{year}-01-01T00:00:00Z")});
+    let problem = app.post("/memories", body(2020)).await.expect_problem(422);
+    assert!(problem["detail"].as_str().unwrap().contains("has passed"), "{problem}");
+    let told = app.post("/memories", body(2120)).await.expect(200);
+    assert_eq!(known(&app, "bob").await, ["Bob is in Oslo."]);
+    app.execute("update memories set expires_at = '2020-01-01'").await;
     assert_eq!(known(&app, "bob").await, [""; 0]);
     let path = format!("/memories/{}", id(&told));
     app.send(app.request(Method::PATCH, &path).json(&json!({"expires_at": null}))).await.expect(200);
