@@ -5,9 +5,9 @@
     benches/prompts/run.py --turns 50      fewer; writes no file unless --out
 
 It starts a throw-away PostgreSQL, Colloquy as it was built last (release before debug) and a model that counts what it
-is sent, and talks on one session with rolling summaries, on one without, and on one whose user is learned from and
-remembered. A turn begins when the background work of the one before is done, as with a person who reads the answer
-first. Python's standard library is enough.
+is sent, and talks on one session with rolling summaries, on one without, on one whose user is learned from, and on some
+whose user has more and more memories. A turn begins when the background work of the one before is done, as with a
+person who reads the answer first. Python's standard library is enough.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from model_server import MEMORY_CHARACTERS, WORDS, Model, prose, serve  # noqa: 
 from subject import binary, wait_for_jobs  # noqa: E402
 
 MESSAGE_CHARACTERS, ANSWER_CHARACTERS, SUMMARY_CHARACTERS = 200, 800, 1_200
-KNOWN_MEMORIES = 300
+KNOWN_MEMORIES = [0, 10, 80, 300, 800]
 SHOWN_TURNS = [1, 5, 10, 20, 50, 100, 150, 200, 300, 400, 500]
 
 CONFIG = """\
@@ -54,10 +54,16 @@ instructions = "Answer in a few sentences."
 num_history_runs = 10
 
 [[agents]]
-id = "memories"
+id = "learning"
 instructions = "Answer in a few sentences."
 num_history_runs = 10
 update_memory_on_run = true
+add_memories_to_context = false
+
+[[agents]]
+id = "remembering"
+instructions = "Answer in a few sentences."
+num_history_runs = 10
 add_memories_to_context = true
 """
 
@@ -77,14 +83,13 @@ class Turn:
 
 
 class Session:
-    def __init__(self, url, agent, model):
+    def __init__(self, url, agent, model, memories=0):
         self.url, self.agent, self.model = url, agent, model
+        self.session_id = self.user = f"{agent} {memories}"
         self.conversation = 0
         self.turns = []
-
-    def remember(self, count):
-        for number in range(count):
-            memory = {"memory": prose(MEMORY_CHARACTERS, f"memory {number}"), "user_id": f"user of {self.agent}"}
+        for number in range(memories):
+            memory = {"memory": prose(MEMORY_CHARACTERS, f"memory {number}"), "user_id": self.user}
             open_url(f"{self.url}/memories", memory).close()
 
     def times(self):
@@ -94,7 +99,7 @@ class Session:
 
     def take_turn(self, number):
         message = prose(MESSAGE_CHARACTERS, f"message {number}")
-        body = {"message": message, "session_id": self.agent, "user_id": f"user of {self.agent}"}
+        body = {"message": message, "session_id": self.session_id, "user_id": self.user}
         started = time.perf_counter()
         with open_url(f"{self.url}/agents/{self.agent}/runs", body) as response:
             run = json.load(response)
@@ -126,7 +131,19 @@ def compared(what, session, other):
     )
 
 
-def report(summarized, plain, remembered, built):
+def table_of_memories(learning, remembering, plain):
+    what = ["learned from, and remembers nothing"]
+    what += [f"remembered: {count} memories" for count in KNOWN_MEMORIES]
+    (median, p95) = plain.times()
+    lines = ["| the user is | median | times | 95 % | times |", "|---|---:|---:|---:|---:|"]
+    lines.append(f"| nobody to learn from, and not remembered | {median:.1f} ms | 1 | {p95:.1f} ms | 1 |")
+    for name, session in zip(what, [learning, *remembering]):
+        own_median, own_p95 = session.times()
+        lines.append(f"| {name} | {own_median:.1f} ms | {own_median / median:.2f} | {own_p95:.1f} ms | {own_p95 / p95:.2f} |")
+    return lines
+
+
+def report(summarized, plain, learning, remembering, built):
     turns = summarized.turns
     whole = sum(turn.conversation for turn in turns)
     sent = sum(turn.characters for turn in turns)
@@ -158,8 +175,14 @@ def report(summarized, plain, remembered, built):
         f"- The largest prompt had {largest:,} characters, the largest of {len(folds)} folds {max(map(len, folds), default=0):,}.",
         f"- Between folds, **{of_earlier:.1%}** of a prompt is the beginning of the next, which it makes up **{of_later:.1%}** of.",
         compared("summaries", summarized, plain),
-        compared(f"memories, {KNOWN_MEMORIES} before the first turn and one more after each,", remembered, plain)
-        + f" All that is said and remembered is in the same {len(WORDS)} words, so that nearly every memory is a hit.",
+        "",
+        "## What memories cost a run",
+        "",
+        "The same turns; how long a run's response takes, the model answering at once. All that is said and remembered is in "
+        f"the same {len(WORDS)} words, so that nearly every memory is a hit; {MEMORY_CHARACTERS} characters each, as many in the "
+        "prompt as fit. What is learned is learned afterwards, a memory a turn.",
+        "",
+        *table_of_memories(learning, remembering, plain),
         "",
     ]
     return "\n".join(lines)
@@ -174,13 +197,13 @@ def run(options, processes):
     config.write_text(CONFIG.format(port=port, model_port=model_port, database_url=postgres.create_database("prompts")))
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(processes.start("colloquy", [server, "serve", "--config", config]), f"{url}/ready")
-    sessions = [Session(url, agent, model) for agent in ("summaries", "plain", "memories")]
-    sessions[-1].remember(KNOWN_MEMORIES)
+    sessions = [Session(url, agent, model) for agent in ("summaries", "plain", "learning")]
+    remembering = [Session(url, "remembering", model, count) for count in KNOWN_MEMORIES]
     for number in range(1, options.turns + 1):
         # In turn, so that all see the same machine.
-        for session in sessions:
+        for session in sessions + remembering:
             session.take_turn(number)
-    text = report(*sessions, kind)
+    text = report(*sessions, remembering, kind)
     print(text)
     out = options.out or (HERE / "RESULTS.md" if options.turns >= SHOWN_TURNS[-1] else None)
     if out:

@@ -2,7 +2,7 @@
 //!
 //! `model` (types) → `request`, `routes`, `actions` (HTTP) → `service` (rules of the API) → `change` (the one way in
 //! which memories come and go, whoever asks for it) → `store` (SQL) → `wire` (what clients get). `extraction` learns
-//! from runs, `recall` chooses what goes into a prompt, `optimize` merges. `likeness` tells whether two texts say the
+//! from runs, `recall` chooses what goes into a prompt, where each is a `line`, `optimize` merges. `likeness` tells whether two texts say the
 //! same, `secrets` what must not be kept.
 //!
 //! *Architecture Invariant:* every statement is on one user's memories or takes a `Scope`; a run without a user has
@@ -13,6 +13,7 @@ mod after_run;
 pub mod change;
 pub mod extraction;
 mod likeness;
+mod line;
 pub mod model;
 pub mod optimize;
 pub mod recall;
@@ -24,4 +25,5 @@ pub mod store;
 pub mod wire;
 
 pub use after_run::AfterRun;
+pub use line::Brief;
 pub use model::{Memory, MemoryId};

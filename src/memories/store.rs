@@ -11,7 +11,10 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::{PgExecutor, PgPool};
 
-use super::model::{Memory, MemoryId};
+use super::{
+    line::Brief,
+    model::{Memory, MemoryId},
+};
 use crate::{
     auth::{Scope, UserId},
     http::paging::{PageRequest, SortOrder},
@@ -182,6 +185,41 @@ pub async fn newest(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
+}
+
+/// These memories, as far as a prompt needs them, in no order.
+pub async fn briefs(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Result<Vec<Brief>, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        Brief,
+        r#"
+        select memory_id as "memory_id: MemoryId", memory, tokens
+        from memories
+        where memory_id = any($1) and ($2::text is null or user_id = $2)
+        "#,
+        &ids,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A user's newest memories that hold, as far as a prompt needs them, the newest first.
+pub async fn newest_briefs(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Brief>, sqlx::Error> {
+    sqlx::query_as!(
+        Brief,
+        r#"
+        select memory_id as "memory_id: MemoryId", memory, tokens
+        from memories
+        where user_id = $1 and valid_to is null and (expires_at is null or expires_at > now())
+        order by updated_at desc, memory_id desc
+        limit $2
+        "#,
+        user.as_str(),
+        limit,
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// Every topic of the memories that hold, in alphabetical order.

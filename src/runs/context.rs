@@ -106,7 +106,7 @@ impl Context {
 
         let mut blocks = Vec::new();
         if let Some(block) = recalled.block {
-            record.tokens.memories = tokens_of(&block);
+            record.tokens.memories = recalled.tokens;
             blocks.push(block);
         }
         record.memories = recalled.memories;

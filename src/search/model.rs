@@ -72,27 +72,37 @@ impl MemoryFilter {
     }
 }
 
-/// What a score is made of. Each part has its weight in it already; their sum is the score.
+/// What a score is made of. Each part has its weight in it already; their sum is the score. What is 0
+/// is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Parts {
     /// BM25, divided by the best of the search.
+    #[serde(skip_serializing_if = "is_zero")]
     pub keyword: f64,
     /// How near its vector is to that of the question, between the hundredth nearest and the nearest; 0 without vectors.
+    #[serde(skip_serializing_if = "is_zero")]
     pub vector: f64,
     /// Memories that were drawn from the turn.
+    #[serde(skip_serializing_if = "is_zero")]
     pub memory: f64,
     /// Turns beside it.
+    #[serde(skip_serializing_if = "is_zero")]
     pub neighbour: f64,
     /// The best turns of its session.
+    #[serde(skip_serializing_if = "is_zero")]
     pub session: f64,
     /// A date that the question names.
+    #[serde(skip_serializing_if = "is_zero")]
     pub date: f64,
     /// A person that the question names.
+    #[serde(skip_serializing_if = "is_zero")]
     pub speaker: f64,
     /// What users say counts more than what they are answered.
+    #[serde(skip_serializing_if = "is_zero")]
     pub role: f64,
     /// What tells something counts more than what only asks.
+    #[serde(skip_serializing_if = "is_zero")]
     pub statement: f64,
 }
 
@@ -102,6 +112,31 @@ impl Parts {
         let of_place = self.neighbour + self.session + self.date;
         of_text + of_place + self.speaker + self.role + self.statement
     }
+
+    /// To four places, for what is kept.
+    pub fn rounded(self) -> Self {
+        Self {
+            keyword: rounded(self.keyword),
+            vector: rounded(self.vector),
+            memory: rounded(self.memory),
+            neighbour: rounded(self.neighbour),
+            session: rounded(self.session),
+            date: rounded(self.date),
+            speaker: rounded(self.speaker),
+            role: rounded(self.role),
+            statement: rounded(self.statement),
+        }
+    }
+}
+
+/// To four places.
+pub fn rounded(score: f64) -> f64 {
+    (score * 1e4).round() / 1e4
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(part: &f64) -> bool {
+    *part == 0.0
 }
 
 /// Where a message stands: its session, its run, its place within the run.
@@ -120,10 +155,11 @@ pub enum Item {
 }
 
 /// Whether a search went by vectors too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VectorUse {
     /// There is no embedding model: by words alone.
+    #[default]
     Off,
     Used,
     /// The embedding model did not answer in time: by words alone.

@@ -9,7 +9,7 @@ use chrono::Utc;
 
 use super::{
     bm25::{self, Question},
-    model::{Found, Hit, Item, Outcome, Place, Search, VectorUse},
+    model::{Found, Hit, Item, Outcome, Parts, Place, Search, VectorUse},
     rank::{self, Evidence, Ranked},
     statistics::{Collection, LARGE, Size},
     store::{self, FoundMemory, Match, Wanted},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     app::App,
     llm,
-    memories::{self, MemoryId},
+    memories::{self, Brief, MemoryId},
 };
 
 /// How many of the best rows are weighed when the answer is bounded by tokens.
@@ -28,15 +28,8 @@ const CANDIDATES: usize = 200;
 
 /// Looks for everything that speaks for a text, and tells the texts, best first.
 pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> {
-    let (evidence, vectors) = gather(app, search).await?;
-    let mut ranked = rank::rank(&search.query, Utc::now(), &evidence, &app.settings.search.weights);
-    if !search.messages {
-        ranked.retain(|ranked| matches!(ranked.item, Item::Memory(_)));
-    }
-    ranked.retain(|ranked| search.from.is_none_or(|from| ranked.created_at >= from));
-    ranked.retain(|ranked| search.to.is_none_or(|to| ranked.created_at < to));
-    ranked.truncate(search.limit.min(MOST_HITS));
-    let hits = read(app, search, ranked).await?;
+    let Gathered { evidence, vectors, .. } = gather(app, search).await?;
+    let hits = read(app, search, order(app, search, &evidence)).await?;
     let hits = match search.max_tokens {
         Some(budget) => within(hits, budget),
         None => hits,
@@ -44,7 +37,48 @@ pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> 
     Ok(Outcome { hits, vectors })
 }
 
-async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sqlx::Error> {
+/// Looks for memories alone, and tells them as far as a prompt needs them, with what their scores are made of, best first.
+pub async fn search_briefs(app: &App, search: &Search) -> Result<Vec<(Brief, Parts)>, sqlx::Error> {
+    let Gathered { evidence, found, .. } = gather(app, search).await?;
+    let ranked = order(app, search, &evidence).into_iter().filter_map(|ranked| match ranked.item {
+        Item::Memory(memory_id) => Some((memory_id, ranked.parts)),
+        Item::Message(_) => None,
+    });
+    let ranked: Vec<(MemoryId, Parts)> = ranked.collect();
+    let wanted: HashSet<MemoryId> = ranked.iter().map(|(memory_id, _)| *memory_id).collect();
+    let found =
+        found.into_iter().filter(|memory| wanted.contains(&memory.memory_id)).filter_map(FoundMemory::into_brief);
+    let mut briefs: HashMap<MemoryId, Brief> = found.map(|brief| (brief.memory_id, brief)).collect();
+    let unread: Vec<MemoryId> = wanted.into_iter().filter(|memory_id| !briefs.contains_key(memory_id)).collect();
+    if !unread.is_empty() {
+        let read = memories::store::briefs(&app.db, &search.scope, &unread).await?;
+        briefs.extend(read.into_iter().map(|brief| (brief.memory_id, brief)));
+    }
+    Ok(ranked.into_iter().filter_map(|(memory_id, parts)| Some((briefs.remove(&memory_id)?, parts))).collect())
+}
+
+/// All that was found and fits the search, best first.
+fn order(app: &App, search: &Search, evidence: &Evidence) -> Vec<Ranked> {
+    let mut ranked = rank::rank(&search.query, Utc::now(), evidence, &app.settings.search.weights);
+    if !search.messages {
+        ranked.retain(|ranked| matches!(ranked.item, Item::Memory(_)));
+    }
+    ranked.retain(|ranked| search.from.is_none_or(|from| ranked.created_at >= from));
+    ranked.retain(|ranked| search.to.is_none_or(|to| ranked.created_at < to));
+    ranked.truncate(search.limit.min(MOST_HITS));
+    ranked
+}
+
+/// What there is to order.
+#[derive(Default)]
+struct Gathered {
+    evidence: Evidence,
+    vectors: VectorUse,
+    /// Memories that were found with their texts.
+    found: Vec<FoundMemory>,
+}
+
+async fn gather(app: &App, search: &Search) -> Result<Gathered, sqlx::Error> {
     let config = &app.settings.search.text_config;
     let remembered = remembered_size(app, search);
     let words = store::words(&app.db, config, &search.query);
@@ -55,7 +89,7 @@ async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sql
         let size = match FoundMemory::size(&found) {
             Some(size) if size.texts < LARGE => Arc::new(size),
             // Nothing was found, and nothing else looks.
-            None if app.embedder.is_none() => return Ok((Evidence::default(), VectorUse::Off)),
+            None if app.embedder.is_none() => return Ok(Gathered::default()),
             _ => count(app, search).await?,
         };
         (size, words, Some(found))
@@ -71,17 +105,17 @@ async fn gather(app: &App, search: &Search) -> Result<(Evidence, VectorUse), sql
     };
     if size.texts == 0 {
         let vectors = if app.embedder.is_some() { VectorUse::Used } else { VectorUse::Off };
-        return Ok((Evidence::default(), vectors));
+        return Ok(Gathered { vectors, ..Gathered::default() });
     }
     let (matches, (near, vectors)) =
-        tokio::try_join!(find_matches(app, search, &words, &size, found), find_near(app, search))?;
+        tokio::try_join!(find_matches(app, search, &words, &size, found.as_deref()), find_near(app, search))?;
     let mut evidence = Evidence { matches, near, ..Evidence::default() };
     if search.messages {
         let (sources, places) = find_places(app, search, &evidence).await?;
         evidence.nearby = store::nearby(&app.db, &search.scope, &places).await?;
         (evidence.sources, evidence.places) = (sources, places);
     }
-    Ok((evidence, vectors))
+    Ok(Gathered { evidence, vectors, found: found.unwrap_or_default() })
 }
 
 /// The turns that memories among the evidence were drawn from; these, and the turns among it, once each.
@@ -114,13 +148,13 @@ async fn find_matches(
     search: &Search,
     words: &[String],
     size: &Size,
-    found: Option<Vec<FoundMemory>>,
+    found: Option<&[FoundMemory]>,
 ) -> Result<Vec<Match>, sqlx::Error> {
     let settings = &app.settings.search;
     let question = Question::new(words);
     let of_all_words = Size { common: Vec::new(), common_texts: Vec::new(), ..*size };
     if let Some(found) = found {
-        let found = found.into_iter().filter_map(|memory| memory.row(&question)).collect();
+        let found = found.iter().filter_map(|memory| memory.row(&question)).collect();
         return Ok(bm25::best(found, words, &of_all_words, settings, CANDIDATES));
     }
     let rare: Vec<String> = words.iter().filter(|word| !size.common.contains(word)).cloned().collect();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    memories::MemoryId,
+    memories::{Brief, MemoryId},
     runs::{Role, RunId},
     sessions::SessionId,
 };
@@ -66,7 +66,7 @@ pub async fn find(
         if search.memories { find_memories(db, search, Wanted::Words(&any_of_them)).await } else { Ok(Vec::new()) }
     };
     let (mut found, memories) = tokio::try_join!(messages, memories)?;
-    found.extend(memories.into_iter().filter_map(|memory| memory.row(question)));
+    found.extend(memories.iter().filter_map(|memory| memory.row(question)));
     Ok(found)
 }
 
@@ -102,10 +102,13 @@ async fn find_messages(
 /// A memory with at least one of the wanted words.
 #[derive(Debug)]
 pub struct FoundMemory {
-    memory_id: MemoryId,
+    pub memory_id: MemoryId,
     created_at: DateTime<Utc>,
     /// A `tsvector` as PostgreSQL sends it.
     words: Vec<u8>,
+    /// The text, if that was for all words of the question.
+    memory: Option<String>,
+    tokens: Option<i32>,
     /// How many texts were searched for all words of the question, and how many words these have.
     texts: Option<i64>,
     text_words: Option<i64>,
@@ -118,9 +121,13 @@ impl FoundMemory {
         Some(Size { texts: memory.texts?, words: memory.text_words?, ..Size::default() })
     }
 
-    pub fn row(self, question: &Question<'_>) -> Option<Row> {
+    pub fn row(&self, question: &Question<'_>) -> Option<Row> {
         let occurrences = question.occurrences(&self.words)?;
         Some(Row { item: Item::Memory(self.memory_id), created_at: self.created_at, occurrences })
+    }
+
+    pub fn into_brief(self) -> Option<Brief> {
+        Some(Brief { memory_id: self.memory_id, memory: self.memory?, tokens: self.tokens })
     }
 }
 

@@ -7,7 +7,10 @@ use uuid::Uuid;
 use super::{MemoryRow, select_memories};
 use crate::{
     auth::{Scope, UserId},
-    memories::model::{Action, Memory, MemoryId, Source},
+    memories::{
+        line,
+        model::{Action, Memory, MemoryId, Source},
+    },
 };
 
 /// Lets one change of a user's memories at a time go on, until the transaction ends: what is looked at to find a
@@ -41,9 +44,9 @@ pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Resul
         r#"
         insert into memories (
             user_id, memory_id, memory, topics, agent_id, hash, is_own, created_at, updated_at, valid_from, expires_at,
-            words
+            words, tokens
         )
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $8, $9, search_words($10::text::regconfig, $3))
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $8, $9, search_words($10::text::regconfig, $3), $11)
         "#,
         new.user_id.as_str(),
         new.memory_id as MemoryId,
@@ -55,6 +58,7 @@ pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Resul
         new.at,
         new.expires_at,
         new.text_config,
+        line::tokens_of(new.memory),
     )
     .execute(connection)
     .await?;
@@ -241,6 +245,7 @@ pub async fn edit(
         update memories
         set memory = coalesce($3, memory),
             words = case when $3::text is null then words else search_words($8::text::regconfig, $3) end,
+            tokens = case when $3::text is null then tokens else $10 end,
             hash = coalesce($4, hash),
             embedding = case when $3::text is null then embedding end,
             embedding_model = case when $3::text is null then embedding_model end,
@@ -259,6 +264,7 @@ pub async fn edit(
         edit.expires_at.and_then(Expiry::at),
         text_config,
         at,
+        edit.memory.as_deref().map(line::tokens_of),
     )
     .execute(connection)
     .await?;

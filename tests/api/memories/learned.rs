@@ -1,9 +1,10 @@
 //! Memories that are learned from runs.
 
 use colloquy::config::{ModelSettings, Provider};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{known, tell};
+use super::{id, known, tell};
 use crate::support::{
     TestApp,
     scripted_model::{Gate, echo, held, reply, status},
@@ -91,6 +92,26 @@ async fn a_contradiction_takes_the_place_of_what_was_known() {
     let stored = app.get(&format!("/agents/assistant/runs/{}", run["run_id"].as_str().unwrap())).await.expect(200);
     let memories = &stored["context"]["memories"];
     assert!(memories[0]["parts"]["keyword"].as_f64().unwrap() > 0.0, "{stored}");
+}
+
+#[tokio::test]
+async fn what_a_memory_takes_in_a_prompt_is_counted_when_it_is_stored() {
+    let app = learning().await;
+    let told = tell(&app, "alice", "Alice drinks tea.").await;
+    let tokens = async |message: &str| {
+        let run = say(&app, "alice", message).await;
+        let stored = app.get(&format!("/agents/assistant/runs/{}", run["run_id"].as_str().unwrap())).await.expect(200);
+        assert_eq!(stored["context"]["memories"].as_array().unwrap().len(), 1, "{stored}");
+        stored["context"]["tokens"]["memories"].as_i64().unwrap()
+    };
+    let short = tokens("Tea?").await;
+    let longer = json!({"memory": "Alice drinks tea, coffee, cocoa, lemonade and hot water with ginger."});
+    app.send(app.request(Method::PATCH, &format!("/memories/{}", id(&told))).json(&longer)).await.expect(200);
+    let long = tokens("Tea?").await;
+    assert!(long > short + 5, "{short} {long}");
+    // By an older build it was not.
+    app.execute("update memories set tokens = null").await;
+    assert_eq!((tokens("Tea?").await, tokens("Bread?").await), (long, long));
 }
 
 #[tokio::test]
