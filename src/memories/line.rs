@@ -3,7 +3,7 @@
 use super::model::MemoryId;
 use crate::llm;
 
-/// What a line takes beside its text, in tokens.
+/// What a line takes beside its text, in tokens. What is stored was counted with it.
 const LINE_TOKENS: usize = 3;
 
 /// A memory as far as a prompt needs it.

@@ -292,6 +292,7 @@ pub struct TokensByPart {
     pub instructions: usize,
     pub summary: usize,
     pub history: usize,
+    /// No less than what they take.
     pub memories: usize,
     pub session_state: usize,
     pub message: usize,

@@ -28,7 +28,7 @@ const CANDIDATES: usize = 200;
 
 /// Looks for everything that speaks for a text, and tells the texts, best first.
 pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> {
-    let Gathered { evidence, vectors, .. } = gather(app, search).await?;
+    let Gathered { evidence, vectors, .. } = gather(app, search, false).await?;
     let hits = read(app, search, order(app, search, &evidence)).await?;
     let hits = match search.max_tokens {
         Some(budget) => within(hits, budget),
@@ -39,17 +39,16 @@ pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> 
 
 /// Looks for memories alone, and tells them as far as a prompt needs them, with what their scores are made of, best first.
 pub async fn search_briefs(app: &App, search: &Search) -> Result<Vec<(Brief, Parts)>, sqlx::Error> {
-    let Gathered { evidence, found, .. } = gather(app, search).await?;
+    let Gathered { evidence, found, .. } = gather(app, search, true).await?;
     let ranked = order(app, search, &evidence).into_iter().filter_map(|ranked| match ranked.item {
         Item::Memory(memory_id) => Some((memory_id, ranked.parts)),
         Item::Message(_) => None,
     });
     let ranked: Vec<(MemoryId, Parts)> = ranked.collect();
-    let wanted: HashSet<MemoryId> = ranked.iter().map(|(memory_id, _)| *memory_id).collect();
-    let found =
-        found.into_iter().filter(|memory| wanted.contains(&memory.memory_id)).filter_map(FoundMemory::into_brief);
+    let found = found.into_iter().filter_map(FoundMemory::into_brief);
     let mut briefs: HashMap<MemoryId, Brief> = found.map(|brief| (brief.memory_id, brief)).collect();
-    let unread: Vec<MemoryId> = wanted.into_iter().filter(|memory_id| !briefs.contains_key(memory_id)).collect();
+    let ids = ranked.iter().map(|(memory_id, _)| *memory_id);
+    let unread: Vec<MemoryId> = ids.filter(|memory_id| !briefs.contains_key(memory_id)).collect();
     if !unread.is_empty() {
         let read = memories::store::briefs(&app.db, &search.scope, &unread).await?;
         briefs.extend(read.into_iter().map(|brief| (brief.memory_id, brief)));
@@ -78,13 +77,13 @@ struct Gathered {
     found: Vec<FoundMemory>,
 }
 
-async fn gather(app: &App, search: &Search) -> Result<Gathered, sqlx::Error> {
+async fn gather(app: &App, search: &Search, with_texts: bool) -> Result<Gathered, sqlx::Error> {
     let config = &app.settings.search.text_config;
     let remembered = remembered_size(app, search);
     let words = store::words(&app.db, config, &search.query);
     let (size, words, found) = if !search.messages && remembered.is_none() {
         // Memories are few: who reads no messages need not know the words first, nor which of them are common.
-        let found = store::find_memories(&app.db, search, Wanted::AllBy(config));
+        let found = store::find_memories(&app.db, search, Wanted::AllBy { config, with_texts });
         let (words, found) = tokio::try_join!(words, found)?;
         let size = match FoundMemory::size(&found) {
             Some(size) if size.texts < LARGE => Arc::new(size),

@@ -102,11 +102,11 @@ async fn find_messages(
 /// A memory with at least one of the wanted words.
 #[derive(Debug)]
 pub struct FoundMemory {
-    pub memory_id: MemoryId,
+    memory_id: MemoryId,
     created_at: DateTime<Utc>,
     /// A `tsvector` as PostgreSQL sends it.
     words: Vec<u8>,
-    /// The text, if that was for all words of the question.
+    /// The text, if it was asked for and is short.
     memory: Option<String>,
     tokens: Option<i32>,
     /// How many texts were searched for all words of the question, and how many words these have.
@@ -137,14 +137,14 @@ pub enum Wanted<'a> {
     /// A `tsquery`.
     Words(&'a str),
     /// All words of the question, as this text search configuration tells them apart.
-    AllBy(&'a str),
+    AllBy { config: &'a str, with_texts: bool },
 }
 
 pub async fn find_memories(db: &PgPool, search: &Search, wanted: Wanted<'_>) -> Result<Vec<FoundMemory>, sqlx::Error> {
     let Some(user) = search.scope.user() else { return Ok(Vec::new()) };
-    let (words, config) = match wanted {
-        Wanted::Words(words) => (Some(words), None),
-        Wanted::AllBy(config) => (None, Some(config)),
+    let (words, config, with_texts) = match wanted {
+        Wanted::Words(words) => (Some(words), None, false),
+        Wanted::AllBy { config, with_texts } => (None, Some(config), with_texts),
     };
     sqlx::query_file_as!(
         FoundMemory,
@@ -157,6 +157,7 @@ pub async fn find_memories(db: &PgPool, search: &Search, wanted: Wanted<'_>) -> 
         words,
         config,
         search.query,
+        with_texts,
     )
     .fetch_all(db)
     .await

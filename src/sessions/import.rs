@@ -133,7 +133,7 @@ struct MessageLine {
 struct SummaryLine {
     through_seq: i64,
     summary: String,
-    about_user: Option<String>,
+    about_user: String,
     topics: Vec<String>,
     tokens: i32,
     folded_runs: i32,
@@ -214,6 +214,10 @@ impl Reader {
                 self.messages.push(place);
             }
             "summary" => {
+                // Exports of an older build have none.
+                if line["about_user"].is_null() {
+                    line["about_user"] = "".into();
+                }
                 self.take_summary(&parsed(&line)?)?;
                 self.summaries.push(place);
             }
@@ -283,7 +287,7 @@ impl Reader {
                 "is a summary out of place; it follows the completed run whose number is its through_seq",
             ));
         }
-        if summary.about_user.as_ref().is_some_and(|about_user| !summary.summary.starts_with(about_user)) {
+        if !summary.summary.starts_with(&summary.about_user) {
             return Err(refusal("has an about_user that its summary does not begin with"));
         }
         // No message comes after it.

@@ -25,7 +25,7 @@ enum At {
 
 /// How many lines of each kind have been handed out: the last line says it, so that an export that broke off is known.
 #[derive(Clone, Copy, Default, Serialize)]
-struct Counts {
+struct Lines {
     sessions: usize,
     messages: usize,
     summaries: usize,
@@ -34,7 +34,7 @@ struct Counts {
 
 /// Lines of JSON: the user's sessions, their messages, their summaries, the memories, and how many there were of each.
 pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
-    let begin = (db, user, At::Sessions { after: String::new() }, Counts::default());
+    let begin = (db, user, At::Sessions { after: String::new() }, Lines::default());
     stream::try_unfold(begin, async |(db, user, at, mut counts)| {
         let (lines, next) = match at {
             At::Sessions { after } => {

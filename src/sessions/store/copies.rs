@@ -273,7 +273,7 @@ pub async fn import_summaries(
             model_provider, created_at
         )
         select
-            $1, through_seq, summary, coalesce(about_user, ''), topics, tokens, folded_runs, folded_tokens, model,
+            $1, through_seq, summary, about_user, topics, tokens, folded_runs, folded_tokens, model,
             model_provider, created_at
         from jsonb_to_recordset($2) as v (
             through_seq bigint, summary text, about_user text, topics text[], tokens integer, folded_runs integer,

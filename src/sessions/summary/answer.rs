@@ -44,9 +44,9 @@ pub(super) struct Draft {
     pub(super) tokens: usize,
 }
 
-/// Reads an answer, with what the version before says of the user, as far as it is `known`. The error is the complaint that the model
-/// gets to hear, and operators after it. An answer that is merely too long, for its limit or for the model's, is cut to
-/// whole sentences when it is the `last` one that is asked for.
+/// Reads an answer; `known` is what the version before says of the user. The error is the complaint that the model gets
+/// to hear, and operators after it. An answer that is merely too long, for its limit or for the model's, is cut to whole
+/// sentences when it is the `last` one that is asked for; what it says of the user leaves half of the limit always.
 pub(super) fn read(answer: &str, limits: Limits, known: &str, last: bool) -> Result<Draft, String> {
     if answer.len() > MOST_BYTES {
         return Err(format!("The answer has {} bytes; a summary has to be short", answer.len()));
@@ -64,16 +64,14 @@ pub(super) fn read(answer: &str, limits: Limits, known: &str, last: bool) -> Res
         let most = limits.max_tokens;
         return Err(format!("The answer breaks off before its JSON ends; write a summary of at most {most} tokens"));
     }
-    let Some(Value::String(mut summary)) = fields.remove("summary") else {
-        return Err(r#"The JSON has no text "summary""#.into());
+    let cut_off = fields.keys().next_back().filter(|_| is_cut_off).cloned();
+    let mut text_of = |name: &str| {
+        let Some(Value::String(mut text)) = fields.remove(name) else { return None };
+        text::replace_nul_in(&mut text);
+        Some(paragraph(if cut_off.as_deref() == Some(name) { up_to_the_last_sentence(&text) } else { &text }))
     };
-    text::replace_nul_in(&mut summary);
-    let is_whole = !is_cut_off || fields.contains_key("topics");
-    let whole = |text| paragraph(if is_whole { text } else { up_to_the_last_sentence(text) });
-    let rest = whole(&summary);
-    let mut about_user = fields.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
-    text::replace_nul_in(&mut about_user);
-    about_user = whole(&about_user);
+    let rest = text_of("summary").ok_or(r#"The JSON has no text "summary""#)?;
+    let mut about_user = text_of("user").map(|user| at_most(&user, limits.max_tokens / 2)).unwrap_or_default();
     if rest.is_empty() && (about_user.is_empty() || !last) {
         return Err(r#"The "summary" is empty"#.into());
     }
@@ -82,10 +80,10 @@ pub(super) fn read(answer: &str, limits: Limits, known: &str, last: bool) -> Res
         known.clone_into(&mut about_user);
     }
     let paragraphs = [about_user.as_str(), rest.as_str()];
-    summary = paragraphs.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n");
+    let mut summary = paragraphs.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n");
     let mut tokens = count_tokens(&summary);
     if tokens > limits.max_tokens && last {
-        summary = whole_sentences(&summary, tokens, limits.max_tokens);
+        summary = at_most(&summary, limits.max_tokens);
         tokens = count_tokens(&summary);
         if !summary.starts_with(&about_user) {
             about_user.clone_from(&summary);
@@ -116,8 +114,12 @@ fn up_to_the_last_sentence(summary: &str) -> &str {
     summary[..end].trim()
 }
 
-/// As many whole sentences from the beginning as the limit holds; nothing where the first is too long already.
-fn whole_sentences(summary: &str, tokens: usize, max_tokens: usize) -> String {
+/// As many whole sentences from the beginning as the limit holds; all of it where the first is too long already.
+fn at_most(summary: &str, max_tokens: usize) -> String {
+    let tokens = count_tokens(summary);
+    if tokens <= max_tokens {
+        return summary.to_owned();
+    }
     let mut end = summary.floor_char_boundary(summary.len() * max_tokens / tokens);
     while let Some(at) = summary[..end].rfind(SENTENCE_ENDS) {
         let sentences = summary[..at].trim_end();
@@ -197,7 +199,8 @@ mod tests {
         assert_eq!((draft.summary.as_str(), draft.about_user.as_str()), ("The user is Ann.", "The user is Ann."));
         let long = json!({"user": "Ann likes tea. ".repeat(30), "summary": "They talked.", "topics": []}).to_string();
         let draft = read(&long, LIMITS, "", true).unwrap();
-        assert!(draft.tokens <= 50 && draft.summary == draft.about_user, "{draft:?}");
+        assert!(draft.tokens <= 50 && count_tokens(&draft.about_user) <= 25, "{draft:?}");
+        assert!(draft.summary.ends_with("\n\nThey talked."), "a long one leaves room for the rest: {draft:?}");
     }
 
     #[test]
@@ -229,6 +232,9 @@ mod tests {
         let whole = r#"{"summary": "Ann likes tea", "topics": ["te"#;
         assert_eq!(read(whole, LIMITS, "", true).unwrap().summary, "Ann likes tea");
         assert!(read(r#"{"summary": "Ann likes t"#, LIMITS, "", true).unwrap_err().contains("is empty"));
+        let behind_user = r#"{"user": "Ann, 34, lives in Oslo", "summary": "They talked. Th"#;
+        let draft = read(behind_user, LIMITS, "", true).unwrap();
+        assert_eq!(draft.summary, "Ann, 34, lives in Oslo\n\nThey talked.");
         let in_user = r#"{"summary": "Ann likes tea.", "user": "The user is An"#;
         assert_eq!(read(in_user, LIMITS, "The user is Ann.", true).unwrap().about_user, "The user is Ann.");
     }

@@ -20,7 +20,7 @@ pub struct SummaryVersion {
     /// It covers the runs up to this number.
     pub through_seq: i64,
     pub summary: String,
-    /// What it says of the user, with which it begins; empty: nothing.
+    /// What it says of the user, with which it begins; empty: nothing, or an older version wrote it.
     pub about_user: String,
     pub topics: Vec<String>,
     /// What it takes in a prompt, about.

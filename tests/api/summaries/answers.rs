@@ -60,6 +60,10 @@ async fn what_a_summary_says_of_the_user_outlives_folds_that_overlook_it_in_copi
         assert_eq!(versions["data"][0]["summary"], summary);
         assert_eq!(versions["data"][0]["about_user"], summary.split_once("\n\n").unwrap().0);
     }
+    let old = export.replace(r#""about_user" : "The user is Ann.", "#, "");
+    app.delete("/sessions/s").await.expect(204);
+    app.import(&old).await.expect(201);
+    assert_eq!(app.import(&old).await.expect(200)["created"], false, "of an older build, which knew of no about_user");
     let odd = export.replace(r#""about_user" : "The"#, r#""about_user" : "the"#);
     app.delete("/sessions/s").await.expect(204);
     let problem = app.import(&odd).await.expect_problem(422);
