@@ -29,7 +29,9 @@ use crate::{
     sessions::{self, SessionId, retention},
 };
 
-pub use queue::{enqueue, forget, forget_user, is_waiting, migrate, run_due, spawn_workers, users_without_job};
+pub use queue::{
+    enqueue, forget, forget_user, hasten_learning, is_waiting, migrate, run_due, spawn_workers, users_without_job,
+};
 
 /// Something to be done in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,6 +61,24 @@ pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx
     .await
 }
 
+/// Lets jobs that learn, or this one alone, begin their next attempt now where turns wait that no answer was refused to: an
+/// attempt that failed for another turn is no reason to wait.
+pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "
+        update graphile_worker._private_jobs j set run_at = now()
+        where ($1::text is null or j.key = $1) and j.payload ->> 'kind' = 'learn'
+          and j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts and j.run_at > now()
+          and exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and t.refused)
+          and exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and not t.refused)
+        ",
+    )
+    .bind(job.map(Job::key))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Removes a job that is not running.
 pub async fn forget(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
     sqlx::query("delete from graphile_worker._private_jobs where key = $1 and locked_at is null")

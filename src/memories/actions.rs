@@ -90,6 +90,7 @@ pub async fn extract_memories(
         input: body.text,
         content: None,
         created_at: Utc::now(),
+        refused: false,
     };
     let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn]).await.map_err(|error| match error
         .downcast_ref()

@@ -13,6 +13,10 @@ use crate::llm::{ModelRequest, PromptMessage};
 /// The form of the answer by which this request is known.
 pub(super) const RESPONSE_NAME: &str = "memory_operations";
 
+/// So many operations are taken at once; and a memory is no longer than this, in characters.
+const MOST_OPERATIONS: usize = 100;
+const MOST_CHARS: usize = 5_000;
+
 /// The form of the answer when memories are to be merged.
 pub(super) const MERGES_NAME: &str = "memory_merges";
 
@@ -34,6 +38,7 @@ pub(super) fn operations(request: &ModelRequest) -> String {
             lesson.learn(turn, &statement);
         }
     }
+    lesson.operations.truncate(MOST_OPERATIONS);
     json!({ "operations": lesson.operations }).to_string()
 }
 
@@ -67,6 +72,9 @@ impl Lesson {
             return;
         }
         let (memory, topic) = in_third_person(statement);
+        if memory.chars().count() > MOST_CHARS {
+            return;
+        }
         let old = self.remembered.iter().position(|(_, _, known)| known.iter().any(|old| replaces(statement, old)));
         let (op, id) = match old.map(|at| self.remembered.remove(at)) {
             Some((id, ..)) => ("update", Some(id)),
@@ -174,6 +182,14 @@ mod tests {
         assert_eq!(learned.len(), 1);
         assert_eq!(learned[0]["memory"], "The user likes pizza, especially margherita.");
         assert_eq!((&learned[0]["op"], &learned[0]["turns"]), (&json!("add"), &json!([1])));
+    }
+
+    #[test]
+    fn no_more_is_learned_than_is_taken() {
+        let many: String = (0..150).map(|number| format!("I like song number {number}. ")).collect();
+        assert_eq!(operations_for("", &many).len(), MOST_OPERATIONS);
+        let long = format!("I like {}. I like tea.", "very ".repeat(2_000));
+        assert_eq!(operations_for("", &long).len(), 1);
     }
 
     #[test]

@@ -91,6 +91,7 @@ mod tests {
             input: input.into(),
             content: Some(content.into()),
             created_at: Utc::now(),
+            refused: false,
         }
     }
 

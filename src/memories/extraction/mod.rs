@@ -29,7 +29,7 @@ use crate::{
     jobs::{self, Job},
     search::{self, model::Search, vectors},
     sessions::{
-        ask::{self, Question},
+        ask::{self, AskError, Question},
         costs::Purpose,
     },
 };
@@ -50,7 +50,7 @@ pub fn is_on(settings: &AgentSettings) -> bool {
 
 /// Sees to it that a job waits for what the user has unread. After this is stored, and beside the answer: to queue a
 /// job takes longer than to settle. If the process dies before, [`sweep`] does it. What a job that has failed is to read once
-/// more keeps what is new waiting with it.
+/// more keeps what is new waiting with it, unless it is the turn that is to blame, and not the model.
 pub fn wake(app: &Arc<App>, user: &UserId) {
     let (of_task, user) = (app.clone(), user.clone());
     app.tasks.spawn(async move {
@@ -66,14 +66,14 @@ pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
     for user in jobs::users_without_job(&app.db, MOST_QUEUED).await? {
         queue(app, user).await?;
     }
-    Ok(())
+    jobs::hasten_learning(&app.db, None).await
 }
 
 /// Where a job waits already there is nothing to do: what it reads, it reads when it has begun.
 async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
     let job = Job::Learn { user_id: user.clone() };
     if jobs::is_waiting(&app.db, &job).await? {
-        return Ok(());
+        return jobs::hasten_learning(&app.db, Some(&job)).await;
     }
     let mut tx = app.db.begin().await?;
     // Another may have queued it meanwhile; to do so again would give a job that has failed all its attempts back.
@@ -83,19 +83,46 @@ async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// Reads all unread turns of a user. Safe to be done twice at once: a turn is read by whoever stores first.
+/// Reads all unread turns of a user. Safe to be done twice at once: a turn is read by whoever stores first. A turn to
+/// which no answer can be used stays unread, and is what the job fails for; it keeps none of the others back.
 pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
+    let mut at_once = app.settings.memories.turns_per_call;
+    let mut refused: Vec<Source> = Vec::new();
+    let mut failure = None;
     loop {
-        let mut turns = store::unread_turns(&app.db, user, app.settings.memories.turns_per_call).await?;
-        let Some(agent_id) = turns.first().map(|turn| turn.agent_id.clone()) else { return Ok(()) };
-        turns.retain(|turn| turn.agent_id == agent_id);
+        let turns = store::unread_turns(&app.db, user, at_once as usize + refused.len()).await?;
+        let turns = next_to_read(turns, &refused, at_once as usize);
+        let Some(first) = turns.first() else { break };
         // An agent that is no longer declared has no model to ask.
-        let lessons = match app.agents.get(&agent_id) {
-            Ok(agent) => study(app, &agent, Some(user), &turns).await?,
-            Err(_) => Vec::new(),
+        let lessons = match app.agents.get(&first.agent_id) {
+            Ok(agent) => study(app, &agent, Some(user), &turns).await,
+            Err(_) => Ok(Vec::new()),
         };
-        remember(app, user, &turns, &lessons).await?;
+        match lessons {
+            Ok(lessons) => remember(app, user, &turns, &lessons).await?,
+            Err(error) if !matches!(error.downcast_ref(), Some(AskError::Unusable(_))) => return Err(error),
+            // One of them is to blame.
+            Err(_) if turns.len() > 1 => at_once = 1,
+            Err(error) => {
+                store::mark_refused(&app.db, user, first).await?;
+                refused.push(first.source());
+                failure = Some(error);
+            }
+        }
     }
+    failure.map_or(Ok(()), Err)
+}
+
+/// The turns for one call: those of one agent; one that was refused before is alone.
+fn next_to_read(mut turns: Vec<Turn>, refused: &[Source], at_once: usize) -> Vec<Turn> {
+    turns.retain(|turn| !refused.contains(&turn.source()));
+    turns.truncate(at_once);
+    if let Some(first) = turns.first() {
+        let (agent_id, is_alone) = (first.agent_id.clone(), first.refused);
+        turns.truncate(if is_alone { 1 } else { at_once });
+        turns.retain(|turn| turn.agent_id == agent_id && turn.refused == is_alone);
+    }
+    turns
 }
 
 /// A change that a model has made of some turns, and which of the turns say so.

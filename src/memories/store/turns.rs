@@ -16,6 +16,8 @@ pub struct Turn {
     /// What was answered.
     pub content: Option<String>,
     pub created_at: DateTime<Utc>,
+    /// No answer to it could be used so far.
+    pub refused: bool,
 }
 
 impl Turn {
@@ -56,18 +58,18 @@ pub async fn hold_unread(connection: &mut PgConnection, user: &UserId) -> Result
     Ok(held.fetch_optional(connection).await?.is_some())
 }
 
-/// The user's unread turns, oldest first.
-pub async fn unread_turns(db: &PgPool, user: &UserId, limit: u32) -> Result<Vec<Turn>, sqlx::Error> {
+/// The user's unread turns, oldest first, those that were refused last.
+pub async fn unread_turns(db: &PgPool, user: &UserId, limit: usize) -> Result<Vec<Turn>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select t.session_id, t.seq, t.agent_id, r.input, r.content, r.created_at
+        select t.session_id, t.seq, t.agent_id, t.refused, r.input, r.content, r.created_at
         from memory_turns t join runs r using (session_id, seq)
         where t.user_id = $1
-        order by r.created_at, t.session_id, t.seq
+        order by t.refused, r.created_at, t.session_id, t.seq
         limit $2
         "#,
         user.as_str(),
-        i64::from(limit),
+        i64::try_from(limit).unwrap_or(i64::MAX),
     )
     .fetch_all(db)
     .await?;
@@ -80,8 +82,22 @@ pub async fn unread_turns(db: &PgPool, user: &UserId, limit: u32) -> Result<Vec<
             input: row.input,
             content: row.content,
             created_at: row.created_at,
+            refused: row.refused,
         })
         .collect())
+}
+
+/// Notes that no answer to the turn could be used.
+pub async fn mark_refused(db: &PgPool, user: &UserId, turn: &Turn) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update memory_turns set refused = true where user_id = $1 and session_id = $2 and seq = $3",
+        user.as_str(),
+        turn.session_id.as_str(),
+        turn.seq,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Marks turns as read and holds their runs until the transaction ends. Answers those that were unread and are still

@@ -1,5 +1,5 @@
-//! Removing single runs and messages. What the others say of them goes too: the summaries that cover
-//! them, and the title if it was taken from them.
+//! Removing single runs and messages. What the others say of them goes too: the summaries that cover them, the memories
+//! that were drawn from them alone, and the title if it was taken from them.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ pub async fn delete_run(
     refuse_unfinished(run.status)?;
     store::delete_run(&mut tx, scope, session_id, run.seq).await?;
     summary::forget(&mut tx, session_id, &[run.seq]).await?;
-    retitle(&mut tx, scope, session_id).await?;
+    retitle(&mut tx, scope, session_id, run.seq).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -55,7 +55,7 @@ pub async fn delete_message(
     }
     store::delete_message(&mut tx, scope, session_id, &message).await?;
     summary::forget_part(&mut tx, session_id, message.seq).await?;
-    retitle(&mut tx, scope, session_id).await?;
+    retitle(&mut tx, scope, session_id, message.seq).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -67,7 +67,12 @@ fn refuse_unfinished(status: RunStatus) -> Result<(), Problem> {
     Err(Problem::conflict(format!("The run is {}; cancel it, or wait for its end, and try again", status.as_str())))
 }
 
-async fn retitle(connection: &mut PgConnection, scope: &Scope, session_id: &SessionId) -> Result<(), sqlx::Error> {
+async fn retitle(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    changed: i64,
+) -> Result<(), sqlx::Error> {
     let title = store::first_input(connection, scope, session_id).await?.and_then(|input| model::title(&input));
-    store::touch(connection, scope, session_id, title.as_deref()).await
+    store::touch(connection, scope, session_id, title.as_deref(), changed == 1).await
 }

@@ -113,6 +113,12 @@ pub async fn delete_message(
         ), heard as (
             delete from run_events e using message
             where e.session_id = message.session_id and e.seq = message.seq
+        ), unlearned as (
+            delete from memory_sources s using message
+            where message.role = 'user' and s.session_id = message.session_id and s.seq = message.seq
+        ), unrecorded as (
+            delete from memory_events e using message
+            where message.role = 'user' and e.session_id = message.session_id and e.seq = message.seq
         )
         update runs r set
             input = case when message.role = 'user' then '' else r.input end,
@@ -135,24 +141,31 @@ pub async fn delete_message(
     Ok(())
 }
 
-/// Says that the session has changed, and what it is called after its first message, if it is.
+/// Says that the session has changed, and what it is called after its first message, if it is. What a model called it goes
+/// with its first run.
 pub async fn touch(
     connection: &mut PgConnection,
     scope: &Scope,
     session_id: &SessionId,
     title: Option<&str>,
+    first_has_changed: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update sessions set
-            session_name = case when named_by = 'message' then $3 else session_name end,
-            named_by = case when named_by = 'message' and $3::text is null then null else named_by end,
+            session_name = case when named_by = 'message' or named_by = 'model' and $4 then $3 else session_name end,
+            named_by = case
+                when named_by = 'message' or named_by = 'model' and $4
+                then case when $3::text is not null then 'message'::named_by end
+                else named_by
+            end,
             version = version + 1
         where session_id = $1 and ($2::text is null or user_id = $2)
         ",
         session_id.as_str(),
         scope.user(),
         title,
+        first_has_changed,
     )
     .execute(connection)
     .await?;

@@ -95,6 +95,32 @@ async fn a_contradiction_takes_the_place_of_what_was_known() {
 }
 
 #[tokio::test]
+async fn a_turn_that_cannot_be_learned_from_keeps_no_other_back() {
+    let app = learning().await;
+    app.model.otherwise(|request| {
+        let text = request.to_string();
+        let said = |words: &str| text.contains(&format!("user: {words}"));
+        match request {
+            _ if !is_learning(request) => echo(request),
+            _ if said("Poison") => reply("I would rather not say."),
+            _ if said("I like tea") => reply(&operations(&json!([{"op": "add", "memory": "The user likes tea."}]))),
+            _ => reply(&operations(&json!([{"op": "add", "memory": "The user likes jazz."}]))),
+        }
+    });
+    say(&app, "alice", "Poison").await;
+    say(&app, "alice", "I like tea").await;
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
+    assert!(jobs(&app).await[0]["last_error"].as_str().unwrap().contains("could not be used"));
+    let before = app.model.requests().len();
+    say(&app, "alice", "I like jazz").await;
+    app.do_jobs().await;
+    assert_eq!(known(&app, "alice").await, ["The user likes tea.", "The user likes jazz."]);
+    // The run, what it taught, and the other alone, twice.
+    assert_eq!(app.model.requests().len(), before + 4);
+}
+
+#[tokio::test]
 async fn what_a_memory_takes_in_a_prompt_is_counted_when_it_is_stored() {
     let app = learning().await;
     let told = tell(&app, "alice", "Alice drinks tea.").await;

@@ -63,6 +63,21 @@ async fn a_memory_goes_with_its_last_source() {
 }
 
 #[tokio::test]
+async fn a_memory_goes_with_the_message_that_it_was_drawn_from() {
+    let app = with_sessions(&["one", "two"]).await;
+    learn(&app, &["one"], "Alice likes tea.", None).await;
+    let cat = learn(&app, &["one", "two"], "Alice has a cat.", None).await;
+    let messages = app.get("/sessions/one/messages").await.expect(200)["data"].clone();
+    let [said, answered] = [0, 1].map(|at| messages[at]["id"].as_str().unwrap().to_owned());
+    app.delete(&format!("/sessions/one/messages/{answered}")).await.expect(204);
+    assert_eq!(known(&app, "alice").await.len(), 2, "what was answered taught nothing");
+    app.delete(&format!("/sessions/one/messages/{said}")).await.expect(204);
+    assert_eq!(known(&app, "alice").await, ["Alice has a cat."]);
+    let history = app.get(&format!("/memories/{cat}/history")).await.expect(200);
+    assert!(!history.to_string().contains("\"one\""), "{history}");
+}
+
+#[tokio::test]
 async fn what_was_told_or_changed_over_the_api_stays() {
     let app = with_sessions(&["one"]).await;
     let learned = learn(&app, &["one"], "Alice likes tea.", None).await;
