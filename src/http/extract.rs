@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use super::problem::Problem;
-use crate::text;
+use crate::{auth::UserId, text};
 
 /// A JSON body. Unknown fields are refused by the type; texts with NUL are refused here.
 #[derive(Debug)]
@@ -135,6 +135,15 @@ fn in_plain_words(reason: &str) -> String {
         ("number too large to fit in target type", "the number is too large"),
         ("unsupported value", "it was given more than once"),
     ];
+    // What chrono says of a text that is no time, and uuid of one that is no id.
+    const NO_TIME: [&str; 4] =
+        ["premature end of input", "input contains invalid characters", "input is out of range", "trailing input"];
+    if NO_TIME.contains(&reason) {
+        return "it is no time; write it as 2026-01-31T18:30:00Z".into();
+    }
+    if reason.starts_with("UUID parsing failed") {
+        return "it is no id; give one as it was told, such as 01890a5d-ac96-774b-bcce-b302099a8057".into();
+    }
     let reason = WORDS.iter().fold(reason.to_owned(), |reason, (rust, plain)| reason.replace(rust, plain));
     match reason.split_once("expected struct ") {
         Some((before, _)) => format!("{before}expected an object"),
@@ -182,6 +191,36 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                 })
             }
         }
+    }
+}
+
+/// Nothing is read from the query, as what is meant for the body would be missed there. The names that clients of the wire
+/// send with every request are passed over.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query: Vec<(String, String)> =
+            serde_urlencoded::from_str(parts.uri.query().unwrap_or_default()).unwrap_or_default();
+        match query.into_iter().find(|(name, _)| !matches!(name.as_str(), "db_id" | "table")) {
+            Some((name, _)) => {
+                Err(Problem::invalid(name, "stands in the query, where it means nothing; give it in the body"))
+            }
+            None => Ok(Self),
+        }
+    }
+}
+
+/// The user that a request is made for, who may be named in the query and in this field of the body, but not two.
+pub fn one_user(query: Option<UserId>, body: Option<UserId>, field: &str) -> Result<Option<UserId>, Problem> {
+    match (&query, &body) {
+        (Some(one), Some(other)) if one != other => {
+            Err(Problem::invalid(field, "is another user than that of the query; leave one of the two out"))
+        }
+        _ => Ok(query.or(body)),
     }
 }
 

@@ -18,5 +18,5 @@ pub mod refusals;
 pub mod router;
 pub mod status;
 
-pub use extract::{Body, Path, Query};
+pub use extract::{Body, NoQuery, Path, Query};
 pub use problem::Problem;

@@ -64,6 +64,7 @@ impl Job {
                     idempotency::sweep(app).await.map(drop),
                     search::vectors::sweep(app).await.map_err(Into::into),
                     memories::extraction::sweep(app).await.map_err(Into::into),
+                    memories::service::sweep(app).await.map_err(Into::into),
                     retention::sweep(app).await.map(drop),
                 ];
                 done.into_iter().collect()

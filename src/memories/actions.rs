@@ -20,7 +20,7 @@ use crate::{
     agents::Agent,
     app::App,
     http::{
-        Body, Problem,
+        Body, NoQuery, Problem,
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, Unavailable},
     },
@@ -74,6 +74,7 @@ impl From<Lesson> for WouldChange {
 )]
 pub async fn extract_memories(
     State(app): State<Arc<App>>,
+    _: NoQuery,
     Body(body): Body<ExtractBody>,
 ) -> Result<Json<WouldLearn>, Problem> {
     if body.text.trim().is_empty() {
@@ -132,6 +133,7 @@ pub struct OptimizedMemories {
 )]
 pub async fn optimize_memories(
     State(app): State<Arc<App>>,
+    _: NoQuery,
     Body(body): Body<OptimizeBody>,
 ) -> Result<Json<OptimizedMemories>, Problem> {
     let model = match &body.model {

@@ -1,6 +1,6 @@
 //! What clients send to `/memories`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
@@ -120,8 +120,15 @@ impl CreateMemoryBody {
             let detail = "has passed already; give a time to come, or leave it out for a memory that is kept";
             return Err(Problem::invalid("/expires_at", detail));
         }
-        Ok(())
+        check_expiry(self.expires_at)
     }
+}
+
+fn check_expiry(expires_at: Option<DateTime<Utc>>) -> Result<(), Problem> {
+    if expires_at.is_some_and(|at| !(1970..=9999).contains(&at.year())) {
+        return Err(Problem::invalid("/expires_at", "is not of a year from 1970 to 9999; leave it out, or give null"));
+    }
+    Ok(())
 }
 
 /// What to replace; what is left out stays.
@@ -156,6 +163,9 @@ impl UpdateMemoryBody {
         if self.memory.is_none() && self.topics.is_none() && self.expires_at.is_none() {
             let detail = "is missing, and so are topics and expires_at; give what is to change";
             return Err(Problem::invalid("/memory", detail));
+        }
+        if let Some(Expiry::At(at)) = self.expires_at {
+            check_expiry(Some(at))?;
         }
         Ok(Edit { memory: self.memory, topics: self.topics, expires_at: self.expires_at })
     }

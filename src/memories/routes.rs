@@ -17,6 +17,7 @@ use crate::{
     http::{
         Body, Path, Problem, Query,
         discovery::check_database,
+        extract::one_user,
         idempotency::IdempotencyKey,
         paging::{Page, PageRequest},
         problem::ProblemDocument,
@@ -68,7 +69,7 @@ pub async fn create_memory(
 ) -> Result<Json<MemorySchema>, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     body.check()?;
-    let user = query.user_id.or(body.user_id);
+    let user = one_user(query.user_id, body.user_id, "/user_id")?;
     let user =
         user.ok_or_else(|| Problem::unreadable("User ID is required: give user_id, whom the memory is about"))?;
     let add = Change::Add { memory: body.memory, topics: body.topics.unwrap_or_default(), expires_at: body.expires_at };
@@ -92,7 +93,7 @@ pub async fn delete_memories(
 ) -> Result<StatusCode, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
     let ids = body.ids()?;
-    let scope = Caller::claiming(query.user_id.or(body.user_id)).scope();
+    let scope = Caller::claiming(one_user(query.user_id, body.user_id.clone(), "/user_id")?).scope();
     store::delete(&app.db, &scope, &ids).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -138,7 +139,7 @@ pub async fn update_memory(
     Body(body): Body<UpdateMemoryBody>,
 ) -> Result<Json<MemorySchema>, Problem> {
     check_database(query.db_id.as_deref(), query.table.as_deref())?;
-    let scope = Caller::claiming(query.user_id.or_else(|| body.user_id.clone())).scope();
+    let scope = Caller::claiming(one_user(query.user_id, body.user_id.clone(), "/user_id")?).scope();
     service::edit(&app, &scope, memory_id, body.into_edit()?).await.map(Json)
 }
 

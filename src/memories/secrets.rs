@@ -100,9 +100,13 @@ const PASSWORD_WORDS: [&str; 11] = [
     "cvv",
 ];
 
-/// A word for a password, and then what it is.
+/// A word for a password, and then what it is, or before it.
 fn has_password(text: &str) -> bool {
     let folded = text.to_ascii_lowercase();
+    let words: Vec<&str> = folded.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ':'])).collect();
+    if (0..words.len()).any(|at| is_password_at(&words, at)) {
+        return true;
+    }
     PASSWORD_WORDS.iter().any(|word| {
         folded.match_indices(word).any(|(at, _)| {
             let rest = folded[at + word.len()..].trim_start();
@@ -111,6 +115,25 @@ fn has_password(text: &str) -> bool {
             value.is_some_and(looks_like_a_password)
         })
     })
+}
+
+/// "hunter2 as my password", "the password of the user is hunter2", "PIN 1234".
+fn is_password_at(words: &[&str], at: usize) -> bool {
+    let is_pin = |word: &&str| (4..=8).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut after = words[at + 1..].iter().copied();
+    match words[at] {
+        "pin" => after.find(|word| !matches!(*word, "is" | "code" | "number" | "=")).as_ref().is_some_and(is_pin),
+        "password" | "passwort" | "passcode" | "passphrase" => {
+            let as_at = words[..at].iter().rposition(|word| *word == "as").filter(|as_at| at - as_at <= 2);
+            let before = as_at.and_then(|as_at| words.get(as_at.checked_sub(1)?));
+            let is_before = before.is_some_and(|word| looks_like_a_password(word));
+            let is_after = after.next() == Some("of")
+                && after.by_ref().take(4).any(|word| word == "is")
+                && after.next().is_some_and(looks_like_a_password);
+            is_before || is_after
+        }
+        _ => false,
+    }
 }
 
 /// Not the next word of a sentence, as in "the password is forgotten".
@@ -134,6 +157,10 @@ mod tests {
             ("-----BEGIN RSA PRIVATE KEY----- MIIB", "a key"),
             ("The user's wifi password is hunter2!", "a password"),
             ("API key: abc123", "a password"),
+            ("The user likes hunter2 as my password.", "a password"),
+            ("The password of the user is hunter2", "a password"),
+            ("The user lives in a house, PIN 1234.", "a password"),
+            ("The pin is 0042", "a password"),
         ] {
             assert_eq!(find(text), Some(what), "{text}");
         }
@@ -146,6 +173,9 @@ mod tests {
             "Order 4111111111111112 was late",
             "The user forgot their password and is annoyed",
             "The user's password is always forgotten",
+            "The user is known as the password manager",
+            "The user collects pin badges, 1200 of them",
+            "As a password of choice is no good, the user uses passkeys",
             "Reads https://example.com/2024/05/a-very-long-title-with-many-words-in-it-3",
             "The user runs 10 km every Tuesday at 7:30",
             "Donaudampfschifffahrtsgesellschaftskapitän",

@@ -117,3 +117,12 @@ pub async fn stats(app: &App, scope: &Scope, page: PageRequest) -> Result<Page<U
     let data = users.into_iter().map(UserMemoryStats::from).collect();
     Ok(Page { data, meta: page.meta(total, started.elapsed()) })
 }
+
+/// How many are erased in one statement.
+const BATCH: i64 = 1_000;
+
+/// Erases what has expired; by the clock.
+pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
+    while store::delete_expired(&app.db, BATCH).await? > 0 {}
+    Ok(())
+}

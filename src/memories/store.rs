@@ -23,8 +23,8 @@ use crate::{
 pub use history::{Event, MemoryWithInput, history, with_input};
 pub use turns::{Turn, hold_unread, mark_refused, note_turns, take_turns, unread_turns};
 pub use writing::{
-    Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, edit, end, find_by_hash, forget, inherit,
-    insert, lock_user, record, similar,
+    Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, delete_expired, edit, end, find_by_hash,
+    forget, inherit, insert, lock_user, record, similar,
 };
 
 /// Reads memories `m`; what follows is the rest of the statement.

@@ -22,7 +22,7 @@ use crate::{
     app::App,
     auth::{Caller, Scope, UserId},
     http::{
-        Path, Problem,
+        NoQuery, Path, Problem,
         forms::{Fields, FormOrJson},
         idempotency::{self, Attempt, Claimed, IdempotencyKey},
         problem::ProblemDocument,
@@ -137,6 +137,7 @@ pub struct Continuation {
 pub async fn continue_run(
     State(app): State<Arc<App>>,
     Path((agent_id, run_id)): Path<(String, RunId)>,
+    _: NoQuery,
     headers: HeaderMap,
     FormOrJson { value: body, is_form, fingerprint }: FormOrJson<ContinueRun>,
 ) -> Result<Response, Problem> {

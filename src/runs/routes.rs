@@ -27,7 +27,7 @@ use crate::{
     app::App,
     auth::{Caller, Scope, UserId},
     http::{
-        Path, Problem, Query,
+        NoQuery, Path, Problem, Query,
         extract::{absent_if_empty, never_empty},
         forms::FormOrJson,
         idempotency::{Attempt, IdempotencyKey, REPLAYED},
@@ -99,6 +99,7 @@ use crate::{
 pub async fn create_run(
     State(app): State<Arc<App>>,
     Path(agent_id): Path<String>,
+    _: NoQuery,
     headers: HeaderMap,
     FormOrJson { value: run, is_form, fingerprint }: FormOrJson<CreateRun>,
 ) -> Result<Response, Problem> {

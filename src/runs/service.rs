@@ -307,7 +307,8 @@ async fn refusal(app: &App, caller: &Caller, run: &CreateRun, new: &NewRun) -> R
     let session_id = &new.session_id;
     let found = sessions::store::find(&app.db, &caller.scope(), session_id).await?;
     let Some(session) = found.filter(|session| caller.may_continue(session.user_id.as_ref())) else {
-        return Ok(Problem::not_found("Session not found"));
+        let detail = "Session not found: it is another's; give the user_id that it began with, or another session_id";
+        return Ok(Problem::not_found(detail));
     };
     if session.session_type != new.session_type {
         return Ok(Problem::conflict(format!(

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app::App,
     http::{
-        Body, Problem,
+        Body, NoQuery, Problem,
         refusals::{BodyRefused, Unavailable},
     },
 };
@@ -28,6 +28,7 @@ use crate::{
 )]
 pub async fn search(
     State(app): State<Arc<App>>,
+    _: NoQuery,
     Body(body): Body<SearchBody>,
 ) -> Result<Json<SearchResults<SearchHit>>, Problem> {
     let (started, explain) = (Instant::now(), body.explain);
@@ -47,6 +48,7 @@ pub async fn search(
 )]
 pub async fn search_memories(
     State(app): State<Arc<App>>,
+    _: NoQuery,
     Body(body): Body<SearchMemoriesBody>,
 ) -> Result<Json<SearchResults<MemoryHit>>, Problem> {
     let (started, explain) = (Instant::now(), body.explain);

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     auth::{Caller, UserId},
     http::{
-        Body, Path, Problem,
+        Body, NoQuery, Path, Problem,
         idempotency::{Claimed, IdempotencyKey},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, Unavailable},
@@ -97,6 +97,7 @@ pub async fn append_messages(
     State(app): State<Arc<App>>,
     Path(session_id): Path<SessionId>,
     claimed: Claimed,
+    _: NoQuery,
     Body(body): Body<AppendMessagesBody>,
 ) -> Result<(StatusCode, Json<AppendedRuns>), Problem> {
     check(&body)?;

@@ -218,6 +218,10 @@ async fn everything_of_a_user_is_handed_out_line_by_line() {
     assert_eq!(lines[3]["through_seq"], 1);
     assert_eq!(lines[5], json!({"type": "end", "sessions": 1, "messages": 2, "summaries": 1, "memories": 1}));
     assert!(!answer.text.contains("bob"));
+    app.say("nobody's", "not hers").await;
+    app.run(json!({"message": "hers", "session_id": "nobody's", "user_id": "alice"})).await.expect(200);
+    let text = app.get("/users/alice/export").await.text;
+    assert!(text.contains("\"hers\"") && !text.contains("\"not hers\""), "{text}");
     let of_nobody: Value = serde_json::from_str(&app.get("/users/nobody/export").await.text).unwrap();
     assert_eq!(of_nobody, json!({"type": "end", "sessions": 0, "messages": 0, "summaries": 0, "memories": 0}));
 }

@@ -337,6 +337,17 @@ pub async fn record(connection: &mut PgConnection, event: &Recorded<'_>) -> Resu
     Ok(())
 }
 
+/// Erases memories that have expired, with their history and with what they took the place of. Answers how many.
+pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<u64, sqlx::Error> {
+    let deleted = sqlx::query!(
+        "delete from memories m
+         using (select user_id, memory_id from memories where expires_at <= now() limit $1) expired
+         where m.user_id = expired.user_id and m.memory_id = expired.memory_id",
+        limit,
+    );
+    Ok(deleted.execute(db).await?.rows_affected())
+}
+
 /// Erases one memory of the user with its history and with what it took the place of. `false`: it is not there.
 pub async fn forget(connection: &mut PgConnection, user: &UserId, memory_id: MemoryId) -> Result<bool, sqlx::Error> {
     let deleted = sqlx::query!(

@@ -18,6 +18,7 @@ use crate::{
         Body, Path, Problem, Query,
         conditional::IfMatch,
         discovery::check_database,
+        extract::one_user,
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable, VersionMismatch},
     },
@@ -89,15 +90,9 @@ pub async fn delete_sessions(
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Deletion::Matching { mut filter, user_id, dry_run } => {
-            if user_id.is_some() && query.user_id.is_some() && user_id != query.user_id {
-                return Err(Problem::invalid(
-                    "/filter/user_id",
-                    "is another user than that of the query; leave it out",
-                ));
-            }
+            let caller = Caller::claiming(one_user(query.user_id, user_id, "/filter/user_id")?);
             filter.session_type = filter.session_type.or(query.session_type);
-            let scope = Caller::claiming(query.user_id.or(user_id)).scope();
-            let session_count = service::delete_matching(&app, &scope, &filter, dry_run).await?;
+            let session_count = service::delete_matching(&app, &caller.scope(), &filter, dry_run).await?;
             Ok(Json(DeletedSessions { session_count, dry_run }).into_response())
         }
     }

@@ -1,5 +1,6 @@
 //! Memories that are told over the API.
 
+use colloquy::memories;
 use reqwest::Method;
 use serde_json::json;
 
@@ -95,6 +96,43 @@ async fn what_expires_is_no_longer_found() {
     let path = format!("/memories/{}", id(&told));
     app.send(app.request(Method::PATCH, &path).json(&json!({"expires_at": null}))).await.expect(200);
     assert_eq!(known(&app, "bob").await, ["Bob is in Oslo."]);
+
+    let late = json!({"expires_at": "9999-12-31T23:59:59-12:00"});
+    app.send(app.request(Method::PATCH, &path).json(&late)).await.expect_problem(422);
+    tell(&app, "bob", "Bob likes jazz.").await;
+    app.execute("update memories set expires_at = '2020-01-01' where memory like '%Oslo%'").await;
+    memories::service::sweep(&app.app).await.unwrap();
+    app.get(&path).await.expect_problem(404);
+    assert_eq!(known(&app, "bob").await, ["Bob likes jazz."]);
+}
+
+#[tokio::test]
+async fn two_users_in_one_request_are_refused() {
+    let app = TestApp::start().await;
+    let told = tell(&app, "bob", "Bob likes jazz.").await;
+    let body = json!({"memory": "Likes tea", "user_id": "eve"});
+    app.post("/memories?user_id=bob", body.clone()).await.expect_problem(422);
+    let path = format!("/memories/{}?user_id=bob", id(&told));
+    app.send(app.request(Method::PATCH, &path).json(&body)).await.expect_problem(422);
+    let ids = json!({"memory_ids": [id(&told)], "user_id": "eve"});
+    app.send(app.request(Method::DELETE, "/memories?user_id=bob").json(&ids)).await.expect_problem(422);
+    assert_eq!(known(&app, "bob").await, ["Bob likes jazz."]);
+}
+
+#[tokio::test]
+async fn what_is_meant_for_the_body_is_not_missed_in_the_query() {
+    let app = TestApp::start().await;
+    for (path, body) in [
+        ("/agents/assistant/runs", json!({"message": "hi"})),
+        ("/search", json!({"query": "tea", "session_id": "s"})),
+        ("/memories/search", json!({"query": "tea", "user_id": "bob"})),
+        ("/memories/extract", json!({"text": "I like tea"})),
+        ("/sessions/s/messages", json!({"messages": [{"role": "user", "content": "hi"}]})),
+    ] {
+        let problem = app.post(&format!("{path}?user_id=eve"), body).await.expect_problem(422);
+        assert!(problem["detail"].as_str().unwrap().contains("give it in the body"), "{problem}");
+    }
+    app.post("/agents/assistant/runs?db_id=default", json!({"message": "hi"})).await.expect(200);
 }
 
 #[tokio::test]
