@@ -254,12 +254,12 @@ impl Work {
         let Some(user) = end.memories.as_ref().map(AfterRun::user) else { return };
         let events = &self.entry.run.events;
         events.push(&EventKind::MemoryUpdateStarted);
-        let updated = async {
-            extraction::learn(&self.app, user).await?;
-            Ok::<_, anyhow::Error>(memories::service::updated(&self.app, user).await?)
-        };
-        let memories = updated.await.unwrap_or_else(|error| {
-            tracing::warn!(run.id = %self.claim.run_id, %error, "Memories could not be updated now; a job will do it.");
+        // What could be learned is told all the same.
+        if let Err(error) = extraction::learn(&self.app, user).await {
+            tracing::warn!(run.id = %self.claim.run_id, %error, "Memories could not all be updated now; a job will do it.");
+        }
+        let memories = memories::service::updated(&self.app, user).await.unwrap_or_else(|error| {
+            tracing::warn!(run.id = %self.claim.run_id, %error, "The memories could not be read for their event.");
             Vec::new()
         });
         events.push(&EventKind::MemoryUpdateCompleted { memories });

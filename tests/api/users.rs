@@ -119,12 +119,15 @@ async fn until_waiting(app: &TestApp, count: i64, has_ended: impl Fn() -> bool, 
     }
 }
 
-/// An app in which alice has said something that no job is queued for.
+/// An app in which alice has said something that no job is queued for. Not by a run that is learned from: its job would
+/// be queued beside the test.
 async fn with_something_unread() -> TestApp {
-    let app = TestApp::with_agent(|agent| agent.update_memory_on_run = true).await;
+    let app = TestApp::start().await;
     app.run(json!({"message": "I like tea", "session_id": "one", "user_id": "alice"})).await.expect(200);
-    app.get("/jobs").await.expect(200);
-    app.execute("delete from graphile_worker._private_jobs").await;
+    app.execute(
+        "insert into memory_turns (user_id, session_id, seq, agent_id) values ('alice', 'one', 1, 'assistant')",
+    )
+    .await;
     app
 }
 
