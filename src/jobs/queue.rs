@@ -74,6 +74,8 @@ pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx:
         ",
     )
     .bind(job.map(Job::key))
+    // Planned each time: by its key for one job, through all of them for none.
+    .persistent(false)
     .execute(db)
     .await?;
     Ok(())

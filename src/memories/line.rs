@@ -33,7 +33,11 @@ fn count(line: &str) -> usize {
     llm::count_tokens(line) + LINE_TOKENS
 }
 
-/// Stored text is data: it cannot close the block that it stands in, nor begin another line.
 fn line(memory: &str) -> String {
-    format!("- {}", memory.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;"))
+    format!("- {}", one_line(memory))
+}
+
+/// Stored text is data: it cannot close the block that it stands in, nor begin another line.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;")
 }

@@ -120,12 +120,12 @@ impl CreateMemoryBody {
             let detail = "has passed already; give a time to come, or leave it out for a memory that is kept";
             return Err(Problem::invalid("/expires_at", detail));
         }
-        check_expiry(self.expires_at)
+        self.expires_at.map_or(Ok(()), check_expiry)
     }
 }
 
-fn check_expiry(expires_at: Option<DateTime<Utc>>) -> Result<(), Problem> {
-    if expires_at.is_some_and(|at| !(1970..=9999).contains(&at.year())) {
+fn check_expiry(at: DateTime<Utc>) -> Result<(), Problem> {
+    if !(1970..=9999).contains(&at.year()) {
         return Err(Problem::invalid("/expires_at", "is not of a year from 1970 to 9999; leave it out, or give null"));
     }
     Ok(())
@@ -165,7 +165,7 @@ impl UpdateMemoryBody {
             return Err(Problem::invalid("/memory", detail));
         }
         if let Some(Expiry::At(at)) = self.expires_at {
-            check_expiry(Some(at))?;
+            check_expiry(at)?;
         }
         Ok(Edit { memory: self.memory, topics: self.topics, expires_at: self.expires_at })
     }

@@ -116,7 +116,6 @@ pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
 /// The turns for one call: those of one agent; one that was refused before is alone.
 fn next_to_read(mut turns: Vec<Turn>, refused: &[Source], at_once: usize) -> Vec<Turn> {
     turns.retain(|turn| !refused.contains(&turn.source()));
-    turns.truncate(at_once);
     if let Some(first) = turns.first() {
         let (agent_id, is_alone) = (first.agent_id.clone(), first.refused);
         turns.truncate(if is_alone { 1 } else { at_once });

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     config::AgentMemorySettings,
     llm::{ModelRequest, PromptMessage, ResponseSchema},
-    memories::{model::Memory, store::Turn},
+    memories::{line::one_line, model::Memory, store::Turn},
     text,
 };
 
@@ -102,11 +102,6 @@ fn conversation(turns: &[Turn]) -> String {
         }
     }
     block + "</conversation>"
-}
-
-/// Stored text is data: it cannot close the block that it stands in, nor begin another line.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;")
 }
 
 /// Where nothing is remembered, there is nothing to update.
