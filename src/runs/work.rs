@@ -347,9 +347,12 @@ impl Work {
     /// What the caller gets: the run with everything that the model saw.
     fn output(&self, context: Option<Context>, end: End, state: Map<String, Value>) -> RunOutput {
         let origin = &self.origin;
-        let (system, history) = context.map(|context| (context.system, context.history)).unwrap_or_default();
+        let (system, summary, history) =
+            context.map(|context| (context.system, context.summary, context.history)).unwrap_or_default();
         let system = system.map(|text| Message::new(Role::System, Some(text), origin.at));
-        let history = history.into_messages().map(|message| MessageView::new(message, true));
+        let summary = summary.map(|text| Message::new(Role::User, Some(text), origin.at));
+        let history = summary.into_iter().chain(history.into_messages());
+        let history = history.map(|message| MessageView::new(message, true));
         let status = end.status();
         let messages = (system.into_iter().map(|message| MessageView::new(message, false)))
             .chain(history)
