@@ -8,8 +8,8 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 /// `RUST_LOG` chooses what is logged; without it, what an operator wants to see.
 pub fn start() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,genai=off,graphile_worker=warn"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,graphile_worker=warn"));
     let registry = tracing_subscriber::registry().with(filter);
     if stderr().is_terminal() {
         registry.with(fmt::layer().with_writer(stderr).with_target(false)).init();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 
 use super::{Job, SCHEDULE};
-use crate::{app::App, auth::UserId, memories};
+use crate::{app::App, auth::UserId, llm::ModelError, memories};
 
 const SCHEMA: &str = "graphile_worker";
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
@@ -236,9 +236,11 @@ impl TaskHandler for Queued {
         let outcome = self.0.clone().run(app).await;
         outcome.map_err(|error| {
             let (job, attempt) = (context.job().id(), context.job().attempts());
-            let error = format!("{error:#}");
-            tracing::warn!(job.id = job, job.key = self.0.key(), attempt, error, "A job failed.");
-            Failure(error)
+            // Whoever lists jobs is told less than the log.
+            let detail = error.chain().find_map(|cause| Some(&cause.downcast_ref::<ModelError>()?.detail));
+            let reason = format!("{error:#}");
+            tracing::warn!(job.id = job, job.key = self.0.key(), attempt, error = reason, detail, "A job failed.");
+            Failure(reason)
         })
     }
 }

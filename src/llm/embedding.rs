@@ -124,7 +124,8 @@ impl Embedder {
         match self.call(&[question], self.query_timeout).await {
             Ok(vectors) => vectors.into_iter().next(),
             Err(error) => {
-                tracing::warn!(model = self.model, %error, "A question has no vector: searching by its words alone.");
+                let detail = &error.detail;
+                tracing::warn!(model = self.model, detail, "A question has no vector: searching by its words alone.");
                 // A refusal is the question's own.
                 if error.kind.is_transient() {
                     *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE);
@@ -166,7 +167,7 @@ fn check(vectors: &[Vec<f32>], texts: usize) -> Result<(), ModelError> {
          directions. Does search.embeddings name an embedding model?",
         vectors.len()
     );
-    Err(ModelError { kind: ErrorKind::Unreadable, message, retry_after: None })
+    Err(ModelError { kind: ErrorKind::Unreadable, detail: message.clone(), message, retry_after: None })
 }
 
 #[cfg(test)]

@@ -107,14 +107,32 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
-/// Why a model gave no answer. `message` may be shown to a caller: it holds no key and nothing of the prompt.
+/// Why a model gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ModelError {
     pub kind: ErrorKind,
+    /// For callers: nothing of the provider's words, of its address or of the prompt.
     pub message: String,
+    /// For operators, in logs and beside stored errors. It holds no key, but may quote what a provider says.
+    pub detail: String,
     /// What the provider asked us to wait, from `Retry-After`.
     pub retry_after: Option<Duration>,
+}
+
+impl ModelError {
+    /// `name` is the model's in the settings.
+    pub fn new(kind: ErrorKind, name: &str, detail: String) -> Self {
+        let what = match kind {
+            ErrorKind::TimedOut => "did not answer in time. Try again",
+            ErrorKind::RateLimited => "has too much to do at the moment. Wait a little and try again",
+            ErrorKind::Unavailable => "cannot be reached, or is overloaded. Try again in a moment",
+            ErrorKind::Refused => "refuses the request. Ask the operator of this server to check the model's settings",
+            ErrorKind::Unreadable => "sent no usable answer. Try again",
+            ErrorKind::TooLarge => "sent an answer that is too large. Try again, or ask for less at a time",
+        };
+        Self { kind, message: format!("The model {name} {what}."), detail, retry_after: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +147,8 @@ pub enum ErrorKind {
     Refused,
     /// An answer that is not what the API promises, or a stream that was cut.
     Unreadable,
+    /// More than any real answer has.
+    TooLarge,
 }
 
 impl ErrorKind {

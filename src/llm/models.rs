@@ -102,20 +102,23 @@ impl Models {
             if delivery.has_begun() {
                 break;
             }
-            tracing::warn!(model.name = name, fallback, error.kind = ?error.kind, "A model failed: trying its fallback.");
+            let (kind, detail) = (error.kind, &error.detail);
+            tracing::warn!(model.name = name, fallback, error.kind = ?kind, detail, "A model failed: trying its fallback.");
             match self.get(fallback)?.call_with_retries(request, delivery).await {
                 Ok(reply) => return Ok(reply),
-                Err(next) => error.message = format!("{} The fallback {fallback} failed too: {next}", error.message),
+                Err(next) => {
+                    error.message = format!("{} The fallback {fallback} failed too.", error.message);
+                    error.detail = format!("{}; {}", error.detail, next.detail);
+                }
             }
         }
         Err(error)
     }
 
     fn get(&self, name: &str) -> Result<&Model, ModelError> {
-        self.by_name.get(name).ok_or_else(|| ModelError {
-            kind: ErrorKind::Refused,
-            message: format!("There is no model named {name}: add [models.{name}] to the settings."),
-            retry_after: None,
+        self.by_name.get(name).ok_or_else(|| {
+            let detail = format!("there is no model named {name}: add [models.{name}] to the settings");
+            ModelError::new(ErrorKind::Refused, name, detail)
         })
     }
 }

@@ -98,6 +98,7 @@ async fn propose(app: &App, model: &str, shown: &[Memory]) -> Result<Vec<Merge>,
 }
 
 fn failed(error: ModelError) -> Problem {
+    tracing::warn!(error.kind = ?error.kind, detail = error.detail, "A model failed while memories were tidied up.");
     Problem::new(StatusCode::BAD_GATEWAY, error.message).of_type("model_provider_error")
 }
 

@@ -1,5 +1,5 @@
-//! What the model sees: instructions and the session's summary, then history, then what changes every turn beside the
-//! message.
+//! What the model sees: the agent's instructions, then the session's summary and history, then what changes every turn
+//! beside the message.
 //!
 //! `options` says which parts there are, `budget` what fits, `text` how stored text stands in a prompt, and `view` shows
 //! it all without calling a model.
@@ -73,7 +73,9 @@ impl History {
 /// A prompt in parts, in the order in which the model sees them.
 #[derive(Debug)]
 pub struct Context {
+    /// The agent's own words alone: what users have said has no business here, nor has what was made of it.
     pub system: Option<String>,
+    pub summary: Option<String>,
     pub history: History,
     pub user: String,
     pub record: ContextRecord,
@@ -120,7 +122,8 @@ impl Context {
         record.tokens.instructions = agent.instruction_tokens;
         record.tokens.summary = summary.as_deref().map_or(0, tokens_of);
         Self {
-            system: joined(agent.instructions.as_deref(), summary.as_deref()),
+            system: agent.instructions.clone(),
+            summary,
             history: History::new(messages),
             user: text::beside(&blocks, &message),
             record,
@@ -129,13 +132,17 @@ impl Context {
     }
 
     pub fn prompt(&self) -> Vec<PromptMessage> {
-        self.history.messages().filter_map(replay).chain([PromptMessage::User(self.user.clone())]).collect()
+        let history = self.history.messages().filter_map(replay);
+        let mut prompt: Vec<_> = history.chain([PromptMessage::User(self.user.clone())]).collect();
+        if let Some(summary) = &self.summary {
+            // Before the first thing that the user says: two messages of one role in a row are refused by some models.
+            match &mut prompt[0] {
+                PromptMessage::User(said) => *said = format!("{summary}\n\n{said}"),
+                _ => prompt.insert(0, PromptMessage::User(summary.clone())),
+            }
+        }
+        prompt
     }
-}
-
-fn joined(instructions: Option<&str>, summary: Option<&str>) -> Option<String> {
-    let parts: Vec<&str> = instructions.into_iter().chain(summary).collect();
-    (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
 impl TokensByPart {

@@ -31,6 +31,8 @@ pub(super) struct End {
     /// The answer, or the part of it that there is.
     pub(super) content: Option<String>,
     pub(super) error: Option<RunError>,
+    /// What operators need to know of the error, and callers are not told.
+    pub(super) error_detail: Option<String>,
     pub(super) messages: Vec<Message>,
     pub(super) tools: Vec<ToolExecution>,
     pub(super) model: ModelInfo,
@@ -51,9 +53,9 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn of(execution: Execution, context: ContextRecord, patches: Vec<Map<String, Value>>) -> Self {
-        let Execution { content, error, messages, tools, model, metrics } = execution;
+        let Execution { content, error, error_detail, messages, tools, model, metrics } = execution;
         let patches = if error.is_none() { patches } else { Vec::new() };
-        Self { content, error, messages, tools, model, metrics, context, patches, ..Self::default() }
+        Self { content, error, error_detail, messages, tools, model, metrics, context, patches, ..Self::default() }
     }
 
     pub(super) fn failed(error: RunError, model: ModelInfo) -> Self {
@@ -83,6 +85,7 @@ impl End {
             status: self.status(),
             content: self.content.as_deref(),
             error: self.error.as_ref(),
+            error_detail: self.error_detail.as_deref(),
             model: &self.model,
             metrics: &self.metrics,
             session_state,

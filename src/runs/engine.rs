@@ -31,6 +31,8 @@ pub struct Execution {
     pub content: Option<String>,
     /// Why it is not a whole answer.
     pub error: Option<RunError>,
+    /// What operators need to know of the error, and callers are not told.
+    pub error_detail: Option<String>,
     /// What was said after the user's message: whole rounds only, each tool call with its result.
     pub messages: Vec<Message>,
     pub tools: Vec<ToolExecution>,
@@ -64,6 +66,7 @@ struct Progress {
     model: ModelInfo,
     /// What has come of the answer that is being said.
     partial: String,
+    error_detail: Option<String>,
     started: Instant,
     time_to_first_token: Option<f64>,
 }
@@ -77,6 +80,7 @@ impl Engine<'_> {
             usage: Vec::new(),
             model: self.agent.model_info.clone(),
             partial: String::new(),
+            error_detail: None,
             started: Instant::now(),
             time_to_first_token: None,
         };
@@ -146,9 +150,9 @@ impl Engine<'_> {
         self.events.push(&EventKind::ModelRequestStarted(progress.model.clone()));
         let before = progress.started.elapsed().as_secs_f64();
         let reply = if self.stream {
-            self.listen(request, &mut progress.partial).await
+            self.listen(request, progress).await
         } else {
-            self.models.complete(name, request).await.map_err(RunError::from)
+            self.models.complete(name, request).await.map_err(|error| progress.failed(error))
         };
         let mut reply = reply?;
         if let Some(content) = reply.content.as_deref().filter(|content| content.len() > self.max_answer_bytes) {
@@ -170,8 +174,9 @@ impl Engine<'_> {
     }
 
     /// Takes an answer in piece by piece, for whoever listens and for the record.
-    async fn listen(&self, request: &ModelRequest, partial: &mut String) -> Result<ModelReply, RunError> {
+    async fn listen(&self, request: &ModelRequest, progress: &mut Progress) -> Result<ModelReply, RunError> {
         let too_long = CancellationToken::new();
+        let partial = &mut progress.partial;
         let mut on_delta = |delta: &str| {
             if partial.len() + delta.len() > self.max_answer_bytes {
                 too_long.cancel();
@@ -180,10 +185,11 @@ impl Engine<'_> {
                 self.events.push(&EventKind::RunContent { delta: delta.to_owned() });
             }
         };
-        tokio::select! {
-            reply = self.models.stream(&self.agent.model, request, &mut on_delta) => reply.map_err(RunError::from),
-            () = too_long.cancelled() => Err(self.answer_too_long()),
-        }
+        let reply = tokio::select! {
+            reply = self.models.stream(&self.agent.model, request, &mut on_delta) => reply,
+            () = too_long.cancelled() => return Err(self.answer_too_long()),
+        };
+        reply.map_err(|error| progress.failed(error))
     }
 
     fn answer_too_long(&self) -> RunError {
@@ -225,6 +231,18 @@ impl Engine<'_> {
 }
 
 impl Progress {
+    /// Keeps apart what callers are told and what operators are.
+    fn failed(&mut self, mut error: ModelError) -> RunError {
+        text::replace_nul_in(&mut error.detail);
+        self.error_detail = Some(error.detail);
+        let kind = match error.kind {
+            ErrorKind::TimedOut => RunErrorKind::ModelTimeout,
+            ErrorKind::TooLarge => RunErrorKind::AnswerTooLong,
+            _ => RunErrorKind::ModelProviderError,
+        };
+        RunError { kind, message: error.message }
+    }
+
     fn count(&mut self, reply: &ModelReply) {
         match self.usage.iter_mut().find(|known| known.model == reply.model) {
             Some(known) => known.usage += reply.usage,
@@ -241,7 +259,15 @@ impl Progress {
             Ok(answer) => (Some(answer), None),
             Err(error) => (self.keep_partial(), Some(error)),
         };
-        Execution { content, error, messages: self.messages, tools: self.tools, model: self.model, metrics }
+        Execution {
+            content,
+            error,
+            error_detail: self.error_detail,
+            messages: self.messages,
+            tools: self.tools,
+            model: self.model,
+            metrics,
+        }
     }
 
     /// What was said of an answer that did not come to its end stays a part of the conversation.
@@ -253,16 +279,6 @@ impl Progress {
         text::replace_nul_in(&mut partial);
         self.messages.push(Message::new(Role::Assistant, Some(partial.clone()), Utc::now()));
         Some(partial)
-    }
-}
-
-impl From<ModelError> for RunError {
-    fn from(error: ModelError) -> Self {
-        let kind = match error.kind {
-            ErrorKind::TimedOut => RunErrorKind::ModelTimeout,
-            _ => RunErrorKind::ModelProviderError,
-        };
-        Self { kind, message: error.message }
     }
 }
 

@@ -15,6 +15,7 @@ mod rows;
 mod turns;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
@@ -141,6 +142,8 @@ pub struct Settlement<'a> {
     pub status: RunStatus,
     pub content: Option<&'a str>,
     pub error: Option<&'a RunError>,
+    /// Stored beside the error and read by operators alone.
+    pub error_detail: Option<&'a str>,
     pub model: &'a ModelInfo,
     pub metrics: &'a RunMetrics,
     /// The session's new state, where the run changed it.
@@ -156,6 +159,14 @@ pub struct Settlement<'a> {
     /// Whether memories are to be drawn from it later.
     pub is_learned_from: bool,
     pub at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct StoredError<'a> {
+    #[serde(flatten)]
+    error: &'a RunError,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
 }
 
 /// A session after a run of it has ended.
@@ -174,6 +185,7 @@ pub async fn settle(
     claim: &Claim,
     end: &Settlement<'_>,
 ) -> Result<Option<AfterRun>, sqlx::Error> {
+    let error = end.error.map(|error| StoredError { error, detail: end.error_detail });
     let row = sqlx::query_file!(
         "src/runs/settle.sql",
         claim.session_id.as_str(),
@@ -181,7 +193,7 @@ pub async fn settle(
         claim.run_id as RunId,
         end.status as RunStatus,
         end.content,
-        end.error.map(Json) as _,
+        error.map(Json) as _,
         end.model.id,
         end.model.provider,
         Json(end.metrics) as _,

@@ -214,7 +214,11 @@ impl Work {
             Some(continuation) => continuing::begun(&self.app, continuation).await?,
             None => Vec::new(),
         };
-        let execution = engine.run(&context, begun, &mut toolbox).await;
+        let mut execution = engine.run(&context, begun, &mut toolbox).await;
+        if let (Some(error), Some(_)) = (&mut execution.error, &execution.error_detail) {
+            let (said, run_id) = (&error.message, self.claim.run_id);
+            error.message = format!("{said} The server's log says more under the run's id, {run_id}.");
+        }
         Ok((context, execution, toolbox.into_wishes()))
     }
 
@@ -236,7 +240,7 @@ impl Work {
                 events.push(&EventKind::RunCancelled { reason: error.message.clone() });
             }
             Some(error) => {
-                self.log(error);
+                self.log(error, end.error_detail.as_deref());
                 events.push(&EventKind::RunError(error.clone()));
             }
             None => {
@@ -310,14 +314,14 @@ impl Work {
         });
     }
 
-    /// Without the message: a provider's may quote the prompt.
-    fn log(&self, error: &RunError) {
+    fn log(&self, error: &RunError, detail: Option<&str>) {
         tracing::warn!(
             run.id = %self.claim.run_id,
             session.id = %self.claim.session_id,
             agent = self.agent.settings.id,
             model = self.agent.model_info.id,
             error = error.kind.as_str(),
+            detail,
             "A run ended with an error; it is kept with its reason."
         );
     }
@@ -347,9 +351,12 @@ impl Work {
     /// What the caller gets: the run with everything that the model saw.
     fn output(&self, context: Option<Context>, end: End, state: Map<String, Value>) -> RunOutput {
         let origin = &self.origin;
-        let (system, history) = context.map(|context| (context.system, context.history)).unwrap_or_default();
+        let (system, summary, history) =
+            context.map(|context| (context.system, context.summary, context.history)).unwrap_or_default();
         let system = system.map(|text| Message::new(Role::System, Some(text), origin.at));
-        let history = history.into_messages().map(|message| MessageView::new(message, true));
+        let summary = summary.map(|text| Message::new(Role::User, Some(text), origin.at));
+        let history = summary.into_iter().chain(history.into_messages());
+        let history = history.map(|message| MessageView::new(message, true));
         let status = end.status();
         let messages = (system.into_iter().map(|message| MessageView::new(message, false)))
             .chain(history)

@@ -14,7 +14,7 @@ use crate::{
 /// Why no usable answer has come.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("The model failed: {0}")]
+    #[error(transparent)]
     Model(#[from] ModelError),
     /// The reason is ours; nothing of the answer is in it.
     #[error("The model's answers could not be used: {0}")]
@@ -54,7 +54,10 @@ pub async fn ask<T>(
 ) -> Result<Answered<T>, AskError> {
     let Question { session_id, purpose, model, mut request } = question;
     for last in [false, true] {
-        let reply = complete(&app.models, model, &mut request).await?;
+        let reply = complete(&app.models, model, &mut request).await.inspect_err(|error| {
+            let (kind, detail) = (error.kind, &error.detail);
+            tracing::warn!(model, session.id = %session_id, error.kind = ?kind, detail, "A model gave no answer.");
+        })?;
         costs::add(&app.db, session_id, purpose, &ModelUsage { model: reply.model.clone(), usage: reply.usage })
             .await?;
         let answer = reply.content.unwrap_or_default();

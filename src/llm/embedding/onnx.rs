@@ -77,7 +77,8 @@ impl OnnxEmbedder {
     }
 
     fn error(&self, kind: ErrorKind, what: &str) -> ModelError {
-        ModelError { kind, message: format!("The embedding model {} {what}.", self.name), retry_after: None }
+        let message = format!("The embedding model {} {what}.", self.name);
+        ModelError { kind, detail: message.clone(), message, retry_after: None }
     }
 }
 

@@ -129,8 +129,9 @@ impl RemoteEmbedder {
     }
 
     fn error(&self, kind: ErrorKind, what: &str) -> ModelError {
-        let message = format!("The embedding model {} at {} {what}.", self.model, self.server);
-        ModelError { kind, message, retry_after: None }
+        let message = format!("The embedding model {} {what}.", self.model);
+        let detail = format!("{} at {} {what}", self.model, self.server);
+        ModelError { kind, message, detail, retry_after: None }
     }
 }
 

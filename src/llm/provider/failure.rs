@@ -1,15 +1,15 @@
-//! The library's errors as sentences that a person can act on, in the words of the settings.
+//! What went wrong, twice: for callers a plain sentence, and for operators the details, in the words of the settings.
 //!
-//! Only a provider's own error text is ever quoted: an answer or a request never is.
+//! Of what a provider says only the text of its error is quoted, and only to operators: an answer or a request never is.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use chrono::Utc;
-use genai::{Error, webc};
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use super::wire::{Fault, Refusal};
 use crate::{
     config::ModelSettings,
     llm::{ErrorKind, ModelError, credentials, retry},
@@ -18,87 +18,53 @@ use crate::{
 /// Longest quotation of a provider's error text, in characters.
 const LONGEST_EXCERPT: usize = 300;
 
-#[derive(Debug)]
 pub(super) struct Failures {
     /// The name in `[models]`.
     name: String,
-    provider: &'static str,
     id: String,
     /// Scheme, host and port, without what else a URL may hold.
     server: String,
+    timeout: Duration,
     key_variable: String,
     key: Option<SecretString>,
 }
 
 impl Failures {
-    pub(super) fn new(
-        name: &str,
-        provider: &'static str,
-        settings: &ModelSettings,
-        base: &Url,
-        key: Option<SecretString>,
-    ) -> Self {
+    pub(super) fn new(name: &str, settings: &ModelSettings, base: &Url, key: Option<SecretString>) -> Self {
         let variable = settings.api_key_env.as_deref().or(credentials::usual_variable(settings.provider));
         Self {
             name: name.to_owned(),
-            provider,
             id: settings.id.clone(),
             server: base.origin().ascii_serialization(),
+            timeout: settings.timeout,
             key_variable: variable.unwrap_or_default().to_owned(),
             key,
         }
     }
 
-    pub(super) fn explain(&self, error: &Error) -> ModelError {
-        match error {
-            Error::HttpError { status, body, headers, .. } => self.status(*status, body, headers),
-            Error::WebModelCall { webc_error, .. } | Error::WebAdapterCall { webc_error, .. } => self.web(webc_error),
-            Error::WebStream { error, .. } => self.broken_stream(error.as_ref()),
-            Error::ChatResponse { body, .. } => self.error_event(body),
-            Error::ChatResponseGeneration { .. }
-            | Error::StreamParse { .. }
-            | Error::InvalidJsonResponseElement { .. }
-            | Error::NoChatResponse { .. }
-            | Error::JsonValueExt(_)
-            | Error::SerdeJson(_) => self.unreadable(),
-            _ => self.error(ErrorKind::Refused, "cannot be called in this way: check its settings."),
+    pub(super) fn explain(&self, fault: Fault) -> ModelError {
+        match fault {
+            Fault::Connection(error) => self.connection(&error),
+            Fault::Status(refusal) => self.status(&refusal),
+            Fault::Reported(text) => self.reported(&text),
+            Fault::TimedOut => {
+                let (limit, name) = (self.timeout, &self.name);
+                self.error(ErrorKind::TimedOut, format!("sent nothing whole for {limit:?} (models.{name}.timeout)"))
+            }
+            Fault::Cut => self.cut(),
+            Fault::Unreadable => {
+                let what = "sent something that is not an answer in its API; check models";
+                self.error(ErrorKind::Unreadable, format!("{what}.{}.base_url", self.name))
+            }
+            Fault::Missing => {
+                self.error(ErrorKind::Unreadable, "answered with nothing: no content and no tool call".into())
+            }
+            Fault::TooLarge(what) => self.error(ErrorKind::TooLarge, format!("sent {what}")),
         }
     }
 
-    pub(super) fn timed_out(&self, limit: Duration) -> ModelError {
-        let what = format!("sent nothing for {limit:?}. Try again, or raise models.{}.timeout.", self.name);
-        self.error(ErrorKind::TimedOut, &what)
-    }
-
-    pub(super) fn cut(&self) -> ModelError {
-        self.error(ErrorKind::Unreadable, "broke its answer off before the end. Try again.")
-    }
-
-    pub(super) fn no_answer(&self) -> ModelError {
-        self.error(ErrorKind::Unreadable, "answered with nothing: no content and no tool call.")
-    }
-
-    fn unreadable(&self) -> ModelError {
-        let what = format!("sent something that is not an answer in its API. Is {} the right server?", self.server);
-        self.error(ErrorKind::Unreadable, &what)
-    }
-
-    fn web(&self, error: &webc::Error) -> ModelError {
-        match error {
-            webc::Error::ResponseFailedStatus { status, body, headers } => self.status(*status, body, headers),
-            webc::Error::Reqwest(error) => self.connection(error),
-            _ => self.unreadable(),
-        }
-    }
-
-    fn broken_stream(&self, error: &(dyn StdError + Send + Sync + 'static)) -> ModelError {
-        if let Some(error) = error.downcast_ref::<Error>() {
-            return self.explain(error);
-        }
-        match error.downcast_ref::<reqwest::Error>() {
-            Some(error) => self.connection(error),
-            None => self.unreadable(),
-        }
+    fn cut(&self) -> ModelError {
+        self.error(ErrorKind::Unreadable, "broke its answer off before the end".into())
     }
 
     fn connection(&self, error: &reqwest::Error) -> ModelError {
@@ -106,28 +72,25 @@ impl Failures {
             return self.cut();
         }
         if error.is_builder() {
-            let what = format!("cannot be called: check models.{0}.base_url and the key of models.{0}.", self.name);
-            return self.error(ErrorKind::Refused, &what);
+            let what = format!("cannot be called: check models.{0}.base_url and the key of models.{0}", self.name);
+            return self.error(ErrorKind::Refused, what);
         }
-        let what = format!(
-            "cannot be reached at {} ({}). Is it running, and is models.{}.base_url right?",
-            self.server,
-            root_cause(error),
-            self.name
-        );
-        self.error(ErrorKind::Unavailable, &what)
+        let (cause, name) = (root_cause(error), &self.name);
+        let what = format!("cannot be reached ({cause}). Is it running, and is models.{name}.base_url right?");
+        self.error(ErrorKind::Unavailable, what)
     }
 
-    fn status(&self, status: StatusCode, body: &str, headers: &HeaderMap) -> ModelError {
-        let kind = match status {
+    fn status(&self, refusal: &Refusal) -> ModelError {
+        let Refusal { status, headers, body } = refusal;
+        let kind = match *status {
             StatusCode::TOO_MANY_REQUESTS => ErrorKind::RateLimited,
             StatusCode::REQUEST_TIMEOUT => ErrorKind::Unavailable,
             status if status.is_server_error() => ErrorKind::Unavailable,
             _ => ErrorKind::Refused,
         };
         let said = self.excerpt(body).map(|text| format!(": {text}")).unwrap_or_default();
-        let what = format!("answered {}{said}.{}", status.as_u16(), self.advice(status));
-        ModelError { retry_after: retry_after(headers), ..self.error(kind, &what) }
+        let what = format!("answered {}{said}.{}", status.as_u16(), self.advice(*status));
+        ModelError { retry_after: retry_after(headers), ..self.error(kind, what) }
     }
 
     fn advice(&self, status: StatusCode) -> String {
@@ -137,17 +100,15 @@ impl Failures {
                 format!(" Check the key named by models.{name}.api_key_env (the variable {variable}).")
             }
             StatusCode::NOT_FOUND => format!(" Check models.{0}.id ({1}) and models.{0}.base_url.", self.name, self.id),
-            StatusCode::TOO_MANY_REQUESTS => " Slow down, or raise the limit or the budget at the provider.".into(),
+            StatusCode::TOO_MANY_REQUESTS => " Raise the limit or the budget at the provider.".into(),
             _ => String::new(),
         }
     }
 
-    /// An error in the middle of a stream, or in the body of a 200.
-    fn error_event(&self, body: &Value) -> ModelError {
-        let text = body.to_string();
+    fn reported(&self, text: &str) -> ModelError {
         let kind = if text.contains("rate_limit") { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
-        let said = self.excerpt(&text).unwrap_or_default();
-        self.error(kind, &format!("reported an error instead of an answer: {said}."))
+        let said = self.excerpt(text).unwrap_or_default();
+        self.error(kind, format!("reported an error instead of an answer: {said}"))
     }
 
     /// What the provider says about its error: the message in its JSON, or the beginning of the text.
@@ -155,23 +116,23 @@ impl Failures {
         let json = serde_json::from_str::<Value>(body).ok();
         let message = json.as_ref().and_then(error_message);
         let text = message.unwrap_or(body).split_whitespace().collect::<Vec<_>>().join(" ");
-        let text = match &self.key {
-            Some(key) => text.replace(key.expose_secret(), "[key]"),
-            None => text,
+        let text = match self.key.as_ref().map(ExposeSecret::expose_secret) {
+            Some(key) if !key.is_empty() => text.replace(key, "[key]"),
+            _ => text,
         };
         let text: String = text.chars().take(LONGEST_EXCERPT).collect();
         let text = text.trim_end_matches(['.', ' ']);
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    fn error(&self, kind: ErrorKind, what: &str) -> ModelError {
-        let message = format!("The model {} ({}) {what}", self.name, self.provider);
-        ModelError { kind, message, retry_after: None }
+    fn error(&self, kind: ErrorKind, what: String) -> ModelError {
+        ModelError::new(kind, &self.name, format!("models.{} at {} {what}", self.name, self.server))
     }
 }
 
 fn error_message(body: &Value) -> Option<&str> {
-    ["/error/message", "/message", "/error", "/detail"].into_iter().find_map(|pointer| body.pointer(pointer)?.as_str())
+    let known = ["/error/message", "/message", "/error", "/detail"];
+    body.as_str().or_else(|| known.into_iter().find_map(|pointer| body.pointer(pointer)?.as_str()))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -196,41 +157,39 @@ mod tests {
     fn failures() -> Failures {
         let settings = ModelSettings::new(Provider::OpenAi, "gpt-test");
         let base = Url::parse("http://user:pass@host:9/v1/").unwrap();
-        Failures::new("fast", "OpenAI", &settings, &base, Some("sk-very-secret".into()))
+        Failures::new("fast", &settings, &base, Some("sk-very-secret".into()))
+    }
+
+    fn refusal(status: u16, body: &str) -> ModelError {
+        let status = StatusCode::from_u16(status).unwrap();
+        failures().status(&Refusal { status, headers: HeaderMap::new(), body: body.into() })
     }
 
     #[test]
-    fn a_wrong_key_names_the_setting_and_never_the_key() {
-        let body = r#"{"error": {"message": "Incorrect API key provided: sk-very-secret."}}"#;
-        let error = failures().status(StatusCode::UNAUTHORIZED, body, &HeaderMap::new());
+    fn a_wrong_key_names_the_setting_to_operators_and_never_the_key() {
+        let error = refusal(401, r#"{"error": {"message": "Incorrect API key provided: sk-very-secret."}}"#);
         assert_eq!(error.kind, ErrorKind::Refused);
-        insta::assert_snapshot!(error, @"The model fast (OpenAI) answered 401: Incorrect API key provided: [key]. Check the key named by models.fast.api_key_env (the variable OPENAI_API_KEY).");
+        insta::assert_snapshot!(error.detail, @"models.fast at http://host:9 answered 401: Incorrect API key provided: [key]. Check the key named by models.fast.api_key_env (the variable OPENAI_API_KEY).");
+        insta::assert_snapshot!(error, @"The model fast refuses the request. Ask the operator of this server to check the model's settings.");
     }
 
     #[test]
     fn an_unknown_model_names_its_settings() {
-        let error = failures().status(StatusCode::NOT_FOUND, "", &HeaderMap::new());
-        insta::assert_snapshot!(error, @"The model fast (OpenAI) answered 404. Check models.fast.id (gpt-test) and models.fast.base_url.");
+        insta::assert_snapshot!(refusal(404, "").detail, @"models.fast at http://host:9 answered 404. Check models.fast.id (gpt-test) and models.fast.base_url.");
     }
 
     #[test]
     fn a_providers_long_error_is_cut_short() {
-        let error = failures().status(StatusCode::BAD_GATEWAY, &"é".repeat(5000), &HeaderMap::new());
+        let error = refusal(502, &"é".repeat(5000));
         assert_eq!(error.kind, ErrorKind::Unavailable);
-        assert!(error.message.chars().count() < LONGEST_EXCERPT + 60);
+        assert!(error.detail.chars().count() < LONGEST_EXCERPT + 80);
     }
 
     #[test]
     fn statuses_have_their_kinds() {
-        let kind = |status: u16| failures().status(StatusCode::from_u16(status).unwrap(), "", &HeaderMap::new()).kind;
+        let kind = |status: u16| refusal(status, "").kind;
         assert_eq!(kind(429), ErrorKind::RateLimited);
         assert_eq!([408, 500, 503, 529].map(kind), [ErrorKind::Unavailable; 4]);
         assert_eq!([400, 401, 404, 422].map(kind), [ErrorKind::Refused; 4]);
-    }
-
-    #[test]
-    fn debugging_shows_no_key() {
-        let shown = format!("{:?}", failures());
-        assert!(!shown.contains("secret") && !shown.contains("pass"), "{shown}");
     }
 }

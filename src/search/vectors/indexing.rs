@@ -80,7 +80,11 @@ async fn one_by_one(embedder: &Embedder, texts: &[&str]) -> anyhow::Result<Vec<V
         vectors.push(match embedder.embed(&[*text]).await {
             Ok(vector) => vector.first().map(|vector| Direction::of(vector).to_bytes()).unwrap_or_default(),
             Err(error) if error.kind == ErrorKind::Refused => {
-                tracing::warn!(%error, chars = text.chars().count(), "A text is refused: it is found by its words alone.");
+                tracing::warn!(
+                    detail = error.detail,
+                    chars = text.chars().count(),
+                    "A text is refused: it is found by its words alone."
+                );
                 Vec::new()
             }
             Err(error) => return Err(error).context("texts have no vectors yet"),

@@ -96,8 +96,8 @@ pub async fn export_runs(
         select r.seq,
             json_build_object(
                 'kind', 'run', 'seq', r.seq, 'run_id', r.run_id, 'component_id', r.component_id, 'user_id', r.user_id,
-                'status', r.status, 'input', r.input, 'content', r.content, 'error', r.error, 'model', r.model,
-                'model_provider', r.model_provider, 'metrics', r.metrics, 'session_state', r.session_state,
+                'status', r.status, 'input', r.input, 'content', r.content, 'error', r.error - 'detail',
+                'model', r.model, 'model_provider', r.model_provider, 'metrics', r.metrics, 'session_state', r.session_state,
                 'metadata', r.metadata, 'context', r.context, 'tools', r.tools, 'tokens', r.tokens,
                 'created_at', r.created_at, 'finished_at', r.finished_at, 'forked_from_run_id', r.forked_from_run_id,
                 'regenerated_from', r.regenerated_from

@@ -67,7 +67,9 @@ async fn a_refusal_is_final_and_names_the_setting_of_the_key() {
     let models = fast(&server, |settings| settings.max_retries = 3);
     let error = models.complete("fast", &user(SECRET_WORD)).await.unwrap_err();
     assert_eq!((error.kind, server.requests().len()), (ErrorKind::Refused, 1));
-    insta::assert_snapshot!(error, @"The model fast (OpenAI) answered 401: no such key: [key]. Check the key named by models.fast.api_key_env (the variable SCRIPTED_KEY).");
+    insta::assert_snapshot!(error, @"The model fast refuses the request. Ask the operator of this server to check the model's settings.");
+    let detail = error.detail.replace(&server.base_url().replace("/v1", ""), "http://host");
+    insta::assert_snapshot!(detail, @"models.fast at http://host answered 401: no such key: [key]. Check the key named by models.fast.api_key_env (the variable SCRIPTED_KEY).");
     let error = models.stream("fast", &user(SECRET_WORD), &mut |_| {}).await.unwrap_err();
     assert_eq!((error.kind, server.requests().len()), (ErrorKind::Refused, 2));
 }
@@ -118,7 +120,8 @@ async fn an_error_within_a_stream_is_reported() {
     server.then(Behaviour::Raw(r#"{"error": {"message": "The engine is overloaded."}}"#.into()));
     let error = fast(&server, unchanged).stream("fast", &user("hi"), &mut |_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
-    assert!(error.message.contains("The engine is overloaded"), "{error}");
+    assert!(error.detail.contains("The engine is overloaded"), "{}", error.detail);
+    assert!(!error.message.contains("engine"), "{error}");
 }
 
 #[tokio::test]
@@ -165,6 +168,8 @@ async fn fallbacks_are_tried_in_order() {
     assert_eq!(error.kind, ErrorKind::Refused);
     let named = ["The model a ", "The fallback b failed too", "The fallback c failed too"];
     assert!(named.iter().all(|part| error.message.contains(part)), "{error}");
+    let details = ["models.a at ", "models.b at ", "oops", "models.c at ", "nor this"];
+    assert!(details.iter().all(|part| error.detail.contains(part)), "{}", error.detail);
 }
 
 #[tokio::test]
@@ -195,7 +200,9 @@ async fn nobody_listening_is_unavailable_and_says_where() {
     let models = fast(&server, |settings| settings.base_url = Some("http://127.0.0.1:9/v1".into()));
     let error = models.complete("fast", &user("hi")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
-    assert!(error.message.contains("http://127.0.0.1:9") && error.message.contains("models.fast.base_url"), "{error}");
+    let detail = &error.detail;
+    assert!(detail.contains("http://127.0.0.1:9") && detail.contains("models.fast.base_url"), "{detail}");
+    assert!(!error.message.contains("127.0.0.1"), "{error}");
     let error = models.stream("fast", &user("hi"), &mut |_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
 }
@@ -204,7 +211,7 @@ async fn nobody_listening_is_unavailable_and_says_where() {
 async fn an_unknown_name_is_refused() {
     let error = models([]).complete("nobody", &user("hi")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Refused);
-    assert!(error.message.contains("[models.nobody]"), "{error}");
+    assert!(error.detail.contains("[models.nobody]"), "{}", error.detail);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The `llm` room against real HTTP: a scripted model server answers, in OpenAI's form and in the others'.
 
 mod failures;
+mod hostile;
 mod providers;
 mod talking;
 

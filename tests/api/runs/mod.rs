@@ -3,9 +3,11 @@
 mod background;
 mod continuing;
 mod conversation;
+mod endless;
 mod idempotency;
 mod outcome;
 mod owner;
 mod resuming;
+mod secrecy;
 mod streaming;
 mod turns;

@@ -121,7 +121,7 @@ async fn a_form_gets_a_failure_as_agent_os_tells_it() {
     let fields = [("message", "hi"), ("stream", "false"), ("session_id", "s")];
     let run = app.post_form("/agents/assistant/runs", &fields).await.expect(200);
     assert_eq!(run["status"], "ERROR");
-    assert!(run["content"].as_str().unwrap().contains("500"), "{run}");
+    assert!(run["content"].as_str().unwrap().starts_with("The model fast cannot be reached"), "{run}");
 }
 
 #[tokio::test]

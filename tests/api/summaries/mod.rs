@@ -41,7 +41,14 @@ fn is_fold(request: &Value) -> bool {
 /// Summarizes by listing the marks (`#1`, `#2` and so on) that it is shown, so that a summary says what it covers.
 fn summarize_or_echo(request: &Value) -> Behaviour {
     if !is_fold(request) {
-        return echo(request);
+        // The summary before a message is none of what was said.
+        let mut request = request.clone();
+        if let Some(last) = request["messages"].as_array_mut().and_then(|messages| messages.last_mut())
+            && let Some((_, said)) = last["content"].as_str().and_then(|text| text.split_once("</session_summary>\n\n"))
+        {
+            last["content"] = said.into();
+        }
+        return echo(&request);
     }
     // Answers and tools' results may quote what was said in other runs.
     let shown = request["messages"][1]["content"].as_str().unwrap().lines();

@@ -41,7 +41,7 @@ impl TestApp {
     /// On a database that the test has made.
     pub(crate) async fn on(database: TestDatabase, change: impl FnOnce(&mut Settings)) -> Self {
         // A test that fails shows what the server had to say.
-        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("warn,genai=off").try_init();
+        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("warn").try_init();
         let model = ScriptedModel::start().await;
         let mut settings = Settings {
             agents: vec![AgentSettings {

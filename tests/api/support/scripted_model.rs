@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,9 +39,76 @@ pub(crate) enum Behaviour {
     },
     /// 200 with this body, in place of an answer; as an event when a stream was asked for.
     Raw(String),
+    /// 200 and a body that may never end.
+    Flood(Flood),
     Hang,
     /// Waits for the gate, then does the other.
     Held(Gate, Box<Behaviour>),
+}
+
+/// A body that is sent as fast as the client reads: `head`, and then `piece` again and again.
+#[derive(Clone, Debug)]
+pub(crate) struct Flood {
+    content_type: &'static str,
+    head: Bytes,
+    piece: Bytes,
+    pause: Duration,
+    pieces: usize,
+    encoding: Option<&'static str>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Flood {
+    pub(crate) fn new(content_type: &'static str, head: &str, piece: &str) -> Self {
+        Self {
+            content_type,
+            head: head.to_owned().into(),
+            piece: piece.to_owned().into(),
+            pause: Duration::ZERO,
+            pieces: usize::MAX,
+            encoding: None,
+            sent: Arc::default(),
+        }
+    }
+
+    /// A body of these bytes alone, which the header calls compressed.
+    pub(crate) fn gzipped(content_type: &'static str, bytes: Vec<u8>) -> Self {
+        Self { head: bytes.into(), pieces: 0, encoding: Some("gzip"), ..Self::new(content_type, "", "") }
+    }
+
+    /// Waits before each piece.
+    pub(crate) fn slowly(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Ends the body after so many pieces.
+    pub(crate) fn pieces(self, pieces: usize) -> Self {
+        Self { pieces, ..self }
+    }
+
+    /// How many bytes the server could send so far.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn response(self) -> Response<Body> {
+        let Self { content_type, head, piece, pause, pieces, encoding, sent } = self;
+        let rest = stream::repeat(piece).take(pieces).then(move |piece| async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            piece
+        });
+        let body = stream::iter([head]).chain(rest).map(move |bytes| {
+            sent.fetch_add(bytes.len(), Ordering::Relaxed);
+            Ok::<_, &'static str>(bytes)
+        });
+        let mut response = with_type(content_type, Body::from_stream(body));
+        if let Some(encoding) = encoding {
+            response.headers_mut().insert(header::CONTENT_ENCODING, encoding.parse().expect("an encoding is a header"));
+        }
+        response
+    }
 }
 
 /// Holds answers back until it is opened.
@@ -229,6 +299,7 @@ async fn answer(State(model): State<ScriptedModel>, uri: Uri, headers: HeaderMap
         }
         Behaviour::Raw(text) if body["stream"] == true => with_type("text/event-stream", format!("data: {text}\n\n")),
         Behaviour::Raw(text) => with_type("application/json", text),
+        Behaviour::Flood(flood) => flood.response(),
         Behaviour::Hang | Behaviour::Held(..) => std::future::pending().await,
     }
 }
