@@ -309,6 +309,8 @@ pub struct AgentSettings {
     pub instructions: Option<String>,
     /// A name from `[models]`; absent, the only model, or the one that was found at start.
     pub model: Option<String>,
+    /// The session of runs that name none. Absent: each begins a new one.
+    pub session_id: Option<String>,
     pub add_history_to_context: bool,
     /// How many finished runs of the session go into the context.
     pub num_history_runs: u32,
@@ -352,6 +354,7 @@ impl Default for AgentSettings {
             description: None,
             instructions: None,
             model: None,
+            session_id: None,
             add_history_to_context: true,
             num_history_runs: 3,
             history: HistoryOverrides::default(),

@@ -8,6 +8,7 @@ use crate::{
     config::{AgentSettings, HistorySettings},
     http::Problem,
     llm::{ModelInfo, Models, count_tokens},
+    sessions::SessionId,
 };
 
 /// An agent that is ready to run.
@@ -37,6 +38,11 @@ impl Agent {
             instructions,
             settings,
         }
+    }
+
+    /// The session of runs that name none.
+    pub fn own_session(&self) -> Option<SessionId> {
+        self.settings.session_id.clone().map(SessionId::stored)
     }
 
     /// The name of the model that summarizes its sessions and finds titles for them.

@@ -5,12 +5,15 @@ use std::collections::HashSet;
 use anyhow::{bail, ensure};
 
 use super::{AgentSettings, HistorySettings, LOCALHOST, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
+use crate::text;
 
-/// The agent that exists when none is declared.
+/// The agent that exists when none is declared. It remembers.
 const DEFAULT_AGENT: &str = "assistant";
 
 /// Less holds no summary of anything.
 const MIN_SUMMARY_TOKENS: u32 = 50;
+/// Less would summarize each run by itself.
+const MIN_RUNS: u32 = 2;
 /// Less leaves nothing of a message but the mark that it was shortened.
 const MIN_MESSAGE_TOKENS: u32 = 100;
 
@@ -21,6 +24,8 @@ impl Settings {
                 id: DEFAULT_AGENT.into(),
                 name: Some("Assistant".into()),
                 description: Some("A helpful assistant.".into()),
+                enable_session_summaries: true,
+                update_memory_on_run: true,
                 ..AgentSettings::default()
             });
         }
@@ -104,6 +109,11 @@ impl Settings {
             "agents[{index}].id \"{}\" cannot stand in a URL; use 1 to 128 letters, digits, '-', '_' or '.'",
             agent.id
         );
+        if let Some(session_id) = &agent.session_id
+            && let Err(error) = text::check_id(session_id)
+        {
+            bail!("agents[{index}].session_id {session_id:?} {error}");
+        }
         ensure!(
             agent.num_history_runs <= MAX_HISTORY_RUNS,
             "agents[{index}].num_history_runs is {}; use at most {MAX_HISTORY_RUNS}",
@@ -146,11 +156,15 @@ impl Settings {
     }
 
     fn check_history(key: &str, limits: HistorySettings) -> anyhow::Result<()> {
-        let HistorySettings { high_tokens, low_tokens, max_tokens, max_message_tokens } = limits;
+        let HistorySettings { high_tokens, low_tokens, max_runs, max_tokens, max_message_tokens } = limits;
         ensure!(
             low_tokens < high_tokens && high_tokens <= max_tokens,
             "{key} has low_tokens {low_tokens}, high_tokens {high_tokens} and max_tokens {max_tokens}; low_tokens has to \
              be below high_tokens, and high_tokens at most max_tokens"
+        );
+        ensure!(
+            (MIN_RUNS..=MAX_HISTORY_RUNS).contains(&max_runs),
+            "{key}.max_runs is {max_runs}; use {MIN_RUNS} to {MAX_HISTORY_RUNS}"
         );
         ensure!(
             max_message_tokens >= MIN_MESSAGE_TOKENS,
@@ -212,6 +226,35 @@ mod tests {
         settings.agents[0].history.low_tokens = None;
         settings.agents[0].session_summary.model = Some("slow".into());
         assert!(refusal(&settings).contains("session_summary.model \"slow\""));
+    }
+
+    #[test]
+    fn the_runs_after_a_summary_are_bounded() {
+        let mut settings = settings(vec![agent("a", Some("fast"))]);
+        for max_runs in [0, 1, MAX_HISTORY_RUNS + 1] {
+            settings.history.max_runs = max_runs;
+            assert!(refusal(&settings).contains("history.max_runs is"), "{max_runs}");
+        }
+    }
+
+    #[test]
+    fn a_session_of_its_own_has_an_id_as_callers_have_to_give_it() {
+        let mut settings = settings(vec![agent("a", Some("fast"))]);
+        for id in ["", "line\nbreak", &"x".repeat(256)] {
+            settings.agents[0].session_id = Some(id.into());
+            assert!(refusal(&settings).contains("agents[0].session_id"), "{id:?}");
+        }
+        settings.agents[0].session_id = Some("user_123_session".into());
+        settings.check().unwrap();
+    }
+
+    #[test]
+    fn the_agent_that_nobody_declared_remembers_and_a_declared_one_does_as_it_is_told() {
+        let mut settings = Settings::default();
+        settings.fill_defaults();
+        assert!(settings.agents[0].enable_session_summaries && settings.agents[0].update_memory_on_run);
+        let declared = AgentSettings::default();
+        assert!(!declared.enable_session_summaries && !declared.update_memory_on_run);
     }
 
     #[test]

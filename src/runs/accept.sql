@@ -15,14 +15,16 @@ with durability as (
 ), session as (
     insert into sessions as s (
         session_id, session_type, component_id, user_id, session_name, named_by, session_state,
-        last_seq, active_seq, created_at, updated_at
+        last_seq, active_seq, run_count, message_count, created_at, updated_at
     )
-    select $1, $2, $3, $4, $5, case when $5::text is null then null else 'message'::named_by end, $6, 1, 1, $7, $7
+    select $1, $2, $3, $4, $5, case when $5::text is null then null else 'message'::named_by end, $6, 1, 1, 1, 1, $7, $7
     from durability
     on conflict (session_id) do update set
         last_seq = s.last_seq + 1,
         active_seq = coalesce(s.active_seq, s.last_seq + 1),
         waiting = case when s.active_seq is null then s.waiting else s.waiting || (s.last_seq + 1) end,
+        run_count = s.run_count + 1,
+        message_count = s.message_count + 1,
         component_id = coalesce(s.component_id, excluded.component_id),
         session_name = coalesce(s.session_name, excluded.session_name),
         named_by = coalesce(s.named_by, excluded.named_by),

@@ -29,8 +29,9 @@ pub struct Past {
     pub runs: Vec<PastRun>,
     /// How many more there are that were not read, because they would not fit.
     pub runs_left_out: usize,
-    /// Tokens of all completed runs after the summary.
+    /// Tokens of all completed runs after the summary, and how many these are.
     pub unfolded_tokens: i64,
+    pub unfolded_runs: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -79,8 +80,9 @@ pub struct Context {
     pub history: History,
     pub user: String,
     pub record: ContextRecord,
-    /// Tokens of the completed runs after the summary, before this run.
+    /// Tokens of the completed runs after the summary, before this run, and how many these are.
     pub unfolded_tokens: i64,
+    pub unfolded_runs: i64,
 }
 
 impl Context {
@@ -128,6 +130,7 @@ impl Context {
             user: text::beside(&blocks, &message),
             record,
             unfolded_tokens: past.unfolded_tokens,
+            unfolded_runs: past.unfolded_runs,
         }
     }
 

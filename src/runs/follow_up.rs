@@ -10,7 +10,7 @@ use super::{
     request::CreateRun,
     store::{self, Claim, EventBatch},
 };
-use crate::{agents::Agent, app::App, jobs::Job, sessions::summary};
+use crate::{agents::Agent, app::App, config::HistorySettings, jobs::Job, sessions::summary};
 
 /// Does what a caller waits for, and reports it. Its job finds it done; where it fails, the job tries again. `stored` are
 /// the events that were stored with the run's end.
@@ -46,9 +46,9 @@ pub(super) async fn do_now(
 pub struct FollowUp {
     /// What the run takes in later prompts. `None`: it will be in none.
     pub tokens: Option<i32>,
-    /// The session is to be folded when its verbatim part takes more than this. `None`: it does not by far, or is never
+    /// The session is to be folded when its verbatim part exceeds these limits. `None`: it does not by far, or is never
     /// folded.
-    pub fold_above: Option<i64>,
+    pub fold_above: Option<HistorySettings>,
     agent_id: String,
     wants_title: bool,
 }
@@ -71,9 +71,9 @@ impl FollowUp {
         }
         let tokens = tokens_of_messages(said.iter().chain([input]));
         let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
-        let high = i64::from(options.limits.high_tokens);
-        let is_close = options.keep_summary && context.unfolded_tokens + i64::from(tokens) > high;
-        Self { tokens: Some(tokens), fold_above: is_close.then_some(high), agent_id, wants_title }
+        let unfolded = (context.unfolded_tokens + i64::from(tokens), context.unfolded_runs + 1);
+        let is_close = options.keep_summary && options.limits.is_exceeded_by(unfolded.0, unfolded.1);
+        Self { tokens: Some(tokens), fold_above: is_close.then_some(options.limits), agent_id, wants_title }
     }
 
     /// Whether settling needs a transaction for the jobs.

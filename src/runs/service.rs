@@ -85,7 +85,8 @@ pub struct RunHandle {
 /// Accepts the run and starts it. From here on it is stored, and ends by itself: also when this future is dropped,
 /// because a client that goes away must not leave a run that was accepted and never executed.
 pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Result<Started, Problem> {
-    let session_id = start.run.session_id.clone().unwrap_or_else(SessionId::mint);
+    let named = start.run.session_id.clone().or_else(|| start.agent.own_session());
+    let session_id = named.unwrap_or_else(SessionId::mint);
     if start.run.is_background() {
         refuse_too_many(app).await?;
     }
@@ -307,7 +308,10 @@ async fn refusal(app: &App, caller: &Caller, run: &CreateRun, new: &NewRun) -> R
     let session_id = &new.session_id;
     let found = sessions::store::find(&app.db, &caller.scope(), session_id).await?;
     let Some(session) = found.filter(|session| caller.may_continue(session.user_id.as_ref())) else {
-        let detail = "Session not found: it is another's; give the user_id that it began with, or another session_id";
+        let detail = match run.session_id {
+            Some(_) => "Session not found: it is another's; give the user_id that it began with, or another session_id",
+            None => "Session not found: the agent's own is another user's; give a session_id",
+        };
         return Ok(Problem::not_found(detail));
     };
     if session.session_type != new.session_type {

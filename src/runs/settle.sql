@@ -7,10 +7,13 @@
 with session as (
     update sessions set
         session_state = coalesce($10, session_state),
+        message_count = message_count + jsonb_array_length($14),
         unfolded_tokens = unfolded_tokens + coalesce($21, 0),
+        unfolded_runs = unfolded_runs + ($21 is not null)::integer,
         -- One fold at a time is queued; one that was queued long ago and has not been done is queued again.
         fold_queued_by = case
-            when unfolded_tokens + coalesce($21, 0) > $22 and (fold_queued_by is null or fold_queued_by <= $2 - 10) then $2
+            when (unfolded_tokens + coalesce($21, 0) > $22 or unfolded_runs + ($21 is not null)::integer > $24)
+                and (fold_queued_by is null or fold_queued_by <= $2 - 10) then $2
             else fold_queued_by
         end,
         active_seq = case when active_seq = $2 then waiting[1] else active_seq end,
@@ -98,4 +101,6 @@ with session as (
 )
 select session_state as "session_state!: Json<Map<String, Value>>", active_seq,
        coalesce(fold_queued_by = $2, false) as "folds!"
-from session join run using (session_id)
+from session left join run using (session_id)
+-- A session must not be changed by a run that is not settled.
+where case when run.session_id is null then overtaken() else true end

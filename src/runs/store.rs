@@ -209,8 +209,9 @@ pub async fn settle(
         &end.events.names,
         &end.events.data,
         end.follow_up.tokens,
-        end.follow_up.fold_above,
+        end.follow_up.fold_above.map(|limits| i64::from(limits.high_tokens)),
         end.is_learned_from,
+        end.follow_up.fold_above.map(|limits| i64::from(limits.max_runs)),
     )
     .fetch_optional(connection)
     .await?;

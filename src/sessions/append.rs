@@ -148,7 +148,7 @@ async fn follow_up<'a>(
     let agent = appended.component_id.as_deref().and_then(|agent_id| app.agents.get(agent_id).ok());
     let Some(agent) = agent else { return Ok(None) };
     let agent_id = &agent.settings.id;
-    let is_long = appended.unfolded_tokens > i64::from(agent.history.high_tokens);
+    let is_long = agent.history.is_exceeded_by(appended.unfolded_tokens, appended.unfolded_runs);
     if agent.settings.enable_session_summaries && is_long {
         let job = Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() };
         jobs::enqueue(connection, &job).await?;

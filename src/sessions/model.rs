@@ -122,8 +122,9 @@ pub struct Session {
     pub session_state: Map<String, Value>,
     pub metadata: Map<String, Value>,
     pub version: i64,
-    /// How many runs were accepted.
     pub run_count: i64,
+    /// Those of tools are counted too.
+    pub message_count: i64,
     /// What all runs took together.
     pub usage: RunMetrics,
     pub summary: Option<SessionSummary>,

@@ -1,12 +1,13 @@
 //! What clients send to `/sessions`.
 //!
 //! `listing` has the filters, which lists and deletions share, `editing`, `deleting` and `copying` what
-//! their names say, `moment`
-//! how a time is given.
+//! their names say, `moment` and `given_type` how a time and a type
+//! are given.
 
 mod copying;
 mod deleting;
 mod editing;
+mod given_type;
 mod listing;
 mod moment;
 
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use self::given_type::of_query;
 use super::model::{SessionId, SessionType};
 use crate::{
     auth::UserId,
@@ -40,8 +42,8 @@ pub use self::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SessionQuery {
-    /// A session of another type is not found.
-    #[serde(rename = "type", default, deserialize_with = "absent_if_empty")]
+    /// A session of another type is not found. In any case; also `session_type`.
+    #[serde(rename = "type", alias = "session_type", default, deserialize_with = "of_query")]
     #[param(rename = "type")]
     pub(super) session_type: Option<SessionType>,
     /// Another user's session is not found.
@@ -58,7 +60,7 @@ pub struct SessionQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CreateQuery {
-    #[serde(rename = "type", default, deserialize_with = "absent_if_empty")]
+    #[serde(rename = "type", alias = "session_type", default, deserialize_with = "of_query")]
     #[param(rename = "type", default = "agent")]
     pub(super) session_type: Option<SessionType>,
     /// The database of `/config`; there is one.
@@ -121,8 +123,8 @@ impl CreateSessionBody {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GetQuery {
-    /// A session of another type is not found.
-    #[serde(rename = "type", default, deserialize_with = "absent_if_empty")]
+    /// A session of another type is not found. In any case; also `session_type`.
+    #[serde(rename = "type", alias = "session_type", default, deserialize_with = "of_query")]
     #[param(rename = "type")]
     pub(super) session_type: Option<SessionType>,
     /// Another user's session is not found.
@@ -145,8 +147,8 @@ pub struct GetQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RunsQuery {
-    /// A session of another type is not found.
-    #[serde(rename = "type", default, deserialize_with = "absent_if_empty")]
+    /// A session of another type is not found. In any case; also `session_type`.
+    #[serde(rename = "type", alias = "session_type", default, deserialize_with = "of_query")]
     #[param(rename = "type")]
     pub(super) session_type: Option<SessionType>,
     /// Another user's session is not found.

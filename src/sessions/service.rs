@@ -40,7 +40,7 @@ pub use self::{
     exporting::export,
     forking::{Fork, fork},
     importing::{Imported, import},
-    parts::{delete_message, delete_run},
+    parts::{delete_message, delete_run, forget_runs},
 };
 
 /// A session that a caller asks for.

@@ -41,6 +41,9 @@ pub struct SessionItem {
     pub metrics: Metrics,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<i64>,
+    pub run_count: i64,
+    /// As many as `GET /sessions/{id}/messages` lists: those of tools too.
+    pub message_count: i64,
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
@@ -136,6 +139,8 @@ impl SessionItem {
             session_type: session.session_type,
             user_id: session.user_id,
             total_tokens: metrics.total_tokens(),
+            run_count: session.run_count,
+            message_count: session.message_count,
             metrics,
             metadata: session.metadata,
         }
@@ -176,8 +181,9 @@ pub struct SessionDetail {
     pub metrics: Metrics,
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
-    /// How many runs were accepted.
     pub run_count: i64,
+    /// As many as `GET /sessions/{id}/messages` lists: those of tools too.
+    pub message_count: i64,
     /// What the user and the assistant said, oldest first: the newest `messages_limit` of it.
     pub chat_history: Vec<MessageView>,
     /// The same as `chat_history`.
@@ -246,6 +252,7 @@ impl SessionDetail {
             metrics,
             metadata: session.metadata,
             run_count: session.run_count,
+            message_count: session.message_count,
             chat_history: messages.clone(),
             messages,
             messages_cursor: cursor,

@@ -3,12 +3,13 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::store::{self, Counts};
+use super::store::{self, Counts, Loss};
 use crate::{
     app::App,
-    auth::UserId,
+    auth::{Scope, UserId},
     http::idempotency,
     jobs::{self, Job},
+    sessions,
 };
 
 /// How much was erased.
@@ -29,7 +30,10 @@ pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Erro
     // Both find what is the user's by the sessions that are erased next.
     let jobs = jobs::forget_user(&mut tx, user).await?;
     let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
-    let counts = store::erase(&mut tx, user).await?;
+    let (counts, losses) = store::erase(&mut tx, user).await?;
+    for Loss { session_id, seqs } in losses {
+        sessions::service::forget_runs(&mut tx, &Scope::All, &session_id, &seqs).await?;
+    }
     // Of a session that has come meanwhile.
     jobs::forget(&mut tx, &Job::Learn { user_id: user.clone() }).await?;
     tx.commit().await?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
-use crate::{auth::UserId, memories};
+use crate::{auth::UserId, memories, sessions::SessionId};
 
 /// How much there is of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -40,8 +40,15 @@ pub(super) async fn hold(connection: &mut PgConnection, user: &UserId) -> Result
     Ok(())
 }
 
+/// What a session of nobody has lost.
+#[derive(Debug)]
+pub(super) struct Loss {
+    pub(super) session_id: SessionId,
+    pub(super) seqs: Vec<i64>,
+}
+
 /// Erases all that is the user's: sessions with all in them, runs on sessions of nobody, memories with their history.
-pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<Counts, sqlx::Error> {
+pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<(Counts, Vec<Loss>), sqlx::Error> {
     let counts = sqlx::query_as!(
         Counts,
         r#"
@@ -62,20 +69,30 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
     .await?;
     sqlx::query!("delete from memories where user_id = $1", user.as_str()).execute(&mut *connection).await?;
     sqlx::query!("delete from sessions where user_id = $1", user.as_str()).execute(&mut *connection).await?;
-    sqlx::query!(
-        "
+    let losses = sqlx::query!(
+        r#"
         with gone as (
             delete from runs r using sessions s
             where r.session_id = s.session_id and s.user_id is null and r.user_id = $1
-            returning r.session_id
+            returning r.session_id, r.seq,
+                (select count(*) from messages m where m.session_id = r.session_id and m.seq = r.seq) as messages
+        ), lost as (
+            select session_id, array_agg(seq) as seqs, sum(messages)::bigint as messages from gone group by session_id
         )
-        update sessions set version = version + 1 where session_id in (select session_id from gone)
-        ",
+        update sessions s set
+            run_count = s.run_count - cardinality(lost.seqs),
+            message_count = s.message_count - lost.messages,
+            version = s.version + 1
+        from lost
+        where s.session_id = lost.session_id
+        returning s.session_id, lost.seqs as "seqs!"
+        "#,
         user.as_str(),
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(counts)
+    let losses = losses.into_iter().map(|row| Loss { session_id: SessionId::stored(row.session_id), seqs: row.seqs });
+    Ok((counts, losses.collect()))
 }
 
 /// Sessions of the user after the id `after`, in the order of their ids, as JSON.

@@ -4,6 +4,7 @@
 
 mod context;
 mod contract;
+mod dialogues;
 mod embedded;
 mod faults;
 mod input;

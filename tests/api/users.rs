@@ -228,3 +228,26 @@ async fn everything_of_a_user_is_handed_out_line_by_line() {
     let of_nobody: Value = serde_json::from_str(&app.get("/users/nobody/export").await.text).unwrap();
     assert_eq!(of_nobody, json!({"type": "end", "sessions": 0, "messages": 0, "summaries": 0, "memories": 0}));
 }
+
+#[tokio::test]
+async fn what_a_user_said_on_a_session_of_nobody_is_in_no_summary_once_they_are_erased() {
+    let app = TestApp::start().await;
+    for (message, user) in [("Hello", json!(null)), ("I like tea", json!("alice")), ("Bye", json!(null))] {
+        app.run(json!({"message": message, "session_id": "s", "user_id": user})).await.expect(200);
+    }
+    app.model.then(reply(&json!({"summary": "Alice likes tea.", "topics": ["tea"]}).to_string()));
+    app.post("/sessions/s/summarize?agent_id=assistant", json!({})).await.expect(200);
+    assert!(app.get("/sessions/s").await.text.contains("tea"));
+    app.delete("/users/alice").await.expect(200);
+    for path in ["/sessions/s", "/sessions/s/summaries", "/sessions/s/context?agent_id=assistant"] {
+        let shown = app.get(path).await;
+        assert!(shown.status == 200 && !shown.text.contains("tea"), "{path}: {}", shown.text);
+    }
+    let (through, unfolded, tokens): (i64, i64, i64) = sqlx::query_as(
+        "select summary_through, unfolded_tokens, (select sum(tokens) from runs where session_id = 's') from sessions",
+    )
+    .fetch_one(app.db())
+    .await
+    .unwrap();
+    assert_eq!((through, unfolded), (0, tokens));
+}

@@ -24,7 +24,7 @@ macro_rules! select_past {
             PastRow,
             r#"
             with session as (
-                select s.session_id, s.unfolded_tokens,
+                select s.session_id, s.unfolded_tokens, s.unfolded_runs,
                        -- A run that is about to be replaced is in no part of the prompt.
                        case when $6::uuid is null then s.summary_through else (
                            select coalesce(max(v.through_seq), 0)
@@ -51,7 +51,8 @@ macro_rules! select_past {
                     limit $4
                 ) newest
             )
-            select session.unfolded_tokens as "unfolded_tokens!", session.summary_through as "summary_through!",
+            select session.unfolded_tokens as "unfolded_tokens!", session.unfolded_runs as "unfolded_runs!",
+                   session.summary_through as "summary_through!",
                    -- Once, not with every message.
                    case when row_number() over (order by m.seq, m.index) = 1 then summaries.summary end as summary,
                    case when row_number() over (order by m.seq, m.index) = 1 then summaries.topics end as topics,
@@ -123,6 +124,7 @@ pub async fn past_of_next(
 
 struct PastRow {
     unfolded_tokens: i64,
+    unfolded_runs: i64,
     summary_through: i64,
     summary: Option<String>,
     topics: Option<Vec<String>>,
@@ -176,7 +178,7 @@ fn collect(rows: Vec<PastRow>) -> Past {
             let topics = row.topics.take().unwrap_or_default();
             past.summary = Some(PastSummary { through_seq: row.summary_through, text, topics });
         }
-        past.unfolded_tokens = row.unfolded_tokens;
+        (past.unfolded_tokens, past.unfolded_runs) = (row.unfolded_tokens, row.unfolded_runs);
         past.runs_left_out = usize::try_from(row.left_out).unwrap_or_default();
         let tokens = row.tokens;
         let Some(message) = row.into_message() else { continue };

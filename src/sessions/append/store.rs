@@ -18,6 +18,8 @@ pub(super) struct Appended {
     pub(super) is_callers: bool,
     /// Tokens of what its summary does not cover.
     pub(super) unfolded_tokens: i64,
+    /// How many runs its summary does not cover.
+    pub(super) unfolded_runs: i64,
 }
 
 /// Stores the runs, in one statement. `None`: the session is no agent's, or not the caller's to write.
@@ -32,17 +34,18 @@ pub(super) async fn append(
     let times = || runs.iter().map(|run| run.created_at);
     let name = runs.iter().find_map(|run| title(&run.input));
     let tokens = runs.iter().map(|run| i64::from(run.tokens)).sum::<i64>();
+    let messages = runs.iter().map(|run| run.messages.len()).sum::<usize>();
     sqlx::query_as!(
         Appended,
         r#"
         with session as (
             insert into sessions as s (
                 session_id, session_type, component_id, user_id, session_name, named_by, last_seq, created_at, updated_at,
-                unfolded_tokens
+                unfolded_tokens, unfolded_runs, run_count, message_count
             )
             values (
                 $1, 'agent', $2, $3, $4, case when $4::text is null then null else 'message'::named_by end, $5, $6, $7,
-                $10
+                $10, $5, $5, $11
             )
             on conflict (session_id) do update set
                 last_seq = s.last_seq + excluded.last_seq,
@@ -51,11 +54,14 @@ pub(super) async fn append(
                 named_by = coalesce(s.named_by, excluded.named_by),
                 updated_at = greatest(s.updated_at, excluded.updated_at),
                 unfolded_tokens = s.unfolded_tokens + excluded.unfolded_tokens,
+                unfolded_runs = s.unfolded_runs + excluded.unfolded_runs,
+                run_count = s.run_count + excluded.run_count,
+                message_count = s.message_count + excluded.message_count,
                 version = s.version + 1
             where s.session_type = excluded.session_type
               and (s.user_id is null or s.user_id = excluded.user_id)
             returning s.session_id, s.last_seq - $5 as before, s.component_id, s.user_id, s.unfolded_tokens,
-                s.created_at as session_created_at
+                s.unfolded_runs, s.created_at as session_created_at
         ), said as (
             select session.session_id, before + n as seq, component_id, user_id, session_created_at, r.*
             from session, rows from (jsonb_to_recordset($8) as (
@@ -79,7 +85,9 @@ pub(super) async fn append(
                 message_id uuid, index integer, role text, content text, created_at timestamptz
             )
         )
-        select before as "before!", component_id, user_id is not null as "is_callers!", unfolded_tokens as "unfolded_tokens!" from session
+        select before as "before!", component_id, user_id is not null as "is_callers!",
+               unfolded_tokens as "unfolded_tokens!", unfolded_runs as "unfolded_runs!"
+        from session
         "#,
         session_id.as_str(),
         component_id,
@@ -91,6 +99,7 @@ pub(super) async fn append(
         Jsonb(runs) as _,
         text_config,
         tokens,
+        i64::try_from(messages).unwrap_or(i64::MAX),
     )
     .fetch_optional(connection)
     .await

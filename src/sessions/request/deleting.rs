@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::listing::FilterFields;
+use super::{given_type::all_of_body, listing::FilterFields};
 use crate::{
     auth::UserId,
     http::Problem,
@@ -21,7 +21,7 @@ pub struct DeleteSessionsBody {
     #[schema(min_items = 1, max_items = 1000)]
     session_ids: Option<Vec<SessionId>>,
     /// One for each id; a session of another type is passed over.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "all_of_body")]
     session_types: Option<Vec<SessionType>>,
     /// Every session that the list shows with these filters. It has to leave something out.
     #[serde(default)]

@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::moment::{self, Moment};
+use super::{
+    given_type::{of_body, of_query},
+    moment::{self, Moment},
+};
 use crate::{
     auth::UserId,
     http::{
@@ -32,7 +35,8 @@ const MAX_METADATA_KEYS: usize = 16;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    #[serde(rename = "type", default, deserialize_with = "absent_if_empty")]
+    /// In any case; also `session_type`.
+    #[serde(rename = "type", alias = "session_type", default, deserialize_with = "of_query")]
     #[param(rename = "type")]
     session_type: Option<SessionType>,
     /// Sessions with this agent, team or workflow.
@@ -168,7 +172,7 @@ fn is_scalar(value: &Value) -> bool {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilterFields {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", alias = "session_type", default, deserialize_with = "of_body")]
     session_type: Option<SessionType>,
     #[serde(default)]
     component_id: Option<String>,

@@ -93,6 +93,7 @@ async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript, clai
         store::import_messages(&mut tx, session_id, &lines(batch), &app.settings.search.text_config).await?;
     }
     store::import_summaries(&mut tx, session_id, &lines(&transcript.summaries)).await?;
+    store::count_imported(&mut tx, session_id).await?;
     summary::recount(&mut tx, session_id).await?;
     vectors::note(app, &mut tx, session_id).await?;
     claimed.spend(&mut tx, session_id).await?;

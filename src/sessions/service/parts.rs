@@ -29,8 +29,7 @@ pub async fn delete_run(
     let Some(run) = store::find_run(&mut tx, scope, session_id, run_id).await? else { return Ok(()) };
     refuse_unfinished(run.status)?;
     store::delete_run(&mut tx, scope, session_id, run.seq).await?;
-    summary::forget(&mut tx, session_id, &[run.seq]).await?;
-    retitle(&mut tx, scope, session_id, run.seq).await?;
+    forget_runs(&mut tx, scope, session_id, &[run.seq]).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -55,9 +54,21 @@ pub async fn delete_message(
     }
     store::delete_message(&mut tx, scope, session_id, &message).await?;
     summary::forget_part(&mut tx, session_id, message.seq).await?;
-    retitle(&mut tx, scope, session_id, message.seq).await?;
+    retitle(&mut tx, scope, session_id, message.seq == 1).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// What says of these runs, which are deleted, what was said in them goes too: the summaries that cover them, and the
+/// session's name. For the transaction that deletes them.
+pub async fn forget_runs(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    session_id: &SessionId,
+    seqs: &[i64],
+) -> Result<(), sqlx::Error> {
+    summary::forget(connection, session_id, seqs).await?;
+    retitle(connection, scope, session_id, seqs.contains(&1)).await
 }
 
 fn refuse_unfinished(status: RunStatus) -> Result<(), Problem> {
@@ -71,8 +82,8 @@ async fn retitle(
     connection: &mut PgConnection,
     scope: &Scope,
     session_id: &SessionId,
-    changed: i64,
+    first_has_changed: bool,
 ) -> Result<(), sqlx::Error> {
     let title = store::first_input(connection, scope, session_id).await?.and_then(|input| model::title(&input));
-    store::touch(connection, scope, session_id, title.as_deref(), changed == 1).await
+    store::touch(connection, scope, session_id, title.as_deref(), first_has_changed).await
 }

@@ -260,6 +260,22 @@ pub async fn import_messages(
     Ok(())
 }
 
+/// Counts the runs and messages of a session that was stored as a whole.
+pub async fn count_imported(connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update sessions set
+            run_count = (select count(*) from runs where runs.session_id = $1),
+            message_count = (select count(*) from messages where messages.session_id = $1)
+        where session_id = $1
+        ",
+        session_id.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Stores versions of the summary. The session's row does not know them yet.
 pub async fn import_summaries(
     connection: &mut PgConnection,

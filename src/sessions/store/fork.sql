@@ -16,23 +16,25 @@ with source as (
     where v.session_id = $1
 ), boundary as (
     select coalesce(max(new_seq), 0) as new_seq from versions
+), unfolded as (
+    select coalesce(sum(r.tokens), 0) as tokens, count(*) as runs
+    from kept join runs r on r.session_id = $1 and r.seq = kept.seq
+    where kept.new_seq > (select new_seq from boundary) and r.status = 'COMPLETED'
 ), copy as (
     insert into sessions (
         session_id, session_type, component_id, user_id, session_name, named_by, session_state, metadata,
-        last_seq, summary_through, unfolded_tokens, created_at, updated_at, forked_from
+        last_seq, run_count, message_count, summary_through, unfolded_tokens, unfolded_runs, created_at, updated_at,
+        forked_from
     )
     select
         $3, session_type, component_id, user_id, coalesce($5, session_name),
         case when $5::text is null then named_by else 'user'::named_by end,
         case when $4::bigint is null then session_state
              else coalesce((select r.session_state from runs r where r.session_id = $1 and r.seq = $4), '{}') end,
-        metadata, (select count(*) from kept), boundary.new_seq,
-        (
-            select coalesce(sum(r.tokens), 0) from kept join runs r on r.session_id = $1 and r.seq = kept.seq
-            where kept.new_seq > boundary.new_seq and r.status = 'COMPLETED'
-        ),
-        $6, $6, session_id
-    from source, boundary
+        metadata, (select count(*) from kept), (select count(*) from kept),
+        (select count(*) from kept join messages m on m.session_id = $1 and m.seq = kept.seq),
+        boundary.new_seq, unfolded.tokens, unfolded.runs, $6, $6, session_id
+    from source, boundary, unfolded
     where exists (select from kept)
     returning session_id, created_at
 ), copied_runs as (

@@ -49,8 +49,16 @@ pub async fn delete_run(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        delete from runs r using sessions s
-        where r.session_id = $1 and r.seq = $2 and s.session_id = r.session_id and ($3::text is null or s.user_id = $3)
+        with gone as (
+            delete from runs r using sessions s
+            where r.session_id = $1 and r.seq = $2 and s.session_id = r.session_id and ($3::text is null or s.user_id = $3)
+            returning r.session_id
+        )
+        update sessions s set
+            run_count = s.run_count - 1,
+            message_count = s.message_count - (select count(*) from messages m where m.session_id = $1 and m.seq = $2)
+        from gone
+        where s.session_id = gone.session_id
         ",
         session_id.as_str(),
         seq,
@@ -110,6 +118,11 @@ pub async fn delete_message(
             delete from messages m using message
             where m.session_id = message.session_id and m.seq = message.seq
               and (m.index = message.index or m.tool_call_id = any(message.calls))
+            returning m.session_id
+        ), counted as (
+            update sessions s set message_count = s.message_count - gone.messages
+            from (select session_id, count(*) as messages from gone group by session_id) gone
+            where s.session_id = gone.session_id
         ), heard as (
             delete from run_events e using message
             where e.session_id = message.session_id and e.seq = message.seq

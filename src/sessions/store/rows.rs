@@ -19,7 +19,7 @@ use crate::{
 /// between preparing a statement and executing it, and an unnamed one does not survive that.
 pub(super) const SESSION_COLUMNS: &str = "
     s.session_id, s.session_type::text, s.component_id, s.user_id, s.session_name, s.named_by::text, s.session_state, s.metadata,
-    s.version, s.last_seq, s.created_at, s.updated_at, s.archived_at, s.pinned, s.expires_at, s.forked_from,
+    s.version, s.run_count, s.message_count, s.created_at, s.updated_at, s.archived_at, s.pinned, s.expires_at, s.forked_from,
     array(
         select row(
             u.purpose::text, u.model, u.model_provider, u.input_tokens, u.output_tokens, u.total_tokens,
@@ -47,7 +47,8 @@ pub(super) struct SessionRow {
     session_state: Json<Map<String, Value>>,
     metadata: Json<Map<String, Value>>,
     version: i64,
-    last_seq: i64,
+    run_count: i64,
+    message_count: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     archived_at: Option<DateTime<Utc>>,
@@ -70,7 +71,8 @@ impl SessionRow {
             session_state: self.session_state.0,
             metadata: self.metadata.0,
             version: self.version,
-            run_count: self.last_seq,
+            run_count: self.run_count,
+            message_count: self.message_count,
             usage: RunMetrics::of(by_purpose(self.usage)),
             summary: self.summary.map(|summary| summary.0),
             created_at: self.created_at,

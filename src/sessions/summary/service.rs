@@ -14,6 +14,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::Scope,
+    config::HistorySettings,
     http::Problem,
     jobs::{self, Job},
     llm::ErrorKind,
@@ -40,7 +41,7 @@ const MOST_FOLDS: usize = 20;
 /// How much of a session is folded.
 #[derive(Clone, Copy, Debug)]
 enum Extent {
-    /// When the verbatim part is over the high water, so much that it is at the low water.
+    /// When the verbatim part is over a limit, so much that half of it or less is left, as the limits say.
     Due,
     /// All runs up to this one.
     Until(i64),
@@ -219,7 +220,7 @@ async fn store_fold(
         version: &version,
         folded: &plan.seqs,
         counted_tokens: plan.counted_tokens,
-        high_tokens: i64::from(agent.history.high_tokens),
+        limits: agent.history,
     };
     let mut tx = app.db.begin().await?;
     let is_due = if store::lock_boundary(&mut tx, scope, session_id, through).await? {
@@ -257,10 +258,12 @@ impl Plan {
         extent: Extent,
     ) -> Result<Option<Self>, sqlx::Error> {
         let (until, surplus) = match extent {
-            Extent::Due if boundary.unfolded_tokens <= i64::from(agent.history.high_tokens) => return Ok(None),
-            Extent::Due => (None, boundary.unfolded_tokens - i64::from(agent.history.low_tokens)),
-            Extent::Until(until) => (Some(until), i64::MAX),
+            Extent::Due => (None, Surplus::over(&agent.history, boundary)),
+            Extent::Until(until) => (Some(until), Surplus::ALL),
         };
+        if surplus == Surplus::NONE {
+            return Ok(None);
+        }
         let after = boundary.summary_through;
         let candidates = store::candidates(&app.db, scope, session_id, after, until, MOST_RUNS).await?;
         let most = i64::from(agent.history.high_tokens);
@@ -313,12 +316,34 @@ impl Plan {
     }
 }
 
+/// What has to leave the verbatim part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Surplus {
+    tokens: i64,
+    runs: i64,
+}
+
+impl Surplus {
+    const NONE: Self = Self { tokens: 0, runs: 0 };
+    const ALL: Self = Self { tokens: i64::MAX, runs: i64::MAX };
+
+    fn over(limits: &HistorySettings, boundary: &Boundary) -> Self {
+        let beyond =
+            |unfolded: i64, high: u32, low: u32| if unfolded > i64::from(high) { unfolded - i64::from(low) } else { 0 };
+        Self {
+            tokens: beyond(boundary.unfolded_tokens, limits.high_tokens, limits.low_tokens),
+            runs: beyond(boundary.unfolded_runs, limits.max_runs, limits.low_runs()),
+        }
+    }
+}
+
 /// The oldest runs, as few as take away the surplus and no more than one call may show; at least one.
-fn choose(candidates: &[Candidate], surplus: i64, most: i64) -> Vec<i64> {
+fn choose(candidates: &[Candidate], surplus: Surplus, most: i64) -> Vec<i64> {
     let (mut seqs, mut total) = (Vec::new(), 0);
-    for run in candidates {
+    for (run, taken) in candidates.iter().zip(0..) {
         let tokens = run.tokens.map_or(ASSUMED_TOKENS, i64::from);
-        if total >= surplus || (!seqs.is_empty() && total + tokens > most) {
+        let is_enough = total >= surplus.tokens && taken >= surplus.runs;
+        if is_enough || (!seqs.is_empty() && total + tokens > most) {
             break;
         }
         total += tokens;

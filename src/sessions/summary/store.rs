@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::model::{SummaryVersion, WrittenBy};
-use crate::{auth::Scope, sessions::SessionId};
+use crate::{auth::Scope, config::HistorySettings, sessions::SessionId};
 
 /// What stands in a session's row of its summary, with the newest version.
 #[derive(Debug, Default)]
 pub(super) struct Boundary {
     pub(super) summary_through: i64,
     pub(super) unfolded_tokens: i64,
+    pub(super) unfolded_runs: i64,
     pub(super) summary: Option<String>,
     /// What it says of the user, with which it begins.
     pub(super) about_user: String,
@@ -27,7 +28,7 @@ pub(super) async fn boundary(
     sqlx::query_as!(
         Boundary,
         r#"
-        select s.summary_through, s.unfolded_tokens, v.summary as "summary?",
+        select s.summary_through, s.unfolded_tokens, s.unfolded_runs, v.summary as "summary?",
                coalesce(v.about_user, '') as "about_user!", coalesce(v.topics, '{}') as "topics!",
                v.created_at as "created_at?"
         from sessions s
@@ -141,8 +142,8 @@ pub(super) struct NewVersion<'a> {
     pub(super) folded: &'a [i64],
     /// So much of the session's unfolded tokens was theirs.
     pub(super) counted_tokens: i64,
-    /// A session with more unfolded tokens after it is to be folded again.
-    pub(super) high_tokens: i64,
+    /// A session of which more than this is unfolded after it is to be folded again.
+    pub(super) limits: HistorySettings,
 }
 
 /// Moves the boundary and stores the version. The caller has locked the session's row with [`lock_boundary`]. Answers
@@ -152,14 +153,17 @@ pub(super) async fn insert(
     session_id: &SessionId,
     new: &NewVersion<'_>,
 ) -> Result<Option<bool>, sqlx::Error> {
-    let NewVersion { version, folded, counted_tokens, high_tokens } = new;
+    let NewVersion { version, folded, counted_tokens, limits } = new;
     sqlx::query_scalar!(
         r#"
         with session as (
             update sessions set
                 summary_through = $2,
                 unfolded_tokens = greatest(0, unfolded_tokens - $10),
-                fold_queued_by = case when unfolded_tokens - $10 > $11 then last_seq end,
+                unfolded_runs = greatest(0, unfolded_runs - cardinality($12::bigint[])),
+                fold_queued_by = case
+                    when unfolded_tokens - $10 > $11 or unfolded_runs - cardinality($12::bigint[]) > $15 then last_seq
+                end,
                 version = version + 1
             where session_id = $1
               and cardinality($12::bigint[]) = (
@@ -187,10 +191,11 @@ pub(super) async fn insert(
         version.model.model,
         version.model.model_provider,
         counted_tokens,
-        high_tokens,
+        i64::from(limits.high_tokens),
         *folded as &[i64],
         version.created_at,
         version.about_user,
+        i64::from(limits.max_runs),
     )
     .fetch_optional(connection)
     .await
@@ -271,8 +276,8 @@ pub(super) async fn recount(
         r#"
         update sessions s set
             summary_through = boundary.through_seq,
-            unfolded_tokens = (
-                select coalesce(sum(r.tokens), 0) from runs r
+            (unfolded_tokens, unfolded_runs) = (
+                select coalesce(sum(r.tokens), 0), count(*) from runs r
                 where r.session_id = $1 and r.seq > boundary.through_seq and r.status = 'COMPLETED' and r.seq <> all($2)
             ),
             version = s.version + 1

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     TestApp,
-    scripted_model::{Behaviour, cut_stream_after, garbage, hang, reply, status, status_with_retry_after},
+    scripted_model::{Behaviour, Gate, cut_stream_after, garbage, hang, held, reply, status, status_with_retry_after},
 };
 
 #[tokio::test]
@@ -224,4 +224,38 @@ async fn a_run_longer_than_the_shutdown_grace_is_ended_and_says_so() {
     let (status, kind): (String, String) =
         sqlx::query_as("select status::text, error ->> 'type' from runs").fetch_one(app.db()).await.unwrap();
     assert_eq!((status.as_str(), kind.as_str()), ("ERROR", "interrupted"));
+}
+
+/// Others may end a run, as that of a process that they take for dead, while it waits for its session's row to settle.
+#[tokio::test]
+async fn a_run_that_others_end_while_it_settles_changes_nothing_of_its_session() {
+    let app = TestApp::start().await;
+    app.say("s", "one").await;
+    let gate = Gate::closed();
+    app.model.then(held(&gate, reply("too late")));
+    let ending = async {
+        while app.model.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let mut others = app.db().begin().await.unwrap();
+        let row = "select to_jsonb(s) from sessions s where session_id = 's' for update";
+        let before: Value = sqlx::query_scalar(row).fetch_one(&mut *others).await.unwrap();
+        gate.open();
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(app.db()).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let end = "update runs set status = 'ERROR', process_id = null where session_id = 's' and seq = 2";
+        sqlx::query(end).execute(&mut *others).await.unwrap();
+        others.commit().await.unwrap();
+        before
+    };
+    let (run, before) = tokio::join!(app.run(json!({"message": "two", "session_id": "s"})), ending);
+    assert_ne!(run.json()["status"], "COMPLETED", "{}", run.text);
+    let after: Value = sqlx::query_scalar("select to_jsonb(s) from sessions s where session_id = 's'")
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+    assert_eq!(after, before);
 }

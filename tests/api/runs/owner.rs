@@ -61,3 +61,20 @@ async fn a_session_of_a_team_takes_no_run_of_an_agent() {
     let problem = app.run(json!({"message": "hi", "session_id": "t"})).await.expect_problem(409);
     assert!(problem["detail"].as_str().unwrap().contains("team session"), "{problem}");
 }
+
+#[tokio::test]
+async fn an_agents_own_session_belongs_to_whoever_began_it() {
+    let app = TestApp::with_agent(|agent| agent.session_id = Some("own".into())).await;
+    let run = app.run(json!({"message": "hi", "user_id": "alice"})).await.expect(200);
+    assert_eq!((&run["session_id"], &run["seq"]), (&json!("own"), &json!(1)));
+    for stranger in [json!({"message": "hi", "user_id": "mallory"}), json!({"message": "hi"})] {
+        let problem = app.run(stranger).await.expect_problem(404);
+        assert!(problem["detail"].as_str().unwrap().contains("give a session_id"), "{problem}");
+    }
+    let elsewhere = json!({"message": "hi", "user_id": "mallory", "session_id": "another"});
+    assert_eq!(app.run(elsewhere).await.expect(200)["seq"], 1);
+    let background = app.run(json!({"message": "hi", "user_id": "alice", "background": true})).await.expect(202);
+    assert_eq!((&background["session_id"], &background["seq"]), (&json!("own"), &json!(2)));
+    app.delete("/sessions/own?user_id=alice").await.expect(204);
+    assert_eq!(app.run(json!({"message": "hi", "user_id": "bob"})).await.expect(200)["seq"], 1, "it begins anew");
+}

@@ -1,6 +1,7 @@
 //! Conversations: made, found, read, named, deleted.
 
 mod copies;
+mod counts;
 mod create;
 mod delete;
 mod edit;

@@ -223,3 +223,65 @@ async fn what_was_said_elsewhere_weighs_and_is_folded_too() {
     let (through, unfolded) = boundary(&app, "s").await;
     assert!(through > 10 && unfolded <= 300, "{through} {unfolded}");
 }
+
+#[tokio::test]
+async fn many_short_runs_are_folded_by_their_number() {
+    let app = TestApp::with_agent(|agent| {
+        agent.enable_session_summaries = true;
+        agent.history.max_runs = Some(6);
+    })
+    .await;
+    app.model.otherwise(summarize_or_echo);
+    let mut boundaries = Vec::new();
+    for number in 1..=15 {
+        let run = app.say("s", &format!("#{number}")).await;
+        let through = boundaries.last().copied().unwrap_or(0);
+        assert_eq!(run["context"]["summary_through"].as_i64().unwrap_or(0), through, "run {number}");
+        assert_eq!(run["context"]["history_runs"], number - 1 - through, "run {number}");
+        app.do_jobs().await;
+        let (now, _) = boundary(&app, "s").await;
+        if now != through {
+            assert_eq!(number - now, 3, "half of the most that there may be is left word for word");
+            boundaries.push(now);
+        }
+    }
+    assert_eq!(boundaries, [4, 8, 12]);
+    assert_eq!(folds(&app).len(), 3);
+    assert_eq!(folds(&app)[1]["messages"][1]["content"].as_str().map(|fold| marks(fold).len()), Some(8));
+}
+
+#[tokio::test]
+async fn many_short_turns_that_were_said_elsewhere_are_folded_by_their_number() {
+    let app = TestApp::with_agent(|agent| {
+        agent.enable_session_summaries = true;
+        agent.history.max_runs = Some(6);
+    })
+    .await;
+    app.model.otherwise(summarize_or_echo);
+    let said: Vec<Value> = (1..=20).map(|number| json!({"role": "user", "content": format!("#{number}")})).collect();
+    app.post("/sessions/s/messages", json!({"agent_id": "assistant", "messages": said})).await.expect(201);
+    app.do_jobs().await;
+    assert_eq!(boundary(&app, "s").await.0, 17);
+}
+
+#[tokio::test]
+async fn by_default_the_tokens_decide_for_turns_of_some_length() {
+    let app = TestApp::with_agent(|agent| agent.enable_session_summaries = true).await;
+    app.model.otherwise(summarize_or_echo);
+    for number in 1..=40 {
+        app.say("s", &format!("#{number}")).await;
+    }
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+    app.say("s", "#41").await;
+    app.do_jobs().await;
+    assert_eq!(boundary(&app, "s").await.0, 21);
+    // A fold because of the tokens leaves as many runs as the tokens allow.
+    let mut number = 41;
+    while boundary(&app, "s").await.0 == 21 {
+        number += 1;
+        app.say("s", &format!("#{number} {}", "and some more words ".repeat(30))).await;
+        app.do_jobs().await;
+    }
+    let (through, unfolded) = boundary(&app, "s").await;
+    assert!(unfolded <= 1_400 && number - 21 < 40, "{number} {through} {unfolded}");
+}

@@ -64,6 +64,8 @@ async fn summary_and_window_share_one_boundary_whatever_happens() {
     let app = TestApp::with_agent(|agent| {
         summarizing(agent);
         agent.read_chat_history = true;
+        // By the number of runs and by their tokens.
+        agent.history.max_runs = Some(4);
     })
     .await;
     let folds_die = Arc::new(AtomicBool::new(false));
@@ -185,15 +187,22 @@ impl World {
         prop_assert!(context["tokens"]["history"].as_u64().unwrap() <= 600, "{}", context);
 
         prop_assert_eq!(calls(messages), results(messages), "no tool call is split from its result");
-        let counted: i64 = sqlx::query_scalar(
-            "select coalesce(sum(tokens), 0) from runs where session_id = $1 and seq > $2 and status = 'COMPLETED'",
+        let counted: (i64, i64) = sqlx::query_as(
+            "select coalesce(sum(tokens), 0), count(*) from runs
+             where session_id = $1 and seq > $2 and status = 'COMPLETED'",
         )
         .bind(&self.session)
         .bind(through)
         .fetch_one(self.app.db())
         .await
         .unwrap();
-        prop_assert_eq!(super::boundary(&self.app, &self.session).await, (through, counted));
+        prop_assert_eq!(super::boundary(&self.app, &self.session).await, (through, counted.0));
+        let runs: i64 = sqlx::query_scalar("select unfolded_runs from sessions where session_id = $1")
+            .bind(&self.session)
+            .fetch_one(self.app.db())
+            .await
+            .unwrap();
+        prop_assert_eq!(runs, counted.1);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ fn summarizing(agent: &mut AgentSettings) {
         high_tokens: Some(300),
         low_tokens: Some(100),
         max_tokens: Some(600),
-        max_message_tokens: None,
+        ..HistoryOverrides::default()
     };
 }
 
