@@ -189,7 +189,10 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
                )
                or exists (
                    select from runs r join sessions s using (session_id)
-                   where r.run_id = (j.payload ->> 'run_id')::uuid and coalesce(s.user_id, r.user_id) = $1
+                   -- A job of a newer build may have an id of another form.
+                   where r.run_id = case when j.payload ->> 'run_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                                        then (j.payload ->> 'run_id')::uuid end
+                     and coalesce(s.user_id, r.user_id) = $1
                )
         ), kept as (
             update graphile_worker._private_jobs j set max_attempts = greatest(j.max_attempts, j.attempts + 1)

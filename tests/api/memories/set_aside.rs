@@ -21,7 +21,8 @@ fn lesson(memory: &str) -> Behaviour {
 fn script(app: &TestApp, poison: fn() -> Behaviour) {
     app.model.otherwise(move |request| {
         let text = request["messages"].to_string();
-        match ["Poison", "tea", "jazz", "rain"].into_iter().find(|word| text.contains(&format!("user: I like {word}"))) {
+        match ["Poison", "tea", "jazz", "rain"].into_iter().find(|word| text.contains(&format!("user: I like {word}")))
+        {
             _ if !is_learning(request) => echo(request),
             Some("Poison") => poison(),
             Some(word) => lesson(&format!("The user likes {word}.")),
@@ -130,7 +131,10 @@ async fn a_retry_tries_a_model_that_is_being_left_alone() {
     assert_eq!(lessons(&app), 3, "it is left alone");
     app.post(&format!("/jobs/{}/retry", jobs(&app).await[0]["job_id"]), json!({})).await.expect(200);
     app.do_jobs().await;
-    assert_eq!(known(&app, "alice").await.len(), 2);
+    assert_eq!(known(&app, "alice").await, ["The user likes jazz."]);
+    // What was tried before has its time afterwards.
+    try_jobs(&app).await;
+    assert_eq!(known(&app, "alice").await, ["The user likes jazz.", "The user likes tea."]);
     assert_eq!(jobs(&app).await, [Value::Null; 0]);
 }
 
