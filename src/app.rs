@@ -19,6 +19,7 @@ use crate::{
     llm::{self, Embedder, Models},
     runs::{Registry, Webhooks},
     search,
+    sessions::ask::Breakers,
 };
 
 /// A running Colloquy, without its HTTP server.
@@ -28,6 +29,8 @@ pub struct App {
     pub db: PgPool,
     pub models: Models,
     pub agents: Agents,
+    /// Which models background work leaves alone for now.
+    pub breakers: Breakers,
     /// What makes vectors of texts; absent: searches go by words.
     pub embedder: Option<Embedder>,
     /// The runs of this process.
@@ -60,11 +63,13 @@ impl App {
         }
         let embedder = Embedder::new(&settings.search.embeddings, &http)?;
         let webhooks = Webhooks::new(&settings.webhooks)?;
+        let breakers = Breakers::new(settings.jobs.model_pause);
         Ok(Arc::new(Self {
             settings,
             db,
             models,
             agents,
+            breakers,
             embedder,
             runs: Arc::default(),
             webhooks,

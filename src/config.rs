@@ -170,11 +170,15 @@ pub struct JobSettings {
     /// How often an idle worker looks for work that it was not told of.
     #[serde(with = "humantime_serde")]
     pub poll_interval: Duration,
+    /// How long background work leaves a model alone that has failed several times in a row, at first; doubled up to
+    /// five times.
+    #[serde(with = "humantime_serde")]
+    pub model_pause: Duration,
 }
 
 impl Default for JobSettings {
     fn default() -> Self {
-        Self { workers: 4, poll_interval: Duration::from_secs(2) }
+        Self { workers: 4, poll_interval: Duration::from_secs(2), model_pause: Duration::from_secs(30) }
     }
 }
 

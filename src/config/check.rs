@@ -1,6 +1,6 @@
 //! Rules over several settings, checked once at start. Every refusal names the key, the value and the remedy.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use anyhow::{bail, ensure};
 
@@ -16,6 +16,8 @@ const MIN_SUMMARY_TOKENS: u32 = 50;
 const MIN_RUNS: u32 = 2;
 /// Less leaves nothing of a message but the mark that it was shortened.
 const MIN_MESSAGE_TOKENS: u32 = 100;
+/// It is doubled five times.
+const LONGEST_MODEL_PAUSE: Duration = Duration::from_hours(1);
 
 impl Settings {
     pub(super) fn fill_defaults(&mut self) {
@@ -52,6 +54,11 @@ impl Settings {
             search.b
         );
         search.embeddings.check(&search.weights)?;
+        let pause = self.jobs.model_pause;
+        ensure!(
+            !pause.is_zero() && pause <= LONGEST_MODEL_PAUSE,
+            "jobs.model_pause is {pause:?}; give more than zero, such as \"30s\", and at most an hour"
+        );
         for origin in &self.server.cors_origins {
             let is_origin = ["*", LOCALHOST].contains(&origin.as_str())
                 || reqwest::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);

@@ -2,8 +2,9 @@
 //!
 //! A job is a row, [`enqueue`]d in the transaction of what made it necessary, or after it where that left a row which the
 //! clock finds. Workers, tokio tasks of any process, take it up; one that fails is tried again with growing pauses, and
-//! after its last attempt it stays with its error until somebody retries it over `/jobs`. `queue` alone names the queue's
-//! library, `store` reads what stands in it.
+//! after its last attempt it stays with its error until somebody retries it over `/jobs`. A job that cannot be done now,
+//! through no fault of its own, is put back and keeps its attempts ([`Later`]); so is one of a kind that only a newer
+//! build knows. `queue` alone names the queue's library, `store` reads what stands in it.
 //!
 //! *Architecture Invariant:* a job is safe to run twice, and says nothing but what to look at: what it works on is read
 //! when it runs. Jobs with the same key are one job as long as none of them has begun.
@@ -13,7 +14,7 @@ mod queue;
 pub mod routes;
 mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,8 @@ use crate::{
 };
 
 pub use queue::{
-    enqueue, forget, forget_user, hasten_learning, is_waiting, migrate, run_due, spawn_workers, users_without_job,
+    count_attempt, enqueue, enqueue_first, enqueue_unless_there, forget, forget_user, has_failed, hasten_learning,
+    is_waiting, migrate, park, run_due, spawn_workers, unpark_learning, users_without_job,
 };
 
 /// Something to be done in the background.
@@ -49,8 +51,22 @@ pub enum Job {
     TitleSession { session_id: SessionId, agent_id: String },
     /// Learn from the unread turns of a user.
     Learn { user_id: UserId },
+    /// Have the turns of a user read again that were set aside. It stands among the failed jobs until somebody retries it.
+    LearnAgain { user_id: UserId },
     /// Make the vectors that are missing.
     EmbedNew,
+}
+
+/// The kinds that this build knows. A worker takes no others.
+const KINDS: [&str; 8] =
+    ["clean_up", "tidy_queue", "deliver_webhook", "fold_session", "title_session", "learn", "learn_again", "embed_new"];
+
+/// A job that cannot be done now, through no fault of its own. It is put back, and loses no attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Later {
+    pub after: Duration,
+    pub reason: String,
 }
 
 impl Job {
@@ -78,17 +94,8 @@ impl Job {
                 sessions::title::title_session(app, &session_id, &agent_id).await
             }
             Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
+            Self::LearnAgain { user_id } => Ok(memories::extraction::learn_again(app, &user_id).await?),
             Self::EmbedNew => search::vectors::embed_new(app).await,
-        }
-    }
-
-    /// Which session, run or user it is about, for operators.
-    fn about(&self) -> String {
-        match self {
-            Self::CleanUp | Self::TidyQueue | Self::EmbedNew => String::new(),
-            Self::DeliverWebhook { run_id, .. } => run_id.to_string(),
-            Self::FoldSession { session_id, .. } | Self::TitleSession { session_id, .. } => session_id.to_string(),
-            Self::Learn { user_id } => user_id.to_string(),
         }
     }
 
@@ -101,6 +108,7 @@ impl Job {
             Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
             Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
             Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
+            Self::LearnAgain { user_id } => format!("learn_again:{}", digest(user_id.as_str())),
             Self::EmbedNew => "embed_new".into(),
         }
     }
@@ -110,17 +118,22 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
             Self::FoldSession { .. } | Self::TitleSession { .. } | Self::EmbedNew => Some(self.key()),
-            Self::Learn { user_id } => Some(format!("learn:{}", digest(user_id.as_str()))),
+            Self::Learn { user_id } | Self::LearnAgain { user_id } => {
+                Some(format!("learn:{}", digest(user_id.as_str())))
+            }
         }
     }
 
     /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
     fn max_attempts(&self) -> i32 {
         match self {
-            Self::CleanUp | Self::TidyQueue | Self::TitleSession { .. } => 3,
+            Self::CleanUp
+            | Self::TidyQueue
+            | Self::FoldSession { .. }
+            | Self::TitleSession { .. }
+            | Self::LearnAgain { .. } => 3,
             // For about an hour and a half.
             Self::DeliverWebhook { .. } | Self::Learn { .. } | Self::EmbedNew => 8,
-            Self::FoldSession { .. } => 5,
         }
     }
 }
@@ -131,4 +144,18 @@ const SCHEDULE: [(Job, u32); 2] = [(Job::CleanUp, 1), (Job::TidyQueue, 30)];
 /// A short name for something whose id may be long: keys and lines have a length limit.
 fn digest(id: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_kinds_are_known() {
+        let refused = serde_json::from_value::<Job>(json!({"kind": "?"})).unwrap_err().to_string();
+        let kinds: Vec<&str> = refused.split('`').skip(3).step_by(2).collect();
+        assert_eq!(kinds, KINDS, "{refused}");
+    }
 }

@@ -1,5 +1,7 @@
 //! The queue: the edge to the library `graphile_worker`, whose rows live in a schema of their own.
 
+mod putting_back;
+
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
@@ -10,21 +12,61 @@ use anyhow::Context;
 use graphile_worker::worker_utils::types::CleanupTask;
 use graphile_worker::{Cron, IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 
-use super::{Job, SCHEDULE};
+use super::{Job, KINDS, Later, SCHEDULE};
 use crate::{app::App, auth::UserId, llm::ModelError, memories};
 
 const SCHEMA: &str = "graphile_worker";
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
+/// Before those that nobody asked for.
+const FIRST: i32 = -1;
 
 /// Brings the queue's own schema up to date.
 pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
     WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")
 }
 
-/// Puts a job in the queue when the transaction of `connection` commits.
+/// Puts a job in the queue when the transaction of `connection` commits. It begins with all its attempts, even if one of
+/// its key has failed.
 pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    add(connection, job, 0).await
+}
+
+/// The same for a job that somebody has asked for: it goes before the others, and tries a model that is left alone.
+pub async fn enqueue_first(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    add(connection, job, FIRST).await
+}
+
+/// The same for work that is not begun anew: one of its key that waits, runs or has failed for good stays as it is.
+pub async fn enqueue_unless_there(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    let is_there = sqlx::query_scalar("select exists (select from graphile_worker._private_jobs where key = $1)");
+    if is_there.bind(job.key()).fetch_one(&mut *connection).await? {
+        return Ok(());
+    }
+    enqueue(connection, job).await
+}
+
+/// Shows a job among those that have failed for good, until somebody retries it.
+pub async fn park(connection: &mut PgConnection, job: &Job, reason: &str) -> Result<(), sqlx::Error> {
+    let note = "update graphile_worker._private_jobs set last_error = $2 where key = $1 and locked_at is null";
+    let noted = sqlx::query(note).bind(job.key()).bind(reason).execute(&mut *connection).await?;
+    if noted.rows_affected() == 0 {
+        enqueue(connection, job).await?;
+        sqlx::query(
+            "update graphile_worker._private_jobs set attempts = max_attempts, last_error = $2
+             where key = $1 and locked_at is null",
+        )
+        .bind(job.key())
+        .bind(reason)
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn add(connection: &mut PgConnection, job: &Job, priority: i32) -> Result<(), sqlx::Error> {
     // The new one takes the place of one that has failed for good; the library would keep both.
     sqlx::query(
         "delete from graphile_worker._private_jobs where key = $1 and locked_at is null and attempts >= max_attempts",
@@ -34,13 +76,20 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
     .await?;
     // The library's own function; its schema is not there when the macros check their statements.
     sqlx::query(
-        "select from graphile_worker.add_job($1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5)",
+        "
+        select from graphile_worker.add_job(
+            $1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5, priority => $6,
+            -- By which a worker leaves jobs of kinds that it does not know to others.
+            flags => array[$2::jsonb ->> 'kind']
+        )
+        ",
     )
     .bind(Queued::IDENTIFIER)
     .bind(Json(job))
     .bind(job.line())
     .bind(job.max_attempts())
     .bind(job.key())
+    .bind(priority)
     .execute(connection)
     .await?;
     Ok(())
@@ -61,16 +110,50 @@ pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx
     .await
 }
 
-/// Lets jobs that learn, or this one alone, begin their next attempt now where turns wait that no answer was refused to: an
-/// attempt that failed for another turn is no reason to wait.
+/// Whether a job of this key has used up all its attempts.
+pub async fn has_failed(db: &PgPool, job: &Job) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "
+        select exists (
+            select from graphile_worker._private_jobs
+            where key = $1 and locked_at is null and attempts >= max_attempts
+        )
+        ",
+    )
+    .bind(job.key())
+    .fetch_one(db)
+    .await
+}
+
+/// Counts an attempt that was made in the place of a job that waits.
+pub async fn count_attempt(db: &PgPool, job: &Job, reason: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update graphile_worker._private_jobs set attempts = attempts + 1, last_error = $2
+         where key = $1 and locked_at is null and attempts < max_attempts",
+    )
+    .bind(job.key())
+    .bind(reason)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Lets jobs that learn, or this one alone, begin now where turns wait that no model was shown yet: that others have to be
+/// tried again is no reason to wait.
 pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "
         update graphile_worker._private_jobs j set run_at = now()
         where ($1::text is null or j.key = $1) and j.payload ->> 'kind' = 'learn'
-          and j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts and j.run_at > now()
-          and exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and t.refused)
-          and exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and not t.refused)
+          and j.locked_at is null and j.attempts < j.max_attempts and j.run_at > now()
+          and exists (
+              select from memory_turns t
+              where t.user_id = j.payload ->> 'user_id' and not t.set_aside and t.attempts > 0
+          )
+          and exists (
+              select from memory_turns t
+              where t.user_id = j.payload ->> 'user_id' and not t.set_aside and t.attempts = 0
+          )
         ",
     )
     .bind(job.map(Job::key))
@@ -106,7 +189,10 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
                )
                or exists (
                    select from runs r join sessions s using (session_id)
-                   where r.run_id = (j.payload ->> 'run_id')::uuid and coalesce(s.user_id, r.user_id) = $1
+                   -- A job of a newer build may have an id of another form.
+                   where r.run_id = case when j.payload ->> 'run_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                                        then (j.payload ->> 'run_id')::uuid end
+                     and coalesce(s.user_id, r.user_id) = $1
                )
         ), kept as (
             update graphile_worker._private_jobs j set max_attempts = greatest(j.max_attempts, j.attempts + 1)
@@ -126,13 +212,27 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
     .await
 }
 
+/// Removes the jobs that stand for turns set aside of which none is left: their sessions are gone.
+pub async fn unpark_learning(db: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "
+        delete from graphile_worker._private_jobs j
+        where j.payload ->> 'kind' = 'learn_again' and j.locked_at is null and j.attempts >= j.max_attempts
+          and not exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and t.set_aside)
+        ",
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Some of the users with unread turns for which there is no job, not even one that has failed for good.
 pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
     let users: Vec<String> = sqlx::query_scalar(
         "
         select distinct t.user_id
         from memory_turns t
-        where not exists (
+        where not t.set_aside and not exists (
             select from graphile_worker._private_jobs j
             where j.payload ->> 'kind' = 'learn' and j.payload ->> 'user_id' = t.user_id
               -- Another has taken the place of one without its key.
@@ -212,19 +312,20 @@ async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
         .sweep_threshold(lease)
         .recovery_delay(Duration::ZERO)
         .add_extension(AppHandle(app.clone()))
+        .job_flag_allowlist(KINDS)
         .define_job::<Queued>();
     for (job, minutes) in SCHEDULE {
         let schedule = Cron::every_n_minutes::<Queued>(minutes)?.id(job.key()).job_key(job.key());
-        let schedule = schedule.payload(Queued(job))?;
+        let schedule = schedule.payload(Queued(serde_json::to_value(job)?))?;
         options = options.with_cron(schedule);
     }
     options.init().await.context("the workers could not be started")
 }
 
-/// A job as the library sees it.
+/// A job as the library sees it: it may be one of a newer build.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
-struct Queued(Job);
+struct Queued(Value);
 
 impl TaskHandler for Queued {
     const IDENTIFIER: &'static str = "colloquy";
@@ -233,15 +334,28 @@ impl TaskHandler for Queued {
         let Some(AppHandle(app)) = context.get_ext::<AppHandle>() else {
             return Err(Failure("the worker has no app".into()));
         };
-        let outcome = self.0.clone().run(app).await;
-        outcome.map_err(|error| {
-            let (job, attempt) = (context.job().id(), context.job().attempts());
+        let Ok(job) = Job::deserialize(&self.0) else {
+            return Err(putting_back::leave(app, context.job(), &self.0).await);
+        };
+        if i32::from(*context.job().priority()) == FIRST {
+            app.breakers.allow_a_try();
+            if let Err(error) = putting_back::ask_no_more(app, context.job()).await {
+                return Err(Failure(error.to_string()));
+            }
+        }
+        let key = job.key();
+        let Err(error) = job.run(app).await else { return Ok(()) };
+        let (id, attempt) = (context.job().id(), context.job().attempts());
+        let text = format!("{error:#}");
+        if let Some(later) = error.downcast_ref::<Later>() {
+            tracing::info!(job.id = id, job.key = key, reason = text, "A job is put back.");
+            putting_back::put_back(app, context.job(), later.after).await;
+        } else {
             // Whoever lists jobs is told less than the log.
             let detail = error.chain().find_map(|cause| Some(&cause.downcast_ref::<ModelError>()?.detail));
-            let reason = format!("{error:#}");
-            tracing::warn!(job.id = job, job.key = self.0.key(), attempt, error = reason, detail, "A job failed.");
-            Failure(reason)
-        })
+            tracing::warn!(job.id = id, job.key = key, attempt, error = text, detail, "A job failed.");
+        }
+        Err(Failure(text))
     }
 }
 

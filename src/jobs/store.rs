@@ -1,17 +1,15 @@
 //! What stands in the queue. The tables are the library's, so the macros cannot check these statements.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{PgPool, types::Json};
 
-use super::{
-    Job,
-    model::{JobStatus, JobView},
-};
+use super::model::{JobStatus, JobView};
 
 #[derive(sqlx::FromRow)]
 struct JobRow {
     id: i64,
-    payload: Json<serde_json::Value>,
+    payload: Json<Value>,
     attempts: i16,
     max_attempts: i16,
     last_error: Option<String>,
@@ -53,12 +51,12 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(JobRow::into_view).collect())
 }
 
-/// Gives a job that is not running all its attempts again, from now on. `None`: there is none.
+/// Gives a job that is not running all its attempts again, from now on, and before the others. `None`: there is none.
 pub(super) async fn retry(db: &PgPool, id: i64) -> Result<Option<JobView>, sqlx::Error> {
     let row: Option<JobRow> = sqlx::query_as(
         r"
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
-        from graphile_worker.reschedule_jobs(array[$1], run_at => now(), attempts => 0)
+        from graphile_worker.reschedule_jobs(array[$1], run_at => now(), attempts => 0, priority => -1)
         ",
     )
     .bind(id)
@@ -74,17 +72,61 @@ impl JobRow {
             (false, true) => JobStatus::Failed,
             (false, false) => JobStatus::Waiting,
         };
-        let job = serde_json::from_value::<Job>(self.payload.0.clone());
+        // Without reading the job: it may be one of a newer build.
+        let field = |name: &str| self.payload.0.get(name).and_then(Value::as_str).map(str::to_owned);
         JobView {
             job_id: self.id,
-            kind: self.payload.0["kind"].as_str().unwrap_or("unknown").to_owned(),
-            about: job.map(|job| job.about()).unwrap_or_default(),
+            kind: field("kind").unwrap_or_else(|| "unknown".into()),
+            about: ["run_id", "session_id", "user_id"].into_iter().find_map(field).unwrap_or_default(),
             status,
             attempts: self.attempts,
             max_attempts: self.max_attempts,
-            last_error: self.last_error,
+            last_error: self.last_error.map(|error| in_plain_words(&error)),
             run_at: self.run_at,
             created_at: self.created_at,
+        }
+    }
+}
+
+/// The library stores an error as Rust's `Debug` shows it, such as `TaskError("It said \"no\"")`.
+fn in_plain_words(stored: &str) -> String {
+    let quoted = stored.split_once("(\"").and_then(|(name, rest)| {
+        let is_name = !name.is_empty() && name.chars().all(char::is_alphanumeric);
+        rest.strip_suffix("\")").filter(|_| is_name)
+    });
+    let Some(quoted) = quoted else { return stored.to_owned() };
+    let mut text = String::with_capacity(quoted.len());
+    let mut rest = quoted.chars();
+    while let Some(c) = rest.next() {
+        match if c == '\\' {
+            rest.next()
+        } else {
+            text.push(c);
+            continue;
+        } {
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('t') => text.push('\t'),
+            Some('0') => text.push('\u{fffd}'),
+            Some('u') => {
+                let code: String = rest.by_ref().skip(1).take_while(|c| *c != '}').collect();
+                text.push(u32::from_str_radix(&code, 16).ok().and_then(char::from_u32).unwrap_or('\u{fffd}'));
+            }
+            escaped => text.extend(escaped),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_without_the_marks_of_the_code() {
+        for error in ["It said \"no\".", "two\nlines\tand \u{1b} more", "C:\\new", "", "TaskError", "(\"x\")"] {
+            assert_eq!(in_plain_words(&format!("TaskError({error:?})")), error);
+            assert_eq!(in_plain_words(error), error);
         }
     }
 }

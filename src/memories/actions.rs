@@ -91,15 +91,14 @@ pub async fn extract_memories(
         input: body.text,
         content: None,
         created_at: Utc::now(),
-        refused: false,
     };
-    let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn]).await.map_err(|error| match error
-        .downcast_ref()
-    {
-        Some(AskError::Model(_) | AskError::Unusable(_)) => {
-            Problem::new(StatusCode::BAD_GATEWAY, format!("{error:#}")).of_type("model_provider_error")
+    let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn], true).await.map_err(|error| {
+        match error.downcast_ref() {
+            Some(AskError::Model { .. } | AskError::Unusable(_)) => {
+                Problem::new(StatusCode::BAD_GATEWAY, format!("{error:#}")).of_type("model_provider_error")
+            }
+            _ => error.into(),
         }
-        _ => error.into(),
     })?;
     Ok(Json(WouldLearn { operations: lessons.into_iter().map(WouldChange::from).collect() }))
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use history::{Event, MemoryWithInput, history, with_input};
-pub use turns::{Turn, hold_unread, mark_refused, note_turns, take_turns, unread_turns};
+pub use turns::{Turn, count_attempt, hold_unread, new_turns, note_turns, take_turns, take_up_again, tried_turns};
 pub use writing::{
     Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, delete_expired, edit, end, find_by_hash,
     forget, inherit, insert, lock_user, record, similar,

@@ -125,8 +125,11 @@ impl End {
             summary::forget(connection, &claim.session_id, &[seq]).await?;
         }
         vectors::note(app, connection, &claim.session_id).await?;
-        for job in self.jobs.iter().chain(&self.follow_up.jobs(claim, after.folds)) {
+        for job in &self.jobs {
             jobs::enqueue(connection, job).await?;
+        }
+        for job in &self.follow_up.jobs(claim, after.folds) {
+            jobs::enqueue_unless_there(connection, job).await?;
         }
         Ok(Some(after))
     }

@@ -151,7 +151,7 @@ async fn follow_up<'a>(
     let is_long = agent.history.is_exceeded_by(appended.unfolded_tokens, appended.unfolded_runs);
     if agent.settings.enable_session_summaries && is_long {
         let job = Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() };
-        jobs::enqueue(connection, &job).await?;
+        jobs::enqueue_unless_there(connection, &job).await?;
     }
     let user = caller.user().filter(|_| appended.is_callers && extraction::is_on(&agent.settings));
     if let Some(user) = user {

@@ -1,4 +1,10 @@
 //! Asking a model for JSON: once, and once more with what was wrong.
+//!
+//! All background work asks here, so what a useless model costs is bounded here: see [`Breakers`].
+
+mod breaker;
+
+use std::time::Duration;
 
 use super::{
     SessionId,
@@ -6,21 +12,45 @@ use super::{
 };
 use crate::{
     app::App,
+    jobs::Later,
     llm::{ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, Models, PromptMessage},
     runs::model::ModelUsage,
     text,
 };
 
+pub use breaker::{Breakers, Resting};
+
 /// Why no usable answer has come.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
+    /// `retry_in`: the model fails at everything, so that it is left alone for that long. `None`: it answers others.
+    #[error("{error}")]
+    Model { error: ModelError, retry_in: Option<Duration> },
+    /// It was not asked.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Resting(#[from] Resting),
     /// The reason is ours; nothing of the answer is in it.
     #[error("The model's answers could not be used: {0}")]
     Unusable(String),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl AskError {
+    /// Where the model is to blame, and not what it was asked about: when to ask it again.
+    pub fn later(&self) -> Option<Later> {
+        let after = match self {
+            Self::Model { retry_in, .. } => (*retry_in)?,
+            Self::Resting(resting) => resting.retry_in,
+            Self::Unusable(_) | Self::Database(_) => return None,
+        };
+        Some(Later { after, reason: self.to_string() })
+    }
+
+    /// For a job that asks about one thing.
+    pub fn into_job_error(self) -> anyhow::Error {
+        self.later().map_or_else(|| self.into(), Into::into)
+    }
 }
 
 /// A usable answer, and who gave it.
@@ -36,6 +66,8 @@ pub struct Question<'a> {
     pub session_id: &'a SessionId,
     pub purpose: Purpose,
     pub model: &'a str,
+    /// Whether somebody waits for the answer: then the model is asked even if it is being left alone.
+    pub is_asked_for: bool,
     pub request: ModelRequest,
 }
 
@@ -52,22 +84,31 @@ pub async fn ask<T>(
     read: impl Fn(&str, bool) -> Result<T, String>,
     complaint: impl Fn(&str) -> String,
 ) -> Result<Answered<T>, AskError> {
-    let Question { session_id, purpose, model, mut request } = question;
+    let Question { session_id, purpose, model, is_asked_for, mut request } = question;
+    let pass = app.breakers.enter(model, purpose, is_asked_for)?;
     for last in [false, true] {
-        let reply = complete(&app.models, model, &mut request).await.inspect_err(|error| {
-            let (kind, detail) = (error.kind, &error.detail);
-            tracing::warn!(model, session.id = %session_id, error.kind = ?kind, detail, "A model gave no answer.");
-        })?;
+        let reply = match complete(&app.models, model, &mut request).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                let (kind, detail) = (error.kind, &error.detail);
+                tracing::warn!(model, session.id = %session_id, error.kind = ?kind, detail, "A model gave no answer.");
+                return Err(AskError::Model { retry_in: pass.failed(&error.message), error });
+            }
+        };
         costs::add(&app.db, session_id, purpose, &ModelUsage { model: reply.model.clone(), usage: reply.usage })
             .await?;
         let answer = reply.content.unwrap_or_default();
         let reason = match read(&answer, last) {
-            Ok(value) => return Ok(Answered { value, model: reply.model }),
+            Ok(value) => {
+                pass.succeeded();
+                return Ok(Answered { value, model: reply.model });
+            }
             Err(reason) => reason,
         };
         // Without the content: it may quote the conversation.
         tracing::warn!(model, bytes = answer.len(), reason, "A model's answer cannot be used.");
         if last {
+            pass.failed(&format!("its answer could not be used: {reason}"));
             return Err(AskError::Unusable(reason));
         }
         let shown = text::truncate(&answer, SHOWN_CHARS);

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::SessionId;
 use crate::runs::model::ModelUsage;
 
-#[derive(Clone, Copy, Debug, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(type_name = "usage_purpose", rename_all = "lowercase")]
 pub enum Purpose {
     Summary,

@@ -3,12 +3,11 @@
 //! The first message names a session at once. Where the agent sets `auto_title`, a job then has the model find a better
 //! name. A name that the user gives stands, whenever it comes.
 
-use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::{
     SessionId,
-    ask::{self, Question},
+    ask::{self, AskError, Question},
     costs::Purpose,
     store,
 };
@@ -50,9 +49,10 @@ pub async fn title_session(app: &App, session_id: &SessionId, agent_id: &str) ->
         ..ModelRequest::default()
     };
     let complaint = |reason: &str| format!("{reason}. Answer again with the JSON object alone.");
-    let question = Question { session_id, purpose: Purpose::Title, model: agent.summary_model(), request };
+    let model = agent.summary_model();
+    let question = Question { session_id, purpose: Purpose::Title, model, is_asked_for: false, request };
     let titled = ask::ask(app, question, |answer, _| read(answer), complaint);
-    let titled = titled.await.map_err(|error| anyhow!("{error}"))?;
+    let titled = titled.await.map_err(AskError::into_job_error)?;
     Ok(store::set_title(&app.db, session_id, &titled.value).await?)
 }
 

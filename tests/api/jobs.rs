@@ -74,3 +74,33 @@ async fn jobs_that_are_not_there_cannot_be_retried() {
     app.get("/jobs?status=lost").await.expect_problem(422);
     app.get("/jobs?limit=0").await.expect_problem(422);
 }
+
+#[tokio::test]
+async fn a_job_of_a_kind_that_this_build_does_not_know_is_left_to_those_who_know_it() {
+    let app = TestApp::start().await;
+    for (key, payload) in [
+        ("paint:1", json!({"kind": "paint", "user_id": "alice", "run_id": "of another form"})),
+        ("odd:1", json!([1, 2])),
+        ("webhook:1", json!({"kind": "deliver_webhook", "to": "the moon"})),
+    ] {
+        let add = "select from graphile_worker.add_job('colloquy', $1::json, max_attempts => 2, job_key => $2)";
+        sqlx::query(add).bind(&payload).bind(key).execute(app.db()).await.unwrap();
+    }
+    for _ in 0..4 {
+        app.do_jobs().await;
+        app.do_jobs().await;
+        app.execute("update graphile_worker._private_jobs set run_at = now()").await;
+    }
+    let jobs = app.get("/jobs").await.expect(200);
+    let jobs = jobs["data"].as_array().unwrap();
+    let kinds: Vec<&str> = jobs.iter().map(|job| job["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["deliver_webhook", "unknown", "paint"]);
+    assert_eq!(jobs[2]["about"], "of another form");
+    for job in jobs {
+        assert_eq!((&job["status"], &job["attempts"]), (&json!("waiting"), &json!(0)), "{job}");
+        let error = job["last_error"].as_str().unwrap();
+        assert!(error.contains("newer"), "{error}");
+    }
+    assert_eq!(app.delete("/users/alice").await.expect(200)["jobs"], 1);
+    assert_eq!(app.count_jobs().await, 2);
+}

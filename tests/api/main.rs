@@ -11,6 +11,7 @@ mod input;
 mod jobs;
 mod llm;
 mod memories;
+mod price;
 mod process;
 mod processes;
 mod runs;

@@ -91,7 +91,6 @@ mod tests {
             input: input.into(),
             content: Some(content.into()),
             created_at: Utc::now(),
-            refused: false,
         }
     }
 

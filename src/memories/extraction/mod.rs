@@ -1,15 +1,16 @@
 //! Learning from what users say: new turns in, changes of memories out.
 //!
 //! A run that settles is marked as unread in the same statement, one that was said elsewhere by [`store::note_turns`];
-//! [`wake`] then enqueues a job unless one waits already, and nobody waits for that. [`learn`] is the job: it reads the
-//! unread turns of one user, several in one call of a model, and stores what came of it in the transaction that marks them
-//! as read. `prompt` has what the model is told, `reply` what it may answer, `grounding` what it makes up.
+//! [`wake`] then enqueues a job unless one waits already, and nobody waits for that. [`learn`] is the job, `reading` how it
+//! goes through the unread turns of one user; what came of them is stored in the transaction that marks them as read.
+//! `prompt` has what the model is told, `reply` what it may answer, `grounding` what it makes up.
 //!
 //! *Architecture Invariant:* a model sees memories by small numbers and answers with these, so it can name none that it
 //! was not shown, and nobody else's. What it answers is checked whole before any of it is stored.
 
 mod grounding;
 mod prompt;
+mod reading;
 mod reply;
 
 use std::sync::Arc;
@@ -29,12 +30,13 @@ use crate::{
     jobs::{self, Job},
     search::{self, model::Search, vectors},
     sessions::{
-        ask::{self, AskError, Question},
+        ask::{self, Question},
         costs::Purpose,
     },
 };
 
 pub use prompt::RESPONSE_NAME;
+pub use reading::learn;
 
 /// How many of the user's memories a model is shown.
 const SHOWN: usize = 10;
@@ -49,8 +51,7 @@ pub fn is_on(settings: &AgentSettings) -> bool {
 }
 
 /// Sees to it that a job waits for what the user has unread. After this is stored, and beside the answer: to queue a
-/// job takes longer than to settle. If the process dies before, [`sweep`] does it. What a job that has failed is to read once
-/// more keeps what is new waiting with it, unless it is the turn that is to blame, and not the model.
+/// job takes longer than to settle. If the process dies before, [`sweep`] does it.
 pub fn wake(app: &Arc<App>, user: &UserId) {
     let (of_task, user) = (app.clone(), user.clone());
     app.tasks.spawn(async move {
@@ -66,6 +67,7 @@ pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
     for user in jobs::users_without_job(&app.db, MOST_QUEUED).await? {
         queue(app, user).await?;
     }
+    jobs::unpark_learning(&app.db).await?;
     jobs::hasten_learning(&app.db, None).await
 }
 
@@ -83,45 +85,14 @@ async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// Reads all unread turns of a user. Safe to be done twice at once: a turn is read by whoever stores first. A turn to
-/// which no answer can be used stays unread, and is what the job fails for; it keeps none of the others back.
-pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
-    let mut at_once = app.settings.memories.turns_per_call;
-    let mut refused: Vec<Source> = Vec::new();
-    let mut failure = None;
-    loop {
-        let turns = store::unread_turns(&app.db, user, at_once as usize + refused.len()).await?;
-        let turns = next_to_read(turns, &refused, at_once as usize);
-        let Some(first) = turns.first() else { break };
-        // An agent that is no longer declared has no model to ask.
-        let lessons = match app.agents.get(&first.agent_id) {
-            Ok(agent) => study(app, &agent, Some(user), &turns).await,
-            Err(_) => Ok(Vec::new()),
-        };
-        match lessons {
-            Ok(lessons) => remember(app, user, &turns, &lessons).await?,
-            Err(error) if !matches!(error.downcast_ref(), Some(AskError::Unusable(_))) => return Err(error),
-            // One of them is to blame.
-            Err(_) if turns.len() > 1 => at_once = 1,
-            Err(error) => {
-                store::mark_refused(&app.db, user, first).await?;
-                refused.push(first.source());
-                failure = Some(error);
-            }
-        }
+/// The job that somebody has retried: the user's turns that were set aside are read again, with all their attempts.
+pub async fn learn_again(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
+    let mut tx = app.db.begin().await?;
+    store::lock_user(&mut tx, user).await?;
+    if store::take_up_again(&mut tx, user).await? {
+        jobs::enqueue_first(&mut tx, &Job::Learn { user_id: user.clone() }).await?;
     }
-    failure.map_or(Ok(()), Err)
-}
-
-/// The turns for one call: those of one agent; one that was refused before is alone.
-fn next_to_read(mut turns: Vec<Turn>, refused: &[Source], at_once: usize) -> Vec<Turn> {
-    turns.retain(|turn| !refused.contains(&turn.source()));
-    if let Some(first) = turns.first() {
-        let (agent_id, is_alone) = (first.agent_id.clone(), first.refused);
-        turns.truncate(if is_alone { 1 } else { at_once });
-        turns.retain(|turn| turn.agent_id == agent_id && turn.refused == is_alone);
-    }
-    turns
+    tx.commit().await
 }
 
 /// A change that a model has made of some turns, and which of the turns say so.
@@ -135,7 +106,14 @@ pub struct Lesson {
 }
 
 /// Asks the model; nothing is stored but what it cost. A reply that cannot be used is sent back once, with the complaint.
-pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Turn]) -> anyhow::Result<Vec<Lesson>> {
+/// `is_asked_for`: somebody waits for the answer.
+pub async fn study(
+    app: &App,
+    agent: &Agent,
+    user: Option<&UserId>,
+    turns: &[Turn],
+    is_asked_for: bool,
+) -> anyhow::Result<Vec<Lesson>> {
     let Some(last) = turns.last() else { return Ok(Vec::new()) };
     let settings = &agent.settings.memory;
     let shown = match user {
@@ -146,6 +124,7 @@ pub async fn study(app: &App, agent: &Agent, user: Option<&UserId>, turns: &[Tur
         session_id: &last.session_id,
         purpose: Purpose::Memory,
         model: agent.memory_model(),
+        is_asked_for,
         request: prompt::request(settings, &shown, turns),
     };
     let read =

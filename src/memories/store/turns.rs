@@ -16,8 +16,6 @@ pub struct Turn {
     /// What was answered.
     pub content: Option<String>,
     pub created_at: DateTime<Utc>,
-    /// No answer to it could be used so far.
-    pub refused: bool,
 }
 
 impl Turn {
@@ -52,52 +50,108 @@ pub async fn note_turns(
 /// waited for; an erasure of the user has then left none.
 pub async fn hold_unread(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
     let held = sqlx::query!(
-        "select from memory_turns where user_id = $1 order by session_id, seq limit 1 for update",
+        "select from memory_turns where user_id = $1 and not set_aside order by session_id, seq limit 1 for update",
         user.as_str(),
     );
     Ok(held.fetch_optional(connection).await?.is_some())
 }
 
-/// The user's unread turns, oldest first, those that were refused last.
-pub async fn unread_turns(db: &PgPool, user: &UserId, limit: usize) -> Result<Vec<Turn>, sqlx::Error> {
-    let rows = sqlx::query!(
+/// The user's turns that no model was shown yet, oldest first, without those of some agents.
+pub async fn new_turns(
+    db: &PgPool,
+    user: &UserId,
+    without_agents: &[String],
+    limit: i64,
+) -> Result<Vec<Turn>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        TurnRow,
         r#"
-        select t.session_id, t.seq, t.agent_id, t.refused, r.input, r.content, r.created_at
+        select t.session_id, t.seq, t.agent_id, r.input, r.content, r.created_at
         from memory_turns t join runs r using (session_id, seq)
-        where t.user_id = $1
-        order by t.refused, r.created_at, t.session_id, t.seq
+        where t.user_id = $1 and not t.set_aside and t.attempts = 0 and t.agent_id <> all($2)
+        order by r.created_at, t.session_id, t.seq
+        limit $3
+        "#,
+        user.as_str(),
+        without_agents,
+        limit,
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(TurnRow::into_turn).collect())
+}
+
+/// The user's turns that are to be tried again, those with the fewest attempts first.
+pub async fn tried_turns(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Turn>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        TurnRow,
+        r#"
+        select t.session_id, t.seq, t.agent_id, r.input, r.content, r.created_at
+        from memory_turns t join runs r using (session_id, seq)
+        where t.user_id = $1 and not t.set_aside and t.attempts > 0
+        order by t.attempts, r.created_at, t.session_id, t.seq
         limit $2
         "#,
         user.as_str(),
-        i64::try_from(limit).unwrap_or(i64::MAX),
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Turn {
-            session_id: SessionId::stored(row.session_id),
-            seq: row.seq,
-            agent_id: row.agent_id,
-            input: row.input,
-            content: row.content,
-            created_at: row.created_at,
-            refused: row.refused,
-        })
-        .collect())
+        limit,
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(TurnRow::into_turn).collect())
 }
 
-/// Notes that no answer to the turn could be used.
-pub async fn mark_refused(db: &PgPool, user: &UserId, turn: &Turn) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update memory_turns set refused = true where user_id = $1 and session_id = $2 and seq = $3",
+struct TurnRow {
+    session_id: String,
+    seq: i64,
+    agent_id: String,
+    input: String,
+    content: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl TurnRow {
+    fn into_turn(self) -> Turn {
+        Turn {
+            session_id: SessionId::stored(self.session_id),
+            seq: self.seq,
+            agent_id: self.agent_id,
+            input: self.input,
+            content: self.content,
+            created_at: self.created_at,
+        }
+    }
+}
+
+/// Counts a failed attempt to learn from these turns, and sets those aside that have had so many. Answers how many.
+pub async fn count_attempt(
+    connection: &mut PgConnection,
+    user: &UserId,
+    turns: &[Turn],
+    most: i16,
+) -> Result<usize, sqlx::Error> {
+    let sessions: Vec<&str> = turns.iter().map(|turn| turn.session_id.as_str()).collect();
+    let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq).collect();
+    let set_aside = sqlx::query_scalar!(
+        r#"
+        update memory_turns t
+        set attempts = t.attempts + 1, set_aside = t.attempts + 1 >= $4, refused = true
+        from unnest($2::text[], $3::bigint[]) as failed (session_id, seq)
+        where t.user_id = $1 and t.session_id = failed.session_id and t.seq = failed.seq and not t.set_aside
+        returning t.set_aside
+        "#,
         user.as_str(),
-        turn.session_id.as_str(),
-        turn.seq,
+        &sessions as &[&str],
+        &seqs,
+        i32::from(most),
     )
-    .execute(db)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(set_aside.into_iter().filter(|is_set_aside| *is_set_aside).count())
+}
+
+/// Makes the user's turns that were set aside new again. Answers whether there were any.
+pub async fn take_up_again(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
+    let taken_up = sqlx::query!(
+        "update memory_turns set attempts = 0, set_aside = false, refused = false where user_id = $1 and set_aside",
+        user.as_str(),
+    );
+    Ok(taken_up.execute(connection).await?.rows_affected() > 0)
 }
 
 /// Marks turns as read and holds their runs until the transaction ends. Answers those that were unread and are still

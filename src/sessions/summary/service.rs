@@ -1,5 +1,7 @@
 //! The rules of folding.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use chrono::Utc;
 use sqlx::PgConnection;
@@ -15,8 +17,9 @@ use crate::{
     app::App,
     auth::Scope,
     config::HistorySettings,
+    database,
     http::Problem,
-    jobs::{self, Job},
+    jobs::{self, Job, Later},
     llm::ErrorKind,
     runs::{
         self,
@@ -35,6 +38,8 @@ const MOST_RUNS: i64 = 500;
 const TRIES: usize = 3;
 /// What a run is taken to be that was not counted when it was stored.
 const ASSUMED_TOKENS: i64 = 200;
+/// When a job tries again that the database or a busy conversation was in the way of.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How many folds one request makes.
 const MOST_FOLDS: usize = 20;
 
@@ -71,17 +76,34 @@ enum FoldError {
 pub async fn fold_session(app: &App, session_id: &SessionId, agent_id: &str) -> anyhow::Result<()> {
     // An agent that is gone from the settings asks for nothing any more.
     let Ok(agent) = app.agents.get(agent_id) else { return Ok(store::clear_queued(&app.db, session_id).await?) };
-    fold(app, &Scope::All, session_id, &agent, Extent::Due).await?;
-    Ok(())
+    match fold(app, &Scope::All, session_id, &agent, Extent::Due).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_passing() => Err(Later { after: PAUSE, reason: error.to_string() }.into()),
+        Err(FoldError::Ask(error)) => Err(error.into_job_error()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Folds the session if it is due, for somebody who waits, and answers its summary. A failure is left to the job.
+/// Folds the session if it is due, for somebody who waits, and answers its summary. A failure is left to the job, and
+/// counts for it: a job that has failed for good is not begun anew by every run that waits.
 pub async fn fold_if_due(app: &App, session_id: &SessionId, agent: &Agent) -> Option<SessionSummary> {
-    if let Err(error) = fold(app, &Scope::All, session_id, agent, Extent::Due).await {
+    let job = job(session_id, agent);
+    if !jobs::has_failed(&app.db, &job).await.unwrap_or(false)
+        && let Err(error) = fold(app, &Scope::All, session_id, agent, Extent::Due).await
+    {
         tracing::warn!(session.id = %session_id, %error, "A session could not be summarized at once; its job will try again.");
+        if let FoldError::Ask(AskError::Unusable(_) | AskError::Model { retry_in: None, .. }) = error
+            && let Err(error) = jobs::count_attempt(&app.db, &job, &error.to_string()).await
+        {
+            tracing::warn!(session.id = %session_id, %error, "An attempt to summarize could not be counted.");
+        }
     }
     let boundary = store::boundary(&app.db, &Scope::All, session_id).await.ok().flatten()?;
     boundary.into_summary()
+}
+
+fn job(session_id: &SessionId, agent: &Agent) -> Job {
+    Job::FoldSession { session_id: session_id.clone(), agent_id: agent.settings.id.clone() }
 }
 
 /// Summarizes all but the newest `keep_runs` runs now.
@@ -202,7 +224,8 @@ async fn try_fold(
         return Ok(Fold::Needless);
     };
     // Nothing is held while the model writes.
-    let written = plan.write(app, session_id, agent, &boundary).await?;
+    let is_asked_for = matches!(extent, Extent::Until(_));
+    let written = plan.write(app, session_id, agent, &boundary, is_asked_for).await?;
     store_fold(app, scope, session_id, agent, boundary.summary_through, &plan, written).await
 }
 
@@ -228,9 +251,13 @@ async fn store_fold(
     } else {
         None
     };
-    if is_due == Some(true) {
-        let agent_id = agent.settings.id.clone();
-        jobs::enqueue(&mut tx, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await?;
+    if let Some(is_due) = is_due {
+        // One that has failed was about what is folded now.
+        let job = job(session_id, agent);
+        jobs::forget(&mut tx, &job).await?;
+        if is_due {
+            jobs::enqueue(&mut tx, &job).await?;
+        }
     }
     tx.commit().await?;
     Ok(if is_due.is_some() { Fold::Done(Box::new(version)) } else { Fold::Overtaken })
@@ -293,10 +320,12 @@ impl Plan {
         session_id: &SessionId,
         agent: &Agent,
         boundary: &Boundary,
+        is_asked_for: bool,
     ) -> Result<Answered<answer::Draft>, AskError> {
         let request = prompt::request(&agent.settings.session_summary, boundary, &self.runs);
         let read = |answer: &str, last| answer::read(answer, self.limits, &boundary.about_user, last);
-        let question = Question { session_id, purpose: Purpose::Summary, model: agent.summary_model(), request };
+        let model = agent.summary_model();
+        let question = Question { session_id, purpose: Purpose::Summary, model, is_asked_for, request };
         ask::ask(app, question, read, prompt::complaint).await
     }
 
@@ -359,19 +388,31 @@ impl Boundary {
     }
 }
 
+impl FoldError {
+    /// Whether neither the model nor the conversation is to blame.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Restless => true,
+            Self::Database(error) | Self::Ask(AskError::Database(error)) => database::is_unavailable(error),
+            Self::Ask(_) => false,
+        }
+    }
+}
+
 impl From<FoldError> for Problem {
     fn from(error: FoldError) -> Self {
         match error {
             FoldError::Database(error) | FoldError::Ask(AskError::Database(error)) => error.into(),
             FoldError::Restless => Self::unavailable(format!("{error}; try again")),
+            FoldError::Ask(AskError::Resting(resting)) => Self::unavailable(format!("{resting}. Try again later")),
             FoldError::Ask(AskError::Unusable(_)) => Self::new(
                 StatusCode::BAD_GATEWAY,
                 format!("{error}. Try again, or give the agent another session_summary.model"),
             )
             .of_type("model_provider_error"),
-            FoldError::Ask(AskError::Model(failure)) => match failure.kind {
-                ErrorKind::TimedOut => Self::new(StatusCode::GATEWAY_TIMEOUT, failure.message).of_type("model_timeout"),
-                _ => Self::new(StatusCode::BAD_GATEWAY, failure.message).of_type("model_provider_error"),
+            FoldError::Ask(AskError::Model { error, .. }) => match error.kind {
+                ErrorKind::TimedOut => Self::new(StatusCode::GATEWAY_TIMEOUT, error.message).of_type("model_timeout"),
+                _ => Self::new(StatusCode::BAD_GATEWAY, error.message).of_type("model_provider_error"),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What is known of users: told, learned, found, replaced, erased.
 
 mod learned;
+mod set_aside;
 mod sources;
 mod tidied;
 mod told;

@@ -103,14 +103,14 @@ async fn what_can_never_be_used_is_parked_and_the_conversation_goes_on() {
     for answer in [String::new(), "no".into(), r#"{"summary": "  "}"#.into(), longer, megabyte] {
         let shown = answer.chars().take(20).collect::<String>();
         let app = waiting_for(move |_| reply(&answer)).await;
-        for _ in 0..5 {
+        for _ in 0..4 {
             app.do_jobs().await;
             app.execute("update graphile_worker._private_jobs set run_at = now()").await;
         }
         let failed = app.get("/jobs?status=failed").await.expect(200);
         let error = failed["data"][0]["last_error"].as_str().unwrap_or_else(|| panic!("{shown} {failed}"));
         assert!(error.contains("could not be used"), "{error}");
-        assert_eq!(folds(&app).len(), 10, "two answers for each of five attempts to {shown}");
+        assert_eq!(folds(&app).len(), 6, "two answers for each of three attempts to {shown}");
         assert_eq!(boundary(&app, "s").await.0, 0);
         talk(&app, "s", 9).await;
         let next = talk(&app, "s", 10).await;
@@ -119,23 +119,58 @@ async fn what_can_never_be_used_is_parked_and_the_conversation_goes_on() {
 }
 
 #[tokio::test]
-async fn a_parked_fold_is_tried_again_some_runs_later() {
+async fn a_parked_fold_is_not_begun_anew_by_later_runs_but_when_it_is_retried() {
     let app = waiting_for(|count| match count {
-        1..=10 => reply("no"),
+        1..=6 => reply("no"),
         _ => reply(r#"{"summary": "They count.", "topics": []}"#),
     })
     .await;
-    for _ in 0..5 {
+    for _ in 0..4 {
         app.do_jobs().await;
         app.execute("update graphile_worker._private_jobs set run_at = now()").await;
     }
-    assert_eq!(app.get("/jobs?status=failed").await.expect(200)["data"].as_array().unwrap().len(), 1);
-    for number in 9..=20 {
+    for number in 9..=30 {
         talk(&app, "s", number).await;
     }
+    let said = json!([{"role": "user", "content": "Many words. ".repeat(50)}]);
+    app.post("/sessions/s/messages", json!({"agent_id": "assistant", "messages": said})).await.expect(201);
+    app.do_jobs().await;
+    assert_eq!(folds(&app).len(), 6);
+    let failed = app.get("/jobs").await.expect(200)["data"].clone();
+    assert_eq!((&failed[0]["status"], failed.as_array().unwrap().len()), (&json!("failed"), 1), "{failed}");
+    app.post(&format!("/jobs/{}/retry", failed[0]["job_id"]), json!({})).await.expect(200);
     app.do_jobs().await;
     assert_eq!(summary(&app).await, "They count.");
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_parked_fold_is_done_with_when_the_session_is_summarized_on_demand() {
+    let app = waiting_for(|count| if count <= 6 { reply("no") } else { reply(r#"{"summary": "They count."}"#) }).await;
+    for _ in 0..4 {
+        app.do_jobs().await;
+        app.execute("update graphile_worker._private_jobs set run_at = now()").await;
+    }
+    app.post("/sessions/s/summarize", json!({})).await.expect(200);
+    assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
+    for number in 9..=20 {
+        talk(&app, "s", number).await;
+        app.do_jobs().await;
+    }
+    assert!(folds(&app).len() > 7, "and later runs are folded as before");
+}
+
+#[tokio::test]
+async fn runs_that_wait_for_a_summary_share_the_attempts_of_its_job() {
+    for answer in [|| reply("no"), || status(500, "out of order")] {
+        let app = waiting_for(move |_| answer()).await;
+        for number in 9..=20 {
+            let body = json!({"message": super::message(number), "session_id": "s", "wait_for_background": true});
+            app.run(body).await.expect(200);
+        }
+        app.do_jobs().await;
+        assert!(folds(&app).len() <= 6, "{}", folds(&app).len());
+    }
 }
 
 #[tokio::test]
