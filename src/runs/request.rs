@@ -36,8 +36,8 @@ pub struct CreateRun {
     /// The user's message; not empty.
     #[schema(min_length = 1)]
     pub message: String,
-    /// The conversation to continue. Absent: a new one, whose id is in the answer. An id that is not in use yet begins
-    /// a new conversation.
+    /// The conversation to continue. Absent: the agent's own, where its settings name one, or else a new one, whose id is
+    /// in the answer. An id that is not in use yet begins a new conversation.
     #[serde(default)]
     pub session_id: Option<SessionId>,
     /// Whom the conversation belongs to.

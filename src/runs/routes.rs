@@ -43,8 +43,9 @@ use crate::{
 /// that goes away can read it later. JSON requests are answered with JSON unless `stream` is true; forms, as sent by
 /// AgentOS clients, with Server-Sent Events unless `stream` is false.
 ///
-/// Without a `session_id` a new conversation begins. A conversation belongs to the `user_id` that began it: to others it
-/// does not exist. One that began without a `user_id` belongs to nobody, and anybody may continue it.
+/// Without a `session_id` a new conversation begins, unless the agent has one of its own. A conversation belongs to the
+/// `user_id` that began it: to others it does not exist. One that began without a `user_id` belongs to nobody, and anybody
+/// may continue it.
 ///
 /// Runs of a session are executed one at a time, in the order in which they were accepted; `on_busy` says what else a
 /// busy session may mean. With `background` nobody has to wait: the run is polled, streamed or cancelled by its id, and

@@ -78,12 +78,23 @@ pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Resul
                 (select count(*) from messages m where m.session_id = r.session_id and m.seq = r.seq) as messages
         ), lost as (
             select session_id, array_agg(seq) as seqs, sum(messages)::bigint as messages from gone group by session_id
+        ), line as (
+            -- The session's turn, and those who wait for theirs, without the runs that are gone.
+            select l.session_id, array(
+                select turn.seq
+                from unnest(o.active_seq || o.waiting) with ordinality as turn (seq, place)
+                where turn.seq is not null and turn.seq <> all(l.seqs)
+                order by turn.place
+            ) as seqs
+            from lost l join sessions o using (session_id)
         )
         update sessions s set
             run_count = s.run_count - cardinality(lost.seqs),
             message_count = s.message_count - lost.messages,
+            active_seq = line.seqs[1],
+            waiting = line.seqs[2:],
             version = s.version + 1
-        from lost
+        from lost join line using (session_id)
         where s.session_id = lost.session_id
         returning s.session_id, lost.seqs as "seqs!"
         "#,

@@ -251,3 +251,32 @@ async fn what_a_user_said_on_a_session_of_nobody_is_in_no_summary_once_they_are_
     .unwrap();
     assert_eq!((through, unfolded), (0, tokens));
 }
+
+#[tokio::test]
+async fn a_session_of_nobody_goes_on_when_the_user_whose_run_it_waits_for_is_erased() {
+    let app = TestApp::start().await;
+    app.say("s", "Hello").await;
+    let gate = Gate::closed();
+    app.model.then(held(&gate, reply("Too late")));
+    let of_alice = app.run(json!({"message": "I like tea", "session_id": "s", "user_id": "alice"}));
+    let others = async {
+        while app.model.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let waiting = app.run(json!({"message": "Bye", "session_id": "s"}));
+        let erase = async {
+            let in_line = "select cardinality(waiting) from sessions where session_id = 's'";
+            while sqlx::query_scalar::<_, i32>(in_line).fetch_one(app.db()).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            app.delete("/users/alice").await.expect(200);
+            gate.open();
+        };
+        tokio::join!(waiting, erase).0
+    };
+    let (of_alice, waited) = tokio::join!(of_alice, others);
+    assert_eq!(of_alice.expect(200)["status"], "CANCELLED");
+    assert_eq!((&waited.expect(200)["status"], &app.say("s", "Again").await["seq"]), (&json!("COMPLETED"), &json!(4)));
+    let session = app.get("/sessions/s").await.expect(200);
+    assert_eq!((&session["run_count"], &session["message_count"]), (&json!(3), &json!(6)));
+}

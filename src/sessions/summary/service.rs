@@ -46,7 +46,7 @@ const MOST_FOLDS: usize = 20;
 /// How much of a session is folded.
 #[derive(Clone, Copy, Debug)]
 enum Extent {
-    /// When the verbatim part is over a limit, so much that half of it or less is left, as the limits say.
+    /// When the verbatim part is over a limit, so much that it is at the low one.
     Due,
     /// All runs up to this one.
     Until(i64),

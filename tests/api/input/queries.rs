@@ -22,7 +22,7 @@ async fn a_wrong_parameter_of_the_list_is_refused_by_its_name() {
         ("sort_by=user_id%3B%20drop%20table%20runs", "sort_by"),
         ("sort_order=sideways", "desc"),
         ("type=robot", "workflow"),
-        ("type=Agent", "type"),
+        ("type=agents", "type"),
         ("nonsense=1", "nonsense"),
         ("user_id=%00", "user_id"),
         ("sort_by=created_at&sort_by=updated_at", "sort_by"),

@@ -178,3 +178,19 @@ async fn archived_sessions_are_deleted_by_a_filter_that_asks_for_them() {
     assert_eq!(delete_many(&app, "", json!({"filter": {"archived": true}})).await.expect(200)["session_count"], 1);
     assert_eq!(ids(&list(&app, "archived=all").await), ["b"]);
 }
+
+#[tokio::test]
+async fn a_type_may_be_given_in_capitals_but_not_empty() {
+    let app = TestApp::start().await;
+    for session_id in ["a", "b"] {
+        create(&app, json!({"session_id": session_id})).await;
+    }
+    for empty in [json!({"filter": {"type": ""}}), json!({"session_ids": ["a"], "session_types": [""]})] {
+        delete_many(&app, "", empty).await.expect_problem(422);
+    }
+    let counted = json!({"filter": {"session_type": "AGENT"}, "dry_run": true});
+    assert_eq!(delete_many(&app, "", counted).await.expect(200)["session_count"], 2);
+    let mixed = json!({"session_ids": ["a", "b"], "session_types": ["TEAM", "Agent"]});
+    delete_many(&app, "", mixed).await.expect(204);
+    assert_eq!(ids(&list(&app, "type=Agent").await), ["a"]);
+}
