@@ -4,6 +4,7 @@
 
 mod context;
 mod contract;
+mod edge;
 mod embedded;
 mod faults;
 mod input;
