@@ -11,6 +11,7 @@ mod embeddings;
 mod history;
 mod load;
 mod remembering;
+mod serving;
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +61,7 @@ pub struct ServerSettings {
     pub id: String,
     /// Largest request body, in bytes; a larger one is answered with 413.
     pub max_body_bytes: usize,
-    /// Limit for every request that runs no model.
+    /// Limit for every request that runs no model, and for the body of any request.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// How long a stopping server waits for running runs to settle.
@@ -68,6 +69,20 @@ pub struct ServerSettings {
     pub shutdown_grace: Duration,
     /// Browser origins that may call the API; `localhost` stands for every port of this machine, `*` for all.
     pub cors_origins: Vec<String>,
+    /// Names by which this server is asked, beside localhost and its own addresses; `*.example.com` stands for every name
+    /// below it, `*` for all.
+    pub allowed_hosts: Vec<String>,
+    /// Connections at a time; one more is answered with 503.
+    pub max_connections: usize,
+    /// How long the head of a request may take, from its first byte on.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// How long a connection may stay without a request.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
 }
 
 impl Default for ServerSettings {
@@ -79,6 +94,11 @@ impl Default for ServerSettings {
             request_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(20),
             cors_origins: vec![LOCALHOST.into()],
+            allowed_hosts: Vec::new(),
+            max_connections: 4096,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_mins(1),
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Starting, serving, stopping.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod bodies;
+mod connections;
+mod pulse;
+mod socket;
+
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::{ServiceExt, extract::Request};
+use axum::extract::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, util::MapRequestLayer};
@@ -63,30 +68,26 @@ pub async fn serve_on(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let service = MapRequestLayer::new(trim_trailing_slash).layer(router::router(app.clone()));
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
     let (stopping, settled) = (CancellationToken::new(), CancellationToken::new());
-    let told = stopping.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+    let telling = async {
         stop.await;
         tracing::info!("Stopping: no new requests; running runs may settle.");
-        told.cancel();
-    });
-    let serving = async {
-        let served = tokio::select! {
-            served = server => served,
-            // A client that keeps its connection open must not keep the process.
-            () = async { settled.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => Ok(()),
-        };
         stopping.cancel();
-        served
+    };
+    let serving = async {
+        tokio::select! {
+            () = connections::serve(listener, service, &app.settings.server, &stopping) => {}
+            // A client that keeps its connection open must not keep the process.
+            () = async { settled.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => {}
+        }
     };
     let settling = async {
         stopping.cancelled().await;
         app.tasks.shut_down(app.settings.server.shutdown_grace).await;
         settled.cancel();
     };
-    let (served, ()) = tokio::join!(serving, settling);
-    Ok(served?)
+    tokio::join!(telling, serving, settling);
+    Ok(())
 }
 
 /// `/sessions/` means `/sessions`. The documentation keeps its slash: its page loads what stands beside it.

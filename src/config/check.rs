@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use anyhow::{bail, ensure};
 
-use super::{AgentSettings, HistorySettings, LOCALHOST, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
+use super::{AgentSettings, HistorySettings, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
 use crate::text;
 
 /// The agent that exists when none is declared. It remembers.
@@ -59,15 +59,7 @@ impl Settings {
             !pause.is_zero() && pause <= LONGEST_MODEL_PAUSE,
             "jobs.model_pause is {pause:?}; give more than zero, such as \"30s\", and at most an hour"
         );
-        for origin in &self.server.cors_origins {
-            let is_origin = ["*", LOCALHOST].contains(&origin.as_str())
-                || reqwest::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
-            ensure!(
-                is_origin,
-                "server.cors_origins has \"{origin}\", which is no origin; give scheme, host and port alone, such as \
-                 https://app.example.com, or localhost, or *"
-            );
-        }
+        self.server.check()?;
         Self::check_history("history", self.history)?;
         for (name, model) in &self.models {
             self.check_model(name, model)?;

@@ -102,6 +102,7 @@ fn variables(environment: &HashMap<String, String>) -> Environment {
         .try_parsing(true)
         .list_separator(",")
         .with_list_parse_key("server.cors_origins")
+        .with_list_parse_key("server.allowed_hosts")
         .source(Some(ours))
 }
 
@@ -154,10 +155,12 @@ mod tests {
     fn lists_and_durations_come_from_the_environment_too() {
         let environment = [
             ("COLLOQUY_SERVER__CORS_ORIGINS", "http://a.example,http://b.example"),
+            ("COLLOQUY_SERVER__ALLOWED_HOSTS", "colloquy"),
             ("COLLOQUY_SERVER__SHUTDOWN_GRACE", "250ms"),
         ];
         let server = load("", &environment).unwrap().server;
         assert_eq!(server.cors_origins, ["http://a.example", "http://b.example"]);
+        assert_eq!(server.allowed_hosts, ["colloquy"]);
         assert_eq!(server.shutdown_grace.as_millis(), 250);
     }
 

@@ -1,5 +1,7 @@
 //! axum's extractors with our problems for refusals.
 
+use std::error::Error;
+
 use axum::{
     extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request, rejection::BytesRejection},
     http::{StatusCode, header, request::Parts},
@@ -58,12 +60,28 @@ pub fn media_type(request: &Request) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// The client has not sent its body in the time that it has.
+#[derive(Debug, thiserror::Error)]
+#[error("the body did not arrive in time")]
+pub struct BodyTimedOut;
+
 /// A body that could not be read, most often because it is larger than `server.max_body_bytes`.
 pub fn too_large(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
+        _ if is_timeout(rejection) => body_timed_out(),
         StatusCode::PAYLOAD_TOO_LARGE => body_too_large(),
         _ => Problem::unreadable("The body ended before it was complete; send the request again"),
     }
+}
+
+/// Whether reading failed because of [`BodyTimedOut`].
+pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<BodyTimedOut>())
+}
+
+pub fn body_timed_out() -> Problem {
+    let detail = "The body did not arrive in time (server.request_timeout); send it again, faster or in smaller parts";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
 }
 
 pub fn body_too_large() -> Problem {

@@ -38,16 +38,6 @@ impl<T: Fields> FromRequest<Arc<App>> for FormOrJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let limit = app.settings.server.request_timeout;
-        tokio::time::timeout(limit, Self::read(request, app)).await.unwrap_or_else(|_| {
-            let detail = format!("The body did not arrive within {} s; send it again", limit.as_secs_f64());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
-        })
-    }
-}
-
-impl<T: Fields> FormOrJson<T> {
-    async fn read(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let media_type = extract::media_type(&request);
         let of_form = |fields: Vec<(String, String)>| {
             let fingerprint = format!("{fields:?}").into_bytes();
@@ -129,6 +119,7 @@ fn is_utf8_once_decoded(form: &[u8]) -> bool {
 fn multipart_problem(error: &axum::extract::multipart::MultipartError) -> Problem {
     let detail = format!("The multipart form cannot be read: {}", error.body_text());
     match error.status() {
+        _ if extract::is_timeout(error) => extract::body_timed_out(),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
         _ => Problem::unreadable(detail),
     }

@@ -1,4 +1,4 @@
-//! What surrounds every route: request ids, logs, CORS, limits, panics.
+//! What surrounds every route: request ids, logs, problems, who may ask, CORS, limits, panics.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -9,7 +9,6 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use futures::StreamExt;
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -21,11 +20,8 @@ use tower_http::{
 use tracing::Span;
 use uuid::Uuid;
 
-use super::{Problem, idempotency, problem};
-use crate::{
-    app::App,
-    config::{LOCALHOST, ServerSettings},
-};
+use super::{Problem, gate, idempotency, pages, problem};
+use crate::{app::App, config::ServerSettings};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -44,9 +40,11 @@ pub fn surround(router: Router, app: &Arc<App>) -> Router {
                 .on_response(log_response)
                 .on_failure(()),
         )
+        .layer(middleware::from_fn(pages::protect))
+        .layer(middleware::from_fn(problem::render))
+        .layer(middleware::from_fn_with_state(app.clone(), gate::refuse_strangers))
         .layer(cors(settings))
         .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(problem::render))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(app.clone(), refuse_large_body))
         .layer(DefaultBodyLimit::max(settings.max_body_bytes));
@@ -98,25 +96,19 @@ fn is_fit(id: &HeaderValue) -> bool {
     (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.to_str().is_ok()
 }
 
-/// A body that is too large by its own account is refused before it is read, and then read to its end: a client that
-/// is still sending when the connection closes loses the answer. Those that wait for a `100 Continue` need not send.
+/// A body that is too large by its own account is refused before it is read.
 async fn refuse_large_body(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let settings = &app.settings;
     let max = match request.uri().path() {
         "/sessions/import" => settings.sessions.max_import_bytes,
         _ => settings.server.max_body_bytes,
     };
-    let Some(length) = length.filter(|length: &u64| *length > max as u64) else {
-        return next.run(request).await;
-    };
-    if length <= MAX_DRAINED_BYTES && !request.headers().contains_key(header::EXPECT) {
-        let mut body = request.into_body().into_data_stream();
-        let drained = async { while let Some(Ok(_)) = body.next().await {} };
-        let _ = tokio::time::timeout(app.settings.server.request_timeout, drained).await;
+    match length {
+        Some(length) if length > max as u64 => super::extract::body_too_large().into_response(),
+        _ => next.run(request).await,
     }
-    super::extract::body_too_large().into_response()
 }
 
 /// Paths may hold a user's ids, so the span has them in a field, and the query, which may hold more, not at all.
@@ -142,15 +134,7 @@ fn cors(settings: &ServerSettings) -> CorsLayer {
         return layer.allow_origin(AnyOrigin);
     }
     let allowed = settings.cors_origins.clone();
-    layer.allow_origin(AllowOrigin::predicate(move |origin, _| {
-        let Ok(origin) = origin.to_str() else { return false };
-        allowed.iter().any(|allowed| if allowed == LOCALHOST { is_local(origin) } else { allowed == origin })
-    }))
-}
-
-/// Whether a page comes from a server on this machine.
-fn is_local(origin: &str) -> bool {
-    reqwest::Url::parse(origin).is_ok_and(|url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")))
+    layer.allow_origin(AllowOrigin::predicate(move |origin, _| gate::is_allowed(origin, &allowed)))
 }
 
 fn answer_panic(panic: Box<dyn Any + Send>) -> Response {

@@ -13,12 +13,12 @@ use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::idempotency::REPLAYED;
 use crate::{database, text};
 
 /// What a caller sent is quoted, but not at any length.
 const MAX_DETAIL_CHARS: usize = 800;
 const MAX_FIELD_CHARS: usize = 400;
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Why a request failed and what to do about it.
 ///
@@ -199,6 +199,21 @@ impl Problem {
         }
     }
 
+    /// The whole HTTP/1.1 message, for a connection that is closed after it.
+    pub fn into_message(self) -> Vec<u8> {
+        let (status, id) = (self.0.status, Uuid::now_v7().to_string());
+        tracing::info!(status = status.as_u16(), request.id = id, "Refused a connection: {}", self.0.detail);
+        let retry_after = self.0.retry_after.map(|wait| format!("retry-after: {}\r\n", wait.as_secs().max(1)));
+        let body = serde_json::to_string(&self.document(Some(id.clone()))).unwrap_or_default();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nx-request-id: {id}\r\n{}\
+             x-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}",
+            body.len(),
+            retry_after.unwrap_or_default(),
+        )
+        .into_bytes()
+    }
+
     fn document(self, instance: Option<String>) -> ProblemDocument {
         let Parts { status, detail, errors, error_type, run_id, .. } = *self.0;
         let title = status.canonical_reason().unwrap_or("Error");
@@ -262,10 +277,11 @@ pub async fn render(request: Request, next: Next) -> Response {
     problem.log();
     let retry_after = problem.0.retry_after;
     let mut rendered = (problem.0.status, axum::Json(problem.document(instance))).into_response();
-    rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    for name in [header::ALLOW, REPLAYED] {
-        if let Some(value) = response.headers_mut().remove(&name) {
-            rendered.headers_mut().insert(name, value);
+    rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    // What other layers say of the answer stays: to whom it may be shown, which methods there are.
+    for (name, value) in response.headers() {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING].contains(name) {
+            rendered.headers_mut().append(name, value.clone());
         }
     }
     if let Some(wait) = retry_after {

@@ -31,6 +31,12 @@ pub enum ParametersRefused {
 pub enum BodyRefused {
     #[response(status = 400, description = "The body cannot be read", content_type = "application/problem+json")]
     Unreadable(#[to_schema] ProblemDocument),
+    #[response(
+        status = 408,
+        description = "The body did not arrive in time",
+        content_type = "application/problem+json"
+    )]
+    TookTooLong(#[to_schema] ProblemDocument),
     #[response(status = 413, description = "The body is too large", content_type = "application/problem+json")]
     TooLarge(#[to_schema] ProblemDocument),
     #[response(

@@ -125,7 +125,6 @@ pub struct Continuation {
         )),
         (status = 202, description = "The new run goes on in the background", body = super::wire::AcceptedRun),
         (status = 409, description = "The run has not ended, or is not its session's newest", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive in time", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Too many runs; try again after `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 502, description = "The model provider failed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 504, description = "The model did not answer in time", body = ProblemDocument, content_type = "application/problem+json"),

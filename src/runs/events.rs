@@ -88,8 +88,8 @@ pub struct EncodedEvent {
     pub data: Arc<str>,
 }
 
-/// How many stored events are kept for readers that are nearly up to date.
-const KEPT: usize = 512;
+/// How much that is stored is kept for readers that are nearly up to date. A reader that takes nothing keeps its log.
+const KEPT_BYTES: usize = 32 * 1024;
 /// So much that is not stored yet is worth storing before its time.
 const FLUSH_BYTES: usize = 64 * 1024;
 
@@ -112,6 +112,8 @@ struct Inner {
     /// Events before this index are stored.
     stored: i32,
     unstored_bytes: usize,
+    /// Of all events that are here.
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,15 +152,22 @@ impl EventLog {
         let event = encode::event(&log.source, inner.next, kind, Utc::now());
         inner.next += 1;
         inner.unstored_bytes += event.data.len();
+        inner.bytes += event.data.len();
         inner.events.push_back(event);
         let (next, wants_flush) = (inner.next, inner.unstored_bytes > FLUSH_BYTES);
         drop(inner);
         log.progress.send_modify(|progress| *progress = Progress { next, wants_flush, ..*progress });
     }
 
-    /// No more events will come.
+    /// No more events will come. Where all but the last are stored, that one counts as stored too: it is the run itself.
     pub fn close(&self) {
         if let Some(log) = &self.0 {
+            let mut inner = log.lock();
+            if inner.stored + 1 == inner.next {
+                (inner.stored, inner.unstored_bytes) = (inner.next, 0);
+                inner.drop_stored();
+            }
+            drop(inner);
             log.progress.send_modify(|progress| progress.is_closed = true);
         }
     }
@@ -181,9 +190,7 @@ impl EventLog {
         let stored = inner.stored;
         inner.unstored_bytes =
             inner.events.iter().filter(|event| event.index >= stored).map(|event| event.data.len()).sum();
-        while inner.events.len() > KEPT && inner.events.front().is_some_and(|event| event.index < stored) {
-            inner.events.pop_front();
-        }
+        inner.drop_stored();
         let wants_flush = inner.unstored_bytes > FLUSH_BYTES;
         drop(inner);
         log.progress.send_modify(|progress| progress.wants_flush = wants_flush);
@@ -217,6 +224,17 @@ impl EventLog {
     /// The index of the next event.
     pub fn next_index(&self) -> i32 {
         self.0.as_ref().map_or(0, |log| log.lock().next)
+    }
+}
+
+impl Inner {
+    /// Drops what is stored and more than is kept, the oldest first.
+    fn drop_stored(&mut self) {
+        while self.bytes > self.unstored_bytes.saturating_add(KEPT_BYTES)
+            && let Some(event) = self.events.pop_front_if(|event| event.index < self.stored)
+        {
+            self.bytes -= event.data.len();
+        }
     }
 }
 
@@ -266,6 +284,37 @@ mod tests {
         assert!(log.unstored().names.is_empty());
         assert!(matches!(log.at(7).await, Found::Gone));
         assert_eq!(name_at(&log, 2_006).await.as_deref(), Some("RunContent"));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_for_readers_is_bounded_in_bytes_however_large_events_are() {
+        let log = EventLog::recording(EventSource::sample(), 0);
+        let size = || log.0.as_ref().unwrap().lock().events.iter().map(|event| event.data.len()).sum::<usize>();
+        for length in [10, 5_000, 40_000, 10] {
+            for _ in 0..100 {
+                log.push(&content(&"x".repeat(length)));
+            }
+            log.note_stored(&log.unstored());
+            assert!(size() <= KEPT_BYTES, "{} of {length} each", size());
+        }
+        // The end of a run tells its whole answer once more.
+        log.push(&content(&"x".repeat(400_000)));
+        let last = log.next_index() - 1;
+        assert!(matches!(log.at(last).await, Found::Event(_)));
+        log.close();
+        assert_eq!(size(), 0);
+        assert!(matches!(log.at(last).await, Found::Gone));
+        assert!(matches!(log.at(last + 1).await, Found::End));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_stored_is_kept_when_the_log_is_closed() {
+        let log = EventLog::recording(EventSource::sample(), 0);
+        log.push(&content(&"x".repeat(400_000)));
+        log.push(&content(&"x".repeat(400_000)));
+        log.close();
+        assert_eq!(name_at(&log, 0).await.as_deref(), Some("RunContent"));
+        assert_eq!(name_at(&log, 1).await.as_deref(), Some("RunContent"));
     }
 
     #[tokio::test]

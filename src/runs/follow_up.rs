@@ -8,20 +8,12 @@ use super::{
     events::{EventKind, EventLog},
     model::{Message, RunStatus},
     request::CreateRun,
-    store::{self, Claim, EventBatch},
+    store::{self, Claim},
 };
 use crate::{agents::Agent, app::App, config::HistorySettings, jobs::Job, sessions::summary};
 
-/// Does what a caller waits for, and reports it. Its job finds it done; where it fails, the job tries again. `stored` are
-/// the events that were stored with the run's end.
-pub(super) async fn do_now(
-    app: &App,
-    agent: &Agent,
-    run: &CreateRun,
-    claim: &Claim,
-    events: &EventLog,
-    stored: &EventBatch,
-) {
+/// Does what a caller waits for, and reports it. Its job finds it done; where it fails, the job tries again.
+pub(super) async fn do_now(app: &App, agent: &Agent, run: &CreateRun, claim: &Claim, events: &EventLog) {
     if !ContextOptions::new(agent, run).keep_summary {
         return;
     }
@@ -32,7 +24,6 @@ pub(super) async fn do_now(
     };
     events.push(&EventKind::SessionSummaryCompleted(summary.map(Box::new)));
     if events.is_recording() {
-        events.note_stored(stored);
         let batch = events.unstored();
         match store::append_events(&app.db, claim, &batch, Utc::now()).await {
             Ok(()) => events.note_stored(&batch),

@@ -14,6 +14,10 @@ use crate::{app::App, auth::Scope, llm::ModelInfo, sessions::SessionId};
 
 /// How often the database is asked for more of a run that another process executes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// How many batches of stored events are read at once. A reader that takes nothing keeps what was read for it.
+const MAX_BATCHES: i64 = 8;
+/// More of them are read at once while those before had fewer bytes than this.
+const SMALL_BYTES: usize = 32 * 1024;
 
 /// Reads the events of one run, from any index, while it is running and afterwards.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct Follower {
     log: Option<EventLog>,
     next: i32,
     fetched: VecDeque<EncodedEvent>,
+    batches: i64,
     is_at_end: bool,
 }
 
@@ -43,6 +48,7 @@ impl Follower {
             log: log.filter(EventLog::is_recording),
             next,
             fetched: VecDeque::new(),
+            batches: 1,
             is_at_end: false,
         }
     }
@@ -83,6 +89,18 @@ impl Follower {
         }
     }
 
+    /// Whether `run` has ended and all that is told of it has been heard.
+    pub async fn is_exhausted(&self, run: &Run) -> Result<bool, sqlx::Error> {
+        if !run.status.is_final() || self.live_log().is_some() {
+            return Ok(false);
+        }
+        let last = match store::count_events(&self.app.db, &self.session_id, self.seq).await? {
+            0 => i32::try_from(tell(run.clone(), last_event(run)).len()).unwrap_or(i32::MAX) - 1,
+            stored => stored,
+        };
+        Ok(self.next > last)
+    }
+
     fn live_log(&self) -> Option<EventLog> {
         self.app.runs.get(self.run_id).map(|run| run.events.clone()).filter(EventLog::is_recording)
     }
@@ -100,8 +118,11 @@ impl Follower {
 
     async fn read_stored(&mut self) -> Result<(), sqlx::Error> {
         let run = store::find(&self.app.db, &self.scope, self.run_id).await?;
-        let stored = store::events_from(&self.app.db, &self.scope, &self.session_id, self.seq, self.next).await?;
+        let (db, scope, session_id) = (&self.app.db, &self.scope, &self.session_id);
+        let stored = store::events_from(db, scope, session_id, self.seq, self.next, self.batches).await?;
         if !stored.is_empty() {
+            let bytes: usize = stored.iter().map(|event| event.data.len()).sum();
+            self.batches = if bytes < SMALL_BYTES { (self.batches * 2).min(MAX_BATCHES) } else { 1 };
             self.fetched.extend(stored);
             return Ok(());
         }

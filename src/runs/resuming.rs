@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -47,7 +47,8 @@ pub struct EventsQuery {
 }
 
 /// Streams the events of a run, from its beginning or after `Last-Event-ID`, while it runs and for a day afterwards: on
-/// any server. Of a run that was not streamed, or whose events have expired, the outcome is told.
+/// any server. Of a run that was not streamed, or whose events have expired, the outcome is told. Whoever knows the last
+/// event is answered with 204, at which a browser's `EventSource` stops.
 #[utoipa::path(
     get,
     path = "/agents/{agent_id}/runs/{run_id}/events",
@@ -60,7 +61,8 @@ pub struct EventsQuery {
         ("Last-Event-ID" = Option<i32>, Header, description = "The index of the last event that is known", minimum = -1),
     ),
     responses(
-        (status = 200, description = "The events that follow; nothing after the last", content_type = "text/event-stream", body = super::wire::ServerEvent),
+        (status = 200, description = "The events that follow", content_type = "text/event-stream", body = super::wire::ServerEvent),
+        (status = 204, description = "The run has ended and its last event is known: no more will follow, so do not ask again"),
         NotThere,
         ParametersRefused,
         Unavailable,
@@ -82,7 +84,12 @@ pub async fn stream_run_events(
     let run = reading::find(&app, &scope, &agent_id, run_id, query.session_id.as_ref()).await?;
     let next = first_unknown(last)?;
     let source = source(&app, &run, &agent_id)?;
-    Ok(stream::respond(Follower::new(&app, scope, run.seq, source, None, next)))
+    let follower = Follower::new(&app, scope, run.seq, source, None, next);
+    // A browser's EventSource asks again after the end of a stream, until it hears this.
+    if next > 0 && follower.is_exhausted(&run).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(stream::respond(follower))
 }
 
 /// Where to go on.

@@ -87,7 +87,6 @@ use crate::{
             (ServerEvent = "text/event-stream"),
         )),
         (status = 202, description = "The run is stored and goes on in the background", body = AcceptedRun),
-        (status = 408, description = "The body did not arrive in time", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The session is one of a team or a workflow, or is busy and `on_busy` is `reject`; `run_id` is the running one", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Too many runs; try again after `Retry-After`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 502, description = "The model provider failed; the run is kept with its reason. In forms: 200 with status ERROR", body = ProblemDocument, content_type = "application/problem+json"),
@@ -253,8 +252,8 @@ pub async fn get_run(
 
 /// Ends a run early, wherever it is executed. What was said so far is kept, with status `CANCELLED`.
 ///
-/// Send `Content-Type: application/json` to hear what is wrong: without it, as AgentOS clients send it, a run that is not
-/// there or has ended is passed over. A run that was cancelled before is as it should be.
+/// A run that was cancelled before is as it should be. The body may be left out; a form, which comes from a client written
+/// for AgentOS, is answered as there: with 200, whether or not there was anything to cancel.
 #[utoipa::path(
     post,
     path = "/agents/{agent_id}/runs/{run_id}/cancel",
@@ -285,7 +284,7 @@ pub async fn cancel_run(
         cancelling::cancel(&app, &scope, &run).await
     };
     match cancelled.await {
-        Err(problem) if problem.status().is_client_error() && !is_json(&headers) => {
+        Err(problem) if problem.status().is_client_error() && is_form(&headers) => {
             tracing::info!(run.id = %run_id, "A run was to be cancelled that is not there or has ended.");
         }
         cancelled => cancelled?,
@@ -293,7 +292,7 @@ pub async fn cancel_run(
     Ok(Json(Done {}))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-    media.is_some_and(|media| media.starts_with("application/json"))
+fn is_form(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    ["application/x-www-form-urlencoded", "multipart/form-data"].iter().any(|form| media.starts_with(form))
 }

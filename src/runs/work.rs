@@ -229,7 +229,10 @@ impl Work {
         end.jobs.extend(self.run.webhook(self.claim.run_id));
         end.replaces = self.continuation.as_ref().filter(|it| it.replaces && end.error.is_none()).map(|it| it.of);
         let state = match self.settle_patiently(&end).await? {
-            Some(after) => after.session_state,
+            Some(after) => {
+                events.note_stored(&end.events);
+                after.session_state
+            }
             None => self.explain_missing(&mut end).await?,
         };
         if end.error.is_none() && self.run.wait_for_background == Some(true) {
@@ -245,7 +248,7 @@ impl Work {
             }
             None => {
                 if self.run.wait_for_background.unwrap_or(false) {
-                    follow_up::do_now(&self.app, &self.agent, &self.run, &self.claim, events, &end.events).await;
+                    follow_up::do_now(&self.app, &self.agent, &self.run, &self.claim, events).await;
                 }
                 events.push(&EventKind::RunCompleted(Box::new(self.completion(&end, &state))));
             }

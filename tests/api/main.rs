@@ -5,6 +5,7 @@
 mod context;
 mod contract;
 mod dialogues;
+mod edge;
 mod embedded;
 mod faults;
 mod input;

@@ -53,15 +53,15 @@ pub async fn append_events(
     Ok(())
 }
 
-/// The stored events of a run from the one at `from` on, some at a time.
+/// The stored events of a run from the one at `from` on: `batches`, as they were stored.
 pub async fn events_from(
     db: &PgPool,
     scope: &Scope,
     session_id: &SessionId,
     seq: i64,
     from: i32,
+    batches: i64,
 ) -> Result<Vec<EncodedEvent>, sqlx::Error> {
-    const BATCHES: i64 = 20;
     let rows = sqlx::query!(
         r#"
         select e.first_index, e.names, e.data
@@ -75,7 +75,7 @@ pub async fn events_from(
         seq,
         scope.user(),
         from,
-        BATCHES,
+        batches,
     )
     .fetch_all(db)
     .await?;

@@ -122,9 +122,15 @@ async fn what_is_not_there_or_not_yours_cannot_be_cancelled() {
     let path = format!("{}/cancel", path(&run));
     app.post(&format!("{path}?user_id=mallory"), json!({})).await.expect_problem(404);
     let unknown = "/agents/assistant/runs/01a206c1-4b42-72a9-b242-a016793c2551/cancel";
-    app.post(unknown, json!({})).await.expect_problem(404);
-    assert_eq!(app.post_form(unknown, &[]).await.expect(200), json!({}));
-    assert_eq!(app.send(app.request(reqwest::Method::POST, unknown)).await.expect(200), json!({}));
+    for (path, status) in [(unknown, 404), (&path, 409)] {
+        app.post(path, json!({})).await.expect_problem(status);
+        app.send(app.request(reqwest::Method::POST, path)).await.expect_problem(status);
+        // As AgentOS answers.
+        assert_eq!(app.post_form(path, &[]).await.expect(200), json!({}));
+        let multipart =
+            app.request(reqwest::Method::POST, path).header("content-type", "multipart/form-data; boundary=x");
+        assert_eq!(app.send(multipart.body("--x--\r\n")).await.expect(200), json!({}));
+    }
 }
 
 #[tokio::test]

@@ -43,9 +43,43 @@ async fn a_stream_that_broke_off_is_picked_up_where_it_was() {
     let said: String =
         all.iter().filter(|e| e.name == "RunContent").map(|e| e.data["content"].as_str().unwrap()).collect();
     assert_eq!(said, "word ".repeat(30));
-    assert!(events_after(&app, &run_id, Some(all.len())).await.is_empty());
     let rows: i64 = sqlx::query_scalar("select count(*) from run_events").fetch_one(app.db()).await.unwrap();
     assert!(rows < 10, "{rows} rows for {} events", all.len());
+}
+
+#[tokio::test]
+async fn a_long_answer_is_told_again_in_full_from_many_batches() {
+    let app = TestApp::start().await;
+    app.model.then(slow_pieces(Duration::ZERO, &"a-word-of-some-length ".repeat(4_000)));
+    let live = app.run(json!({"message": "hi", "session_id": "s", "stream": true})).await.events();
+    let batches: i64 = sqlx::query_scalar("select count(*) from run_events").fetch_one(app.db()).await.unwrap();
+    assert!(batches > 8, "{batches} batches");
+    let again = events_after(&app, live[0].data["run_id"].as_str().unwrap(), None).await;
+    assert_eq!(as_heard(&again), as_heard(&live));
+    assert_eq!(again.last().unwrap().data["content"], live.last().unwrap().data["content"]);
+}
+
+#[tokio::test]
+async fn whoever_knows_the_last_event_is_told_to_ask_no_more() {
+    let app = TestApp::start().await;
+    let streamed = app.run(json!({"message": "hi", "session_id": "s", "stream": true})).await.events();
+    let plain = app.say("s", "hi").await["run_id"].as_str().unwrap().to_owned();
+    let told = events_after(&app, &plain, None).await;
+    for (run_id, last) in [(streamed[0].data["run_id"].as_str().unwrap(), streamed.len() - 1), (&plain, told.len() - 1)]
+    {
+        let path = format!("/agents/assistant/runs/{run_id}/events");
+        assert_eq!(events_after(&app, run_id, Some(last - 1)).await.len(), 1);
+        for known in [last, last + 1, i32::MAX as usize] {
+            let asked = app.request(Method::GET, &path).header("last-event-id", known.to_string());
+            let answer = app.send(asked).await;
+            assert_eq!((answer.status.as_u16(), answer.text.as_str()), (204, ""), "after {known} of {run_id}");
+            assert_eq!(app.get(&format!("{path}?last_event_id={known}")).await.status, 204);
+        }
+        // When its events have expired, there is nothing new either.
+        app.execute("delete from run_events").await;
+        let asked = app.request(Method::GET, &path).header("last-event-id", last.to_string());
+        assert_eq!(app.send(asked).await.status, 204);
+    }
 }
 
 #[tokio::test]
