@@ -25,7 +25,9 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), looking).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
+    tokio::time::timeout(Duration::from_secs(20), looking)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
 async fn count(app: &TestApp, query: &'static str) -> i64 {
@@ -33,7 +35,8 @@ async fn count(app: &TestApp, query: &'static str) -> i64 {
 }
 
 async fn start(app: &TestApp, session_id: &str) -> String {
-    let body = json!({"message": "hi", "session_id": session_id, "background": true, "webhook_url": "http://127.0.0.1:9/"});
+    let body =
+        json!({"message": "hi", "session_id": session_id, "background": true, "webhook_url": "http://127.0.0.1:9/"});
     let accepted = app.run(body).await.expect(202);
     format!("/agents/assistant/runs/{}", accepted["run_id"].as_str().unwrap())
 }
@@ -69,7 +72,7 @@ async fn with_a_stored_request(app: &TestApp, session: &str, change: &str) -> St
     path
 }
 
-const OF_NEWER_BUILDS: [&str; 6] = [
+const OF_NEWER_BUILDS: [&str; 7] = [
     // A field that is not known here.
     r#"jsonb_set(request, '{run,priority}', '"high"')"#,
     // A word that is not known here.
@@ -79,6 +82,8 @@ const OF_NEWER_BUILDS: [&str; 6] = [
     r#"jsonb_set(request, '{continuation}', '{"kind": "rewind"}')"#,
     // Another form of it all.
     r#"jsonb_build_array(2, request)"#,
+    // Nor can it be read where the end is to be told.
+    r#"jsonb_set(request, '{run,webhook_url}', '{"to": "http://127.0.0.1:9/"}')"#,
     "null",
 ];
 
@@ -109,12 +114,13 @@ async fn a_request_that_cannot_be_read_is_left_to_others_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_request_that_nobody_could_read_ends_with_its_reason_and_its_webhook_is_told() {
-    let webhooks = [1, 1, 1, 1, 0, 0];
+    let webhooks = [1, 1, 1, 1, 1, 0, 0];
     for (change, webhooks) in OF_NEWER_BUILDS.into_iter().zip(webhooks) {
         let app = TestApp::with(settings).await;
         let path = with_a_stored_request(&app, "s", change).await;
         until("it has been put back", async || {
-            count(&app, "select count(*) from run_queue where declined_at is not null and process_id is null").await == 1
+            count(&app, "select count(*) from run_queue where declined_at is not null and process_id is null").await
+                == 1
         })
         .await;
         app.execute("update run_queue set declined_at = declined_at - interval '1 day'").await;
@@ -219,7 +225,8 @@ async fn a_run_that_is_begun_while_the_pool_is_exhausted_is_begun_again() {
     sqlx::raw_sql("begin; select from sessions where session_id = 's' for update").execute(&mut holder).await.unwrap();
     let starting = start(&app, "s");
     let exhausting = async {
-        let blocked = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let blocked =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         until("the run is being accepted", async || {
             sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut holder).await.unwrap() == 1
         })

@@ -157,6 +157,39 @@ async fn looking_leaves_runs_alone_that_are_executed() {
     assert_eq!(app.model.requests().len(), 2);
 }
 
+/// Every node of a plan: what it does, and on which table.
+fn nodes(plan: &Value) -> Vec<(String, String)> {
+    let text = |key: &str| plan[key].as_str().unwrap_or_default().to_owned();
+    let children = plan["Plans"].as_array().into_iter().flatten().flat_map(nodes);
+    [(text("Node Type"), text("Relation Name"))].into_iter().chain(children).collect()
+}
+
+#[tokio::test]
+async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
+    let app = app_that_never_looks().await;
+    app.execute(
+        "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
+         select 's-' || n, 'agent', 10, now(), now() from generate_series(1, 3000) n;
+         insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
+         select 's-' || n, seq, mint_id(), 'assistant', case when n % 100 = 0 and seq = 10 then 'RUNNING' else 'COMPLETED' end::run_status,
+                case when n % 2 = 0 then (select process_id from processes) else mint_id() end, 'Hi', now()
+         from generate_series(1, 3000) n, generate_series(1, 10) seq;
+         insert into run_queue (session_id, seq, run_id, process_id, background)
+         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9;
+         vacuum (analyze) runs, run_queue, processes",
+    )
+    .await;
+    let statement = format!("explain (analyze, format json) {}", include_str!("../../../src/runs/orphans.sql"));
+    let (plan,): (Value,) = sqlx::query_as(AssertSqlSafe(statement))
+        .bind(uuid::Uuid::now_v7())
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+    let nodes = nodes(&plan[0]["Plan"]);
+    assert!(!nodes.iter().any(|(kind, table)| kind == "Seq Scan" && table == "runs"), "{nodes:?}");
+    assert!(plan.to_string().contains("runs_held"), "{plan}");
+}
+
 /// A process that others have buried: it accepts nothing under the name that it had.
 #[tokio::test]
 async fn a_buried_process_signs_on_under_a_new_name_before_it_accepts() {

@@ -1,0 +1,24 @@
+-- Open runs whose process does not live, and those of the process $1, which knows better whether it executes them.
+--
+-- A process lives as long as it has a row. The runs are found by an index of those that a process holds
+-- (`runs_held`), or by their rows in the queue: never by reading all runs.
+with held as (
+    select r.session_id, r.seq, r.process_id as holder
+    from runs r
+    where r.process_id is not null and r.status in ('RUNNING', 'PAUSED')
+      and not exists (select from processes p where p.process_id = r.process_id and p.process_id <> $1)
+    union
+    select q.session_id, q.seq, q.process_id
+    from run_queue q
+    where q.process_id is not null
+      and not exists (select from processes p where p.process_id = q.process_id and p.process_id <> $1)
+)
+select r.session_id as "session_id!", r.seq as "seq!", r.run_id as "run_id!: RunId",
+       r.process_id as "process: ProcessId", held.holder as "holder!: ProcessId",
+       coalesce(q.background and q.attempts < q.max_attempts, false) as "may_go_on!",
+       coalesce(q.attempts, 1::smallint) as "attempts!", r.cancel_requested_at is not null as "is_cancelled!",
+       jsonb_path_query_first(q.request, '$.run.webhook_url ? (@.type() == "string")') #>> '{}' as webhook_url
+from held
+join runs r using (session_id, seq)
+left join run_queue q using (session_id, seq)
+where r.status in ('PENDING', 'RUNNING', 'PAUSED')
