@@ -29,7 +29,10 @@ class Servers:
         self.config = processes.work_dir / "colloquy.toml"
         self.config.write_text(f'{settings}\n[runs]\nlease = "{options.lease}"\n')
         self.postgres = start_postgres(processes, free_port(), **fault.postgres)
-        self.psql, self.database_url = self.postgres.bin_dir / "psql", self.postgres.create_database("colloquy")
+        self.psql, self.admin_url = self.postgres.bin_dir / "psql", self.postgres.create_database("colloquy")
+        # No superuser, so that a connection is left for the bench when the servers have taken all that they may.
+        self.ask_database("create role colloquy login; alter database colloquy owner to colloquy")
+        self.database_url = self.admin_url.replace("bench@", "colloquy@")
         self.ports = [free_port(), free_port()]
         self.running = {}
         for number, port in enumerate(self.ports):
@@ -68,12 +71,15 @@ class Servers:
             if self.fault.strike:
                 self.fault.strike(self, number)
                 self.strikes += 1
+                # On a slow machine, too, there is time to serve between two strikes.
+                for server, port in zip(self.running.values(), self.ports):
+                    wait_until_ready(server, f"http://127.0.0.1:{port}/ready")
 
     def ask_database(self, statement):
         # By a file, because the ids of all runs are too long for a command line.
         file = self.processes.work_dir / "statement.sql"
         file.write_text(statement)
-        command = [self.psql, "-qXtA", "-v", "ON_ERROR_STOP=1", "-d", self.database_url, "-f", file]
+        command = [self.psql, "-qXtA", "-v", "ON_ERROR_STOP=1", "-d", self.admin_url, "-f", file]
         for _ in range(100):
             # 2: no connection, for a database that starts or has none left.
             asked = subprocess.run(command, cwd="/", capture_output=True, text=True, env=child_env())

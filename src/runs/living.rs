@@ -20,8 +20,6 @@ pub(super) async fn start(app: &Arc<App>, alone: bool) -> anyhow::Result<()> {
         store::expire_all(&app.db).await?;
     }
     store::enter(&app.db, app.runs.process(), lifetime(app), chrono::Utc::now()).await?;
-    // Who is late may only have waited for the database, as this process has.
-    recovery::recover(app, false).await?;
     let (beats, beaten) = watch::channel(Instant::now());
     let (living, recovering) = (app.clone(), app.clone());
     app.tasks.spawn_service(async move { live(&living, &beats).await });
@@ -89,12 +87,12 @@ async fn live(app: &App, beats: &watch::Sender<Instant>) {
 }
 
 async fn recover(app: &Arc<App>, mut beaten: watch::Receiver<Instant>) {
+    // Who is late now may only have waited for the database, as this process has.
+    recovery::recover(app, false).await;
     while beaten.changed().await.is_ok() {
         let last = *beaten.borrow_and_update();
-        if is_recent(app, last)
-            && let Err(error) = recovery::recover(app, true).await
-        {
-            tracing::warn!(error = format!("{error:#}"), "Runs that nobody executes could not be recovered yet.");
+        if is_recent(app, last) {
+            recovery::recover(app, true).await;
         }
     }
 }

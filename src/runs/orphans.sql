@@ -13,12 +13,17 @@ with held as (
     where q.process_id is not null
       and not exists (select from processes p where p.process_id = q.process_id and p.process_id <> $1)
 )
-select r.session_id as "session_id!", r.seq as "seq!", r.run_id as "run_id!: RunId",
+select held.session_id as "session_id!", held.seq as "seq!", r.run_id as "run_id!: RunId",
        r.process_id as "process: ProcessId", held.holder as "holder!: ProcessId",
        coalesce(q.background and q.attempts < q.max_attempts, false) as "may_go_on!",
        coalesce(q.attempts, 1::smallint) as "attempts!", r.cancel_requested_at is not null as "is_cancelled!",
        jsonb_path_query_first(q.request, '$.run.webhook_url ? (@.type() == "string")') #>> '{}' as webhook_url
 from held
-join runs r using (session_id, seq)
-left join run_queue q using (session_id, seq)
-where r.status in ('PENDING', 'RUNNING', 'PAUSED')
+-- One by one, however many the planner expects: they are few.
+cross join lateral (
+    select run_id, process_id, cancel_requested_at
+    from runs
+    where runs.session_id = held.session_id and runs.seq = held.seq and status in ('PENDING', 'RUNNING', 'PAUSED')
+    offset 0
+) r
+left join run_queue q on q.session_id = held.session_id and q.seq = held.seq

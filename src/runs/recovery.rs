@@ -19,29 +19,31 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Buries processes that have left and, if `late`, those whose sign of life is late; then ends or hands on every run that
 /// no living process executes.
-pub(super) async fn recover(app: &Arc<App>, late: bool) -> anyhow::Result<()> {
+pub(super) async fn recover(app: &Arc<App>, late: bool) {
+    if let Err(error) = try_to_recover(app, late).await {
+        tracing::warn!(%error, "Runs that nobody executes could not be recovered yet.");
+    }
+}
+
+async fn try_to_recover(app: &Arc<App>, late: bool) -> Result<(), sqlx::Error> {
     for process in store::bury(&app.db, late).await? {
         tracing::info!(process.id = %process.0, "A process has left or died; its runs are ended or handed on.");
     }
     let (mut ended, mut handed_on) = (0, 0);
     for orphan in find(app).await? {
-        let run_id = orphan.claim.run_id;
-        let goes_on = orphan.may_go_on && !orphan.is_cancelled;
-        let recovered = if goes_on {
+        if orphan.may_go_on && !orphan.is_cancelled {
             let mut connection = app.db.acquire().await?;
-            store::put_back(&mut connection, &orphan.claim, PutBack::Abandoned).await
+            let done = store::put_back(&mut connection, &orphan.claim, PutBack::Abandoned).await;
+            handed_on += u32::from(hold_nobody_up(&orphan.claim, done)?);
         } else {
-            end(app, &orphan.claim, reason(&orphan), orphan.webhook_url).await
-        };
-        match recovered {
-            Ok(true) if goes_on => handed_on += 1,
-            Ok(true) => ended += 1,
-            // Another process was first.
-            Ok(false) => {}
-            Err(error) if database::is_unavailable(&error) => return Err(error.into()),
-            // One run must not hold up the others.
-            Err(error) => tracing::error!(run.id = %run_id, %error, "A run that nobody executes cannot be recovered."),
+            let done = end(app, &orphan.claim, reason(&orphan), orphan.webhook_url).await;
+            ended += u32::from(hold_nobody_up(&orphan.claim, done)?);
         }
+    }
+    for declined in store::declined(&app.db, app.runs.process(), PATIENCE).await? {
+        let error = RunError { kind: RunErrorKind::Interrupted, message: declined.because };
+        let done = end(app, &declined.claim, error, declined.webhook_url).await;
+        ended += u32::from(hold_nobody_up(&declined.claim, done)?);
     }
     if ended + handed_on > 0 {
         tracing::warn!(ended, handed_on, "Runs that nobody executed were ended or handed on.");
@@ -49,11 +51,18 @@ pub(super) async fn recover(app: &Arc<App>, late: bool) -> anyhow::Result<()> {
     if handed_on > 0 {
         turns::tell(app, &turns::Message::Work).await;
     }
-    for declined in store::declined(&app.db, app.runs.process(), PATIENCE).await? {
-        let error = RunError { kind: RunErrorKind::Interrupted, message: declined.because };
-        end(app, &declined.claim, error, declined.webhook_url).await?;
-    }
     Ok(())
+}
+
+/// Whether a run was ended or handed on. One that cannot be must not hold up the others.
+fn hold_nobody_up(claim: &Claim, done: Result<bool, sqlx::Error>) -> Result<bool, sqlx::Error> {
+    match done {
+        Err(error) if !database::is_unavailable(&error) => {
+            tracing::error!(run.id = %claim.run_id, %error, "A run that nobody executes cannot be recovered.");
+            Ok(false)
+        }
+        done => done,
+    }
 }
 
 /// A run that names this process is an orphan if this process does not know it: it was accepted or handed out, and the

@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 fn settings(settings: &mut colloquy::config::Settings) {
-    settings.runs.lease = Duration::from_millis(500);
+    settings.runs.lease = Duration::from_secs(2);
     settings.runs.background_concurrency = 1;
     settings.database.acquire_timeout = Duration::from_millis(300);
     settings.webhooks.secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned().into());
@@ -92,7 +92,12 @@ async fn a_request_that_cannot_be_read_is_left_to_others_and_holds_nobody_up() {
     for change in OF_NEWER_BUILDS {
         let database = test_database().await;
         let again = TestDatabase { options: database.options.clone(), url: database.url.clone() };
-        let app = TestApp::on(database, settings).await;
+        let app = TestApp::on(database, |all| {
+            settings(all);
+            // A process that was taken for dead tries again under its new name.
+            all.runs.lease = Duration::from_hours(1);
+        })
+        .await;
         let path = with_a_stored_request(&app, "s", change).await;
         let other = start(&app, "t").await;
         assert_eq!(ended(&app, &other).await["status"], "COMPLETED", "{change}");

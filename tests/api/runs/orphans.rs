@@ -24,7 +24,7 @@ async fn app_that_never_looks() -> TestApp {
 }
 
 async fn app_that_looks_often() -> TestApp {
-    TestApp::with(|settings| settings.runs.lease = Duration::from_millis(500)).await
+    TestApp::with(|settings| settings.runs.lease = Duration::from_secs(2)).await
 }
 
 /// Gives the session a run under way that names `process`; answers the run's path.
@@ -175,16 +175,13 @@ async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
                 case when n % 2 = 0 then (select process_id from processes) else mint_id() end, 'Hi', now()
          from generate_series(1, 3000) n, generate_series(1, 10) seq;
          insert into run_queue (session_id, seq, run_id, process_id, background)
-         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9;
-         vacuum (analyze) runs, run_queue, processes",
+         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9",
     )
     .await;
+    app.execute("vacuum (analyze) runs, run_queue, processes").await;
     let statement = format!("explain (analyze, format json) {}", include_str!("../../../src/runs/orphans.sql"));
-    let (plan,): (Value,) = sqlx::query_as(AssertSqlSafe(statement))
-        .bind(uuid::Uuid::now_v7())
-        .fetch_one(app.db())
-        .await
-        .unwrap();
+    let (plan,): (Value,) =
+        sqlx::query_as(AssertSqlSafe(statement)).bind(uuid::Uuid::now_v7()).fetch_one(app.db()).await.unwrap();
     let nodes = nodes(&plan[0]["Plan"]);
     assert!(!nodes.iter().any(|(kind, table)| kind == "Seq Scan" && table == "runs"), "{nodes:?}");
     assert!(plan.to_string().contains("runs_held"), "{plan}");
