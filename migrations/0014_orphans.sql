@@ -1,10 +1,22 @@
 -- Runs whose process does not live are found by looking for them, and background runs that cannot be begun are put back.
 
--- The runs that some process executes: few, whatever the number of runs. Recovery looks for those among them whose
--- process has no row in `processes`.
-create index runs_held on runs (process_id) where process_id is not null and status in ('RUNNING', 'PAUSED');
+-- The runs under way that have no row in the queue: few, whatever the number of runs. Recovery looks for those among them
+-- whose process has no row in `processes`. An index of `runs` by their status or process would do the same, but settling
+-- changes both: it would have to enter the run anew into every index of `runs`.
+--
+-- Without a reference to `runs`, which would be checked for every run: recovery removes what is left of deleted runs.
+create table open_runs (
+    run_id uuid not null,
+    constraint open_runs_pkey primary key (run_id)
+);
 
--- Recovery needs no bound any more. Older processes still read it: this one excludes nothing.
+insert into open_runs (run_id)
+select run_id from runs r
+where status in ('RUNNING', 'PAUSED')
+  and not exists (select from run_queue q where q.session_id = r.session_id and q.seq = r.seq);
+
+-- Older processes do not know `open_runs`: they still say which of their runs is the oldest, and read it of others. This
+-- one excludes nothing.
 alter table processes alter column oldest_run set default '00000000-0000-0000-0000-000000000000';
 
 alter table run_queue

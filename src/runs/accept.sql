@@ -56,6 +56,11 @@ with durability as (
     select $1, last_seq, $8, case when begins or not $14 then $13::uuid end, $14, begins::integer::smallint, $17, $18
     from turn
     where $14 or not begins
+), open as (
+    insert into open_runs (run_id)
+    select $8
+    from turn
+    where begins and not $14
 )
 select last_seq as "seq!", active_seq as "active_seq!", begins as "begins!",
        session_state as "session_state!: Json<Map<String, Value>>"

@@ -1,11 +1,12 @@
 -- Open runs whose process does not live, and those of the process $1, which knows better whether it executes them.
 --
--- A process lives as long as it has a row. The runs are found by an index of those that a process holds
--- (`runs_held`), or by their rows in the queue: never by reading all runs.
+-- A process lives as long as it has a row. Every open run is in `open_runs` or in the queue: never are all runs read. Runs
+-- are looked up one by one, however many the planner expects, because they are few.
 with held as (
     select r.session_id, r.seq, r.process_id as holder
-    from runs r
-    where r.process_id is not null and r.status in ('RUNNING', 'PAUSED')
+    from open_runs o
+    cross join lateral (select session_id, seq, process_id from runs where runs.run_id = o.run_id offset 0) r
+    where r.process_id is not null
       and not exists (select from processes p where p.process_id = r.process_id and p.process_id <> $1)
     union
     select q.session_id, q.seq, q.process_id
@@ -19,7 +20,6 @@ select held.session_id as "session_id!", held.seq as "seq!", r.run_id as "run_id
        coalesce(q.attempts, 1::smallint) as "attempts!", r.cancel_requested_at is not null as "is_cancelled!",
        jsonb_path_query_first(q.request, '$.run.webhook_url ? (@.type() == "string")') #>> '{}' as webhook_url
 from held
--- One by one, however many the planner expects: they are few.
 cross join lateral (
     select run_id, process_id, cancel_requested_at
     from runs

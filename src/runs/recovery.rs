@@ -29,6 +29,7 @@ async fn try_to_recover(app: &Arc<App>, late: bool) -> Result<(), sqlx::Error> {
     for process in store::bury(&app.db, late).await? {
         tracing::info!(process.id = %process.0, "A process has left or died; its runs are ended or handed on.");
     }
+    store::forget_closed(&app.db).await?;
     let (mut ended, mut handed_on) = (0, 0);
     for orphan in find(app).await? {
         if orphan.may_go_on && !orphan.is_cancelled {

@@ -35,7 +35,7 @@ use crate::{
 
 pub use cancelling::{Fate, Wanted, active_run, look_after, request_cancel};
 pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
-pub use orphans::{Declined, Orphan, PutBack, declined, orphans, put_back};
+pub use orphans::{Declined, Orphan, PutBack, declined, forget_closed, orphans, put_back};
 pub use past::{past, past_of_next};
 pub use processes::{bury, enter, expire_all, leave, lives, renew};
 pub use reading::{

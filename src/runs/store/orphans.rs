@@ -45,6 +45,21 @@ pub async fn orphans(db: &PgPool, process: ProcessId) -> Result<Vec<Orphan>, sql
     Ok(orphans.collect())
 }
 
+/// Forgets runs that were deleted while they were under way, or ended by a process of an older version.
+pub async fn forget_closed(db: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        delete from open_runs o
+        where not exists (
+            select from runs r where r.run_id = o.run_id and r.status in ('PENDING', 'RUNNING', 'PAUSED')
+        )
+        "#
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Why a background run is put back, which decides when it is taken again, and by whom.
 #[derive(Clone, Copy, Debug)]
 pub enum PutBack<'a> {

@@ -55,17 +55,27 @@ pub async fn expire_all(db: &PgPool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Removes the processes that have left and, if `late`, also those that have not given a sign of life in time.
+/// Removes the processes that have left and, if `late`, also those that have not given a sign of life in time. Those of an
+/// older version have not noted their runs as open: it is made up for.
 pub async fn bury(db: &PgPool, late: bool) -> Result<Vec<ProcessId>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        delete from processes using (
+        with late as (
             select process_id from processes
             where expires_at < clock_timestamp() and ($1 or expires_at = '-infinity')
             for update skip locked
-        ) dead
-        where processes.process_id = dead.process_id
-        returning processes.process_id as "process_id: ProcessId"
+        ), dead as (
+            delete from processes using late
+            where processes.process_id = late.process_id
+            returning processes.process_id, oldest_run
+        ), noted as (
+            insert into open_runs (run_id)
+            select r.run_id
+            from dead join runs r on r.run_id >= dead.oldest_run and r.process_id = dead.process_id
+            where dead.oldest_run <> '00000000-0000-0000-0000-000000000000' and r.status in ('RUNNING', 'PAUSED')
+            on conflict do nothing
+        )
+        select process_id as "process_id: ProcessId" from dead
         "#,
         late,
     )

@@ -32,6 +32,9 @@ pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Valu
         ), dequeued as (
             delete from run_queue using run
             where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+        ), opened as (
+            insert into open_runs (run_id)
+            select $3 from run
         )
         select session.session_state as "state: Json<Map<String, Value>>"
         from session join run using (session_id)

@@ -112,6 +112,7 @@ async fn what_the_last_process_left_behind_ends_when_the_next_one_starts() {
         select session_id, 2, mint_id(), 'assistant', case session_id when 'waiting' then 'PENDING' else 'RUNNING' end::run_status,
                case session_id when 'waiting' then null else '01a206c1-4b42-72a9-b242-a016793c2551'::uuid end, 'hi', now()
         from sessions;
+        insert into open_runs (run_id) select run_id from runs where session_id = 'running' and seq = 2;
         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
         select session_id, 2, 0, mint_id(), 'user', 'hi', now(), created_at from sessions;
         insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)

@@ -34,6 +34,8 @@ async fn leave_a_run(app: &TestApp, session_id: &str, process: &str, background:
         "update sessions set last_seq = 2, active_seq = 2 where session_id = '{session_id}';
          insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
          values ('{session_id}', 2, mint_id(), 'assistant', 'RUNNING', {process}, 'hi', now());
+         insert into open_runs (run_id)
+         select run_id from runs where session_id = '{session_id}' and seq = 2 and not {background};
          insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
          values ('{session_id}', 2, 0, mint_id(), 'user', 'hi', now(), now());
          insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)
@@ -175,7 +177,8 @@ async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
                 case when n % 2 = 0 then (select process_id from processes) else mint_id() end, 'Hi', now()
          from generate_series(1, 3000) n, generate_series(1, 10) seq;
          insert into run_queue (session_id, seq, run_id, process_id, background)
-         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9",
+         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9;
+         insert into open_runs (run_id) select run_id from runs where status = 'RUNNING'",
     )
     .await;
     app.execute("vacuum (analyze) runs, run_queue, processes").await;
@@ -184,7 +187,7 @@ async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
         sqlx::query_as(AssertSqlSafe(statement)).bind(uuid::Uuid::now_v7()).fetch_one(app.db()).await.unwrap();
     let nodes = nodes(&plan[0]["Plan"]);
     assert!(!nodes.iter().any(|(kind, table)| kind == "Seq Scan" && table == "runs"), "{nodes:?}");
-    assert!(plan.to_string().contains("runs_held"), "{plan}");
+    assert!(plan.to_string().contains("runs_by_id"), "{plan}");
 }
 
 /// A process that others have buried: it accepts nothing under the name that it had.
