@@ -51,7 +51,7 @@ pub async fn forget_closed(db: &PgPool) -> Result<(), sqlx::Error> {
         r#"
         delete from open_runs o
         where not exists (
-            select from runs r where r.run_id = o.run_id and r.status in ('PENDING', 'RUNNING', 'PAUSED')
+            select from runs r where r.run_id = o.run_id and r.status in ('PENDING', 'RUNNING', 'PAUSED') offset 0
         )
         "#
     )

@@ -71,8 +71,12 @@ pub async fn bury(db: &PgPool, late: bool) -> Result<Vec<ProcessId>, sqlx::Error
         ), noted as (
             insert into open_runs (run_id)
             select r.run_id
-            from dead join runs r on r.run_id >= dead.oldest_run and r.process_id = dead.process_id
-            where dead.oldest_run <> '00000000-0000-0000-0000-000000000000' and r.status in ('RUNNING', 'PAUSED')
+            from dead cross join lateral (
+                select run_id from runs
+                where run_id >= dead.oldest_run and process_id = dead.process_id and status in ('RUNNING', 'PAUSED')
+                offset 0
+            ) r
+            where dead.oldest_run <> '00000000-0000-0000-0000-000000000000'
             on conflict do nothing
         )
         select process_id as "process_id: ProcessId" from dead

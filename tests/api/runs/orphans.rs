@@ -220,3 +220,31 @@ async fn a_buried_process_signs_on_under_a_new_name_before_it_accepts() {
     let path = format!("/agents/assistant/runs/{}", run["run_id"].as_str().unwrap());
     assert_eq!(ended(&app, &path).await["status"], "COMPLETED");
 }
+
+/// Processes are replaced one by one: an older version says which of its runs is the oldest, and notes none as open.
+#[tokio::test]
+async fn runs_of_a_dead_process_of_an_older_version_are_found() {
+    let app = app_that_looks_often().await;
+    let path = leave_a_run(&app, "s", NOBODY, false).await;
+    app.execute(
+        "delete from open_runs;
+         insert into processes (process_id, expires_at, oldest_run, started_at)
+         select process_id, now() - interval '1 s', run_id, now() from runs where seq = 2",
+    )
+    .await;
+    assert_eq!(ended(&app, &path).await["error"]["type"], "interrupted");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_run_whose_session_was_deleted_is_removed() {
+    let app = app_that_looks_often().await;
+    leave_a_run(&app, "s", "(select process_id from processes)", false).await;
+    app.delete("/sessions/s").await.expect(204);
+    loop {
+        let left: i64 = sqlx::query_scalar("select count(*) from open_runs").fetch_one(app.db()).await.unwrap();
+        if left == 0 {
+            break;
+        }
+    }
+    assert_eq!(app.say("s", "anew").await["seq"], 1);
+}
