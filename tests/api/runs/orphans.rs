@@ -225,13 +225,13 @@ async fn a_buried_process_signs_on_under_a_new_name_before_it_accepts() {
 #[tokio::test]
 async fn runs_of_a_dead_process_of_an_older_version_are_found() {
     let app = app_that_looks_often().await;
-    let path = leave_a_run(&app, "s", NOBODY, false).await;
     app.execute(
-        "delete from open_runs;
-         insert into processes (process_id, expires_at, oldest_run, started_at)
-         select process_id, now() - interval '1 s', run_id, now() from runs where seq = 2",
+        "insert into processes (process_id, expires_at, oldest_run, started_at)
+         values ('01a206c1-4b42-72a9-b242-a016793c2551', 'infinity', mint_id(), now())",
     )
     .await;
+    let path = leave_a_run(&app, "s", NOBODY, false).await;
+    app.execute("delete from open_runs; update processes set expires_at = now() where expires_at = 'infinity'").await;
     assert_eq!(ended(&app, &path).await["error"]["type"], "interrupted");
 }
 
