@@ -1,4 +1,4 @@
-"""Two servers of which one is always about to die, and clients that do not give up."""
+"""Two servers that something happens to, and clients that do not give up."""
 
 import collections
 import http.client
@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,50 +14,84 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "load"))
 
-from machine import bench_options, free_port, run_bench, run_checked, say, start_postgres, wait_until_ready  # noqa: E402
+import faults  # noqa: E402
+from machine import BenchError, bench_options, child_env, free_port, run_bench, say, start_postgres, wait_until_ready  # noqa: E402
 
-SECONDS_BETWEEN_KILLS = 2
 UNFINISHED = "status in ('PENDING', 'RUNNING', 'PAUSED')"
 
 
 class Servers:
     """The two servers on one PostgreSQL."""
 
-    def __init__(self, options, processes, settings):
-        self.processes, self.binary = processes, options.binary
+    def __init__(self, options, processes, settings, fault=faults.KILLS):
+        self.processes, self.binary, self.fault = processes, options.binary, fault
+        self.lease = float(options.lease.removesuffix("s"))
         self.config = processes.work_dir / "colloquy.toml"
         self.config.write_text(f'{settings}\n[runs]\nlease = "{options.lease}"\n')
-        postgres = start_postgres(processes, free_port())
-        self.psql, self.database_url = postgres.bin_dir / "psql", postgres.create_database("colloquy")
+        self.postgres = start_postgres(processes, free_port(), **fault.postgres)
+        self.psql, self.admin_url = self.postgres.bin_dir / "psql", self.postgres.create_database("colloquy")
+        # No superuser, so that a connection is left for the bench when the servers have taken all that they may.
+        self.ask_database("create role colloquy login; alter database colloquy owner to colloquy")
+        self.database_url = self.admin_url.replace("bench@", "colloquy@")
         self.ports = [free_port(), free_port()]
-        self.running = [self.start(number) for number in range(2)]
-        for server, port in zip(self.running, self.ports):
-            wait_until_ready(server, f"http://127.0.0.1:{port}/ready")
-        self.kills = 0
+        self.running = {}
+        for number, port in enumerate(self.ports):
+            self.start(number)
+            wait_until_ready(self.running[number], f"http://127.0.0.1:{port}/ready")
+        if fault.prepare:
+            self.ask_database(fault.prepare.replace("{seconds}", str(self.lease * 1.2)))
+        self.strikes, self.burials, self.forced = 0, 0, 0
         self.over = threading.Event()
 
     def start(self, number):
         command = [self.binary, "serve", "--config", self.config, "--bind", f"127.0.0.1:{self.ports[number]}"]
         env = {"DATABASE_URL": self.database_url, "CHAOS_BENCH_API_KEY": "unused", "RUST_LOG": "error"}
-        return self.processes.start(f"server-{number}", command, env=env)
+        self.running[number] = self.processes.start(f"server-{number}", command, env=env)
 
-    def kill_in_turn(self):
+    def end(self, number, how):
+        """A server that does not end by itself in time is killed, as its supervisor would."""
+        server = self.running[number]
+        server.send_signal(how)
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.forced += 1
+            server.kill()
+            server.wait()
+        self.read_log(number)
+
+    def read_log(self, number):
+        log = self.running[number].log_path.read_text(errors="replace")
+        self.burials += log.count("taken for dead")
+
+    def strike_in_turn(self):
         for number in itertools.cycle(range(2)):
-            if self.over.wait(SECONDS_BETWEEN_KILLS):
+            if self.over.wait(self.fault.pause):
                 return
-            self.running[number].send_signal(signal.SIGKILL)
-            self.running[number].wait()
-            self.running[number] = self.start(number)
-            self.kills += 1
+            if self.fault.strike:
+                self.fault.strike(self, number)
+                self.strikes += 1
+                # On a slow machine, too, there is time to serve between two strikes.
+                for server, port in zip(self.running.values(), self.ports):
+                    wait_until_ready(server, f"http://127.0.0.1:{port}/ready")
 
     def ask_database(self, statement):
         # By a file, because the ids of all runs are too long for a command line.
         file = self.processes.work_dir / "statement.sql"
         file.write_text(statement)
-        return run_checked([self.psql, "-qXtA", "-d", self.database_url, "-f", file]).strip()
+        command = [self.psql, "-qXtA", "-v", "ON_ERROR_STOP=1", "-d", self.admin_url, "-f", file]
+        for _ in range(100):
+            # 2: no connection, for a database that starts or has none left.
+            asked = subprocess.run(command, cwd="/", capture_output=True, text=True, env=child_env())
+            if asked.returncode != 2:
+                break
+            time.sleep(0.3)
+        if asked.returncode:
+            raise BenchError(f"The database could not be asked:\n{asked.stderr}")
+        return asked.stdout.strip()
 
-    def count(self, faults):
-        return {what: int(self.ask_database(statement)) for what, statement in faults.items()}
+    def count(self, statements):
+        return {what: int(self.ask_database(statement)) for what, statement in statements.items()}
 
     def wait_until_none(self, count, patience):
         """Seconds until this counts nothing any more, or until patience has ended."""
@@ -77,7 +112,7 @@ class Clients:
         self.servers, self.options = servers, options
         self.numbers = iter(range(options.requests))
         self.lock = threading.Lock()
-        self.answered, self.outcomes = [], collections.Counter()
+        self.answered, self.given_up, self.outcomes = [], 0, collections.Counter()
 
     def work(self):
         while True:
@@ -88,6 +123,8 @@ class Clients:
             for attempt in range(200):
                 if self.ask(number, attempt):
                     break
+            else:
+                self.given_up += 1
 
     def ask(self, number, attempt):
         """One try, and whether it was answered."""
@@ -116,27 +153,29 @@ def post(port, path, body):
         connection.close()
 
 
-def ask_under_fire(servers, clients, least_kills=0):
-    """Seconds that the requests took; the killing goes on until there were so many kills."""
+def ask_under_fire(servers, clients, least_strikes=0):
+    """Seconds that the requests took; it goes on until there were so many strikes."""
     threads = [threading.Thread(target=clients.work, daemon=True) for _ in range(clients.options.connections)]
-    killer = threading.Thread(target=servers.kill_in_turn, daemon=True)
+    striker = threading.Thread(target=servers.strike_in_turn, daemon=True)
     started = time.monotonic()
-    for thread in (killer, *threads):
+    for thread in (striker, *threads):
         thread.start()
     for thread in threads:
         while thread.is_alive():
             thread.join(10)
-            say(f"{sum(clients.outcomes.values())} tries, {servers.kills} kills, {time.monotonic() - started:.0f} s")
+            say(f"{servers.fault.name}: {sum(clients.outcomes.values())} tries, {servers.strikes} strikes, {time.monotonic() - started:.0f} s")
     took = time.monotonic() - started
-    while servers.kills < least_kills:
+    while servers.strikes < least_strikes:
         time.sleep(0.1)
     servers.over.set()
-    killer.join()
+    striker.join()
+    for number in servers.running:
+        servers.read_log(number)
     return took
 
 
-def table(faults):
-    rows = "\n".join(f"| {what} | {count} |" for what, count in faults.items())
+def table(counts):
+    rows = "\n".join(f"| {what} | {count} |" for what, count in counts.items())
     return f"| what must not be | how often it was |\n| --- | --- |\n{rows}"
 
 
@@ -149,5 +188,5 @@ def main(description, run, full, connections, results, add_options):
     parser.add_argument("--lease", default="2s")
     add_options(parser)
     options = parser.parse_args()
-    text = run_bench("chaos", run, options, HERE / results if options.requests >= full else None)
+    text = run_bench("chaos", run, options, HERE / results if options.requests >= full and not getattr(options, "fault", None) else None)
     sys.exit("**" in text)

@@ -80,7 +80,7 @@ def run(options, processes):
 
 Measured on {time.strftime('%Y-%m-%d')} with `benches/chaos/jobs.py`: {options.requests:,} requests on {options.sessions} sessions
 of {options.sessions // 2} users at {options.connections} connections over two servers on one PostgreSQL, of which one was killed
-(SIGKILL) and started again every two seconds: {servers.kills} times. The offline model learns from every run and folds sessions.
+(SIGKILL) and started again every two seconds: {servers.strikes} times. The offline model learns from every run and folds sessions.
 
 The requests took {took:.0f} s, what was left in the background {rest:.0f} s after the last kill.
 Tries: {clients.tries()}. Runs by status: {servers.runs_by_status()}. Memories: {counts['memories']:,}, summaries: {counts['summaries']:,}.

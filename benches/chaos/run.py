@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Kills servers under load, then counts what became of every run; writes benches/chaos/RESULTS.md.
+"""Does what must do no harm to servers and database under load, then counts what became of every run.
 
-    benches/chaos/run.py                       10,000 requests on the release build, some minutes
+    benches/chaos/run.py                       10,000 requests under each fault, some minutes each; writes RESULTS.md
     benches/chaos/run.py --requests 500        a trial; writes no file unless --out
+    benches/chaos/run.py --fault freezes       this one alone; writes no file unless --out
 
-Two servers on one PostgreSQL; every two seconds one of them is killed (SIGKILL) and started again. Clients ask for JSON,
-streams and background runs, and ask anew when a connection breaks. Build first: cargo build --release --bins --examples.
+Two servers on one PostgreSQL; faults.py has what is done to them. Clients ask for JSON, streams and background runs, and
+ask anew when a connection breaks. Build first: cargo build --release --bins --examples.
 Needs Linux and PostgreSQL's server binaries; Python's standard library is enough.
 """
 
@@ -15,7 +16,8 @@ import random
 import time
 
 import chaos
-from machine import start_model_server
+import faults
+from machine import scratch_processes, start_model_server
 
 SETTINGS = """\
 [models.fast]
@@ -27,10 +29,13 @@ api_key_env = "CHAOS_BENCH_API_KEY"
 [[agents]]
 id = "assistant"
 model = "fast"
+
+[server]
+shutdown_grace = "10ms"
 """
 
 # What must be zero, by what it would mean.
-FAULTS = {
+HARM = {
     "runs without an end": f"select count(*) from runs where {chaos.UNFINISHED}",
     "sessions with a gap in their numbers": "select count(*) from (select from runs group by session_id having min(seq) <> 1 or max(seq) <> count(*)) gaps",
     "sessions that are not free": "select count(*) from sessions where active_seq is not null or cardinality(waiting) > 0",
@@ -69,27 +74,61 @@ class Clients(chaos.Clients):
         return self.note(f"answered with {status}", False)
 
 
-def run(options, processes):
-    model_url = start_model_server(processes, options.model_server, "--delay-ms", options.delay_ms)
-    servers = chaos.Servers(options, processes, SETTINGS.format(model_url=model_url))
-    clients = Clients(servers, options)
-    took = chaos.ask_under_fire(servers, clients)
-    settled = servers.wait_until_none(f"count(*) from runs where {chaos.UNFINISHED}", patience=90)
-    ids = ",".join(f"'{run_id}'" for run_id in clients.answered)
-    lost = f"select count(*) from unnest(array[{ids}]::uuid[]) id where not exists (select from runs where run_id = id)"
-    faults = servers.count(FAULTS | {"runs that a client was told of and that are not there": lost})
-    verdict = "Nothing was lost." if not any(faults.values()) else "**Something was lost.**"
+def stuck_sessions(servers, options):
+    """How many sessions do not take another run, after all others have ended."""
+    stuck = 0
+    for number in range(options.sessions):
+        body = {"message": "one more", "session_id": f"session-{number}", "stream": False}
+        try:
+            status, text = chaos.post(servers.ports[number % 2], "/agents/assistant/runs", body)
+            stuck += status != 200 or json.loads(text)["status"] != "COMPLETED"
+        except (OSError, http.client.HTTPException):
+            stuck += 1
+    return stuck
+
+
+def suffer(fault, options):
+    """What came of one fault: how it went, and how often there was harm."""
+    with scratch_processes("chaos") as processes:
+        model_url = start_model_server(processes, options.model_server, "--delay-ms", options.delay_ms)
+        servers = chaos.Servers(options, processes, SETTINGS.format(model_url=model_url), fault)
+        clients = Clients(servers, options)
+        took = chaos.ask_under_fire(servers, clients)
+        settled = servers.wait_until_none(f"count(*) from runs where {chaos.UNFINISHED}", patience=90)
+        ids = ",".join(f"'{run_id}'" for run_id in clients.answered)
+        lost = f"select count(*) from unnest(array[{ids}]::uuid[]) id where not exists (select from runs where run_id = id)"
+        harm = servers.count(HARM | {"runs that a client was told of and that are not there": lost})
+        story = f"""\
+**{fault.name}.** {fault.what} {servers.strikes} times in {took:.0f} s; servers were taken for dead while they lived:
+{servers.burials} times. Tries: {clients.tries()}. Runs by status: {servers.runs_by_status()}. The last run had ended
+{settled:.0f} s after the last answer.
+"""
+        harm["requests that were never answered"] = clients.given_up
+        harm["sessions that take no further run"] = stuck_sessions(servers, options)
+        chaos.say(f"{fault.name}: {harm}")
+        return story, harm
+
+
+def run(options, _):
+    chosen = [fault for fault in faults.ALL if not options.fault or fault.name in options.fault]
+    results = {fault.name: suffer(fault, options) for fault in chosen}
+    kinds = list(next(iter(results.values()))[1])
+    rows = "\n".join(f"| {kind} | {' | '.join(str(harm[kind]) for _, harm in results.values())} |" for kind in kinds)
+    is_unharmed = not any(any(harm.values()) for _, harm in results.values())
+    verdict = "Nothing was lost, done twice or stuck." if is_unharmed else "**Something was lost, done twice or stuck.**"
+    stories = "\n".join(story for story, _ in results.values()).replace("**", "*")
     return f"""\
 # Chaos
 
-Measured on {time.strftime('%Y-%m-%d')} with `benches/chaos/run.py`: {options.requests:,} requests on {options.sessions} sessions
-at {options.connections} connections over two servers on one PostgreSQL, of which one was killed (SIGKILL) and started again
-every two seconds: {servers.kills} times in {took:.0f} s. A quarter of the requests are background runs, a quarter streams.
-A model answers after {options.delay_ms} ms; the lease is {options.lease}. A client whose connection breaks asks anew.
+Measured on {time.strftime('%Y-%m-%d')} with `benches/chaos/run.py`: under each fault {options.requests:,} requests on
+{options.sessions} sessions at {options.connections} connections over two servers on one PostgreSQL. A quarter of the requests are
+background runs, a quarter streams. A model answers after {options.delay_ms} ms; the lease is {options.lease}. A client whose connection
+breaks asks anew. Afterwards every session is asked for one more run.
 
-Tries: {clients.tries()}. Runs by status: {servers.runs_by_status()}. The last run had ended {settled:.0f} s after the last answer.
-
-{chaos.table(faults)}
+{stories}
+| what must not be | {' | '.join(results)} |
+| --- | {' | '.join('---' for _ in results)} |
+{rows}
 
 {verdict}
 """
@@ -97,6 +136,8 @@ Tries: {clients.tries()}. Runs by status: {servers.runs_by_status()}. The last r
 
 def add_options(parser):
     parser.add_argument("--delay-ms", type=int, default=20, help="how long the model thinks")
+    names = [fault.name for fault in faults.ALL]
+    parser.add_argument("--fault", action="append", choices=names, help="only this one; may be given again")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The machine under the bench: processes, a throw-away PostgreSQL, and what a process used."""
 
 import argparse
+import collections.abc
 import contextlib
 import dataclasses
 import glob
@@ -161,14 +162,32 @@ class Postgres:
     port: int
     version: str
     bin_dir: pathlib.Path
+    start: collections.abc.Callable
+
+    def restart(self, stop_signal):
+        """Ends it by SIGINT (fast) or SIGQUIT (immediate) and starts it again."""
+        self.process.send_signal(stop_signal)
+        self.process.wait(timeout=60)
+        self.process = self.start()
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise BenchError(f"PostgreSQL ended with {self.process.returncode}:\n{log_tail(self.process)}")
+            probe = [self.bin_dir / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+            if subprocess.run(probe).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise BenchError(f"PostgreSQL was not ready after 30 s:\n{log_tail(self.process)}")
 
     def create_database(self, name):
         run_checked([self.bin_dir / "createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "bench", name])
         return f"postgres://bench@127.0.0.1:{self.port}/{name}"
 
 
-def start_postgres(processes, port):
-    """A cluster of its own that commits to the disk as a production server does."""
+def start_postgres(processes, port, **more):
+    """A cluster of its own that commits to the disk as a production server does; `more` are settings of it."""
     bin_dir = find_postgres()
     data_dir = processes.work_dir / "postgres"
     data_dir.mkdir(mode=0o700)
@@ -186,19 +205,19 @@ def start_postgres(processes, port):
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
+        **more,
     }
     command = [bin_dir / "postgres", "-D", data_dir]
     command += [argument for key, value in settings.items() for argument in ("-c", f"{key}={value}")]
-    # SIGQUIT: nothing here is worth an orderly shutdown.
-    process = processes.start("postgres", command, user=user, stop_signal=signal.SIGQUIT)
-    for _ in range(300):
-        if process.poll() is not None:
-            raise BenchError(f"PostgreSQL ended with {process.returncode}:\n{log_tail(process)}")
-        if subprocess.run([bin_dir / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0:
-            version = run_checked([bin_dir / "postgres", "--version"]).split()[2]
-            return Postgres(process, port, version, bin_dir)
-        time.sleep(0.1)
-    raise BenchError(f"PostgreSQL was not ready after 30 s:\n{log_tail(process)}")
+
+    def start():
+        # SIGQUIT: nothing here is worth an orderly shutdown.
+        return processes.start("postgres", command, user=user, stop_signal=signal.SIGQUIT)
+
+    version = run_checked([bin_dir / "postgres", "--version"]).split()[2]
+    postgres = Postgres(start(), port, version, bin_dir, start)
+    postgres.wait_until_ready()
+    return postgres
 
 
 def find_postgres():

@@ -9,7 +9,11 @@
 --
 -- `updated_at` is left to the settling: it is indexed, and a row whose indexed columns stay is cheap to change.
 --
--- No row comes back when the session is of another type or somebody else's, or takes no more runs now.
+-- Nothing is accepted under the name of a process that has been buried. A burial that this statement does not see yet has
+-- no lock to wait for: the run is found by the next look for runs whose process does not live.
+--
+-- No row comes back when the process does not live, or the session is of another type or somebody else's, or takes no
+-- more runs now.
 with durability as (
     select set_config('synchronous_commit', case when $14 then current_setting('synchronous_commit') else 'off' end, true)
 ), session as (
@@ -19,6 +23,7 @@ with durability as (
     )
     select $1, $2, $3, $4, $5, case when $5::text is null then null else 'message'::named_by end, $6, 1, 1, 1, 1, $7, $7
     from durability
+    where exists (select from processes where process_id = $13)
     on conflict (session_id) do update set
         last_seq = s.last_seq + 1,
         active_seq = coalesce(s.active_seq, s.last_seq + 1),
@@ -53,6 +58,11 @@ with durability as (
     select $1, last_seq, $8, case when begins or not $14 then $13::uuid end, $14, begins::integer::smallint, $17, $18
     from turn
     where $14 or not begins
+), open as (
+    insert into open_runs (run_id)
+    select $8
+    from turn
+    where begins and not $14
 )
 select last_seq as "seq!", active_seq as "active_seq!", begins as "begins!",
        session_state as "session_state!: Json<Map<String, Value>>"

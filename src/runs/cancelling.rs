@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use serde::Deserialize;
 
 use super::{
     end::{End, settle_once},
     model::{Run, RunError, RunId, RunStatus},
-    service::Queued,
-    store::{self, Claim},
+    request, store,
     turns::{self, Message},
 };
 use crate::{app::App, auth::Scope, http::Problem, llm::ModelInfo};
@@ -44,20 +42,23 @@ pub(super) async fn interrupt(app: &Arc<App>, scope: &Scope, session_id: &crate:
 async fn end(app: &Arc<App>, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
     let Some(wanted) = store::request_cancel(&app.db, scope, run_id, Utc::now()).await? else { return Ok(false) };
     let message = Message::Cancel(run_id);
-    if app.runs.get(run_id).is_some() {
-        message.heed(app);
-    } else if wanted.process.is_some() {
-        turns::tell(app, &message).await;
-    } else {
-        // Nobody has begun it and nobody waits for it.
-        let claim = Claim { session_id: wanted.session_id, seq: wanted.seq, run_id, process: None };
-        let mut end = End::failed(RunError::cancelled("The run was cancelled before it began."), ModelInfo::default());
-        let queued = wanted.request.and_then(|request| Queued::deserialize(request).ok());
-        end.jobs.extend(queued.and_then(|queued| queued.run.webhook(run_id)));
-        if settle_once(app, &claim, &end).await?.is_none() {
-            // It has begun meanwhile.
+    message.heed(app);
+    if wanted.is_held {
+        if app.runs.get(run_id).is_none() {
             turns::tell(app, &message).await;
         }
+        return Ok(true);
+    }
+    // Nobody has begun it, or who has does not live.
+    let reason = match wanted.claim.process {
+        None => "The run was cancelled before it began.",
+        Some(_) => "The run was cancelled.",
+    };
+    let mut end = End::failed(RunError::cancelled(reason), ModelInfo::default());
+    end.jobs.extend(wanted.webhook_url.map(|url| request::tell_end(run_id, url)));
+    if settle_once(app, &wanted.claim, &end).await?.is_none() {
+        // It has begun meanwhile.
+        turns::tell(app, &message).await;
     }
     Ok(true)
 }

@@ -1,7 +1,8 @@
 //! How a run ends, and how that is stored.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use backon::{ExponentialBuilder, Retryable};
 use chrono::Utc;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     app::App,
     auth::UserId,
+    database,
     jobs::{self, Job},
     llm::ModelInfo,
     memories::{self, extraction},
@@ -24,6 +26,9 @@ use crate::{
     sessions::summary,
     tools,
 };
+
+/// How long what has to be written is tried, behind everybody's back.
+const WRITE_DOWN_PATIENCE: Duration = Duration::from_hours(1);
 
 /// How a run ended, ready to be stored as often as it takes.
 #[derive(Default)]
@@ -155,4 +160,20 @@ pub(super) async fn settle_once(app: &Arc<App>, claim: &Claim, end: &End) -> Res
         }
     }
     Ok(after)
+}
+
+/// Writes as soon as the database can hear it, and at the latest when this process stops.
+pub(super) async fn insist<T, W>(app: &App, write: impl Fn() -> W) -> Result<T, sqlx::Error>
+where
+    W: Future<Output = Result<T, sqlx::Error>>,
+{
+    let backoff = ExponentialBuilder::default()
+        .with_max_delay(Duration::from_secs(5))
+        .with_total_delay(Some(WRITE_DOWN_PATIENCE))
+        .without_max_times();
+    let writing = (&write).retry(backoff).when(database::is_unavailable);
+    tokio::select! {
+        written = writing => written,
+        () = app.tasks.stop_token().cancelled() => write().await,
+    }
 }

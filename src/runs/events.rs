@@ -120,6 +120,8 @@ struct Inner {
 struct Progress {
     next: i32,
     is_closed: bool,
+    /// Whether another log goes on where this one is closed.
+    is_handed_on: bool,
     wants_flush: bool,
 }
 
@@ -136,7 +138,7 @@ pub enum Found {
 impl EventLog {
     /// A log for somebody who listens, now or later. `first` is the index of its first event.
     pub fn recording(source: EventSource, first: i32) -> Self {
-        let progress = Progress { next: first, is_closed: false, wants_flush: false };
+        let progress = Progress { next: first, is_closed: false, is_handed_on: false, wants_flush: false };
         let inner = Inner { next: first, stored: first, ..Inner::default() };
         Self(Some(Arc::new(Log { source, inner: Mutex::new(inner), progress: watch::Sender::new(progress) })))
     }
@@ -157,6 +159,13 @@ impl EventLog {
         let (next, wants_flush) = (inner.next, inner.unstored_bytes > FLUSH_BYTES);
         drop(inner);
         log.progress.send_modify(|progress| *progress = Progress { next, wants_flush, ..*progress });
+    }
+
+    /// No more events will come here: the run goes on elsewhere, and its readers in the database.
+    pub fn hand_on(&self) {
+        if let Some(log) = &self.0 {
+            log.progress.send_modify(|progress| (progress.is_closed, progress.is_handed_on) = (true, true));
+        }
     }
 
     /// No more events will come. Where all but the last are stored, that one counts as stored too: it is the run itself.
@@ -207,14 +216,14 @@ impl EventLog {
     pub async fn at(&self, index: i32) -> Found {
         let Some(log) = &self.0 else { return Found::Gone };
         let mut progress = log.progress.subscribe();
-        let reached = progress.wait_for(|progress| progress.next > index || progress.is_closed).await;
-        if reached.is_err() {
+        let Ok(reached) = progress.wait_for(|progress| progress.next > index || progress.is_closed).await else {
             return Found::End;
-        }
+        };
+        let is_handed_on = reached.is_handed_on;
         drop(reached);
         let inner = log.lock();
         if inner.next <= index {
-            return Found::End;
+            return if is_handed_on { Found::Gone } else { Found::End };
         }
         let kept = i32::try_from(inner.events.len()).unwrap_or(i32::MAX);
         let place = usize::try_from(index - (inner.next - kept)).ok();

@@ -6,8 +6,8 @@
 //!
 //! Who listens: `events` (the live log), `encode`, `flush` (storing it), `following` (reading it anywhere), `stream`,
 //! `resuming`. What may follow: `continuing`.
-//! Who looks after it: `registry` (the runs of this process), `supervision` (signs of life, background runs),
-//! `recovery` (of dead processes' runs), `cancelling`, `webhook`.
+//! Who looks after it: `registry` (the runs of this process), `living` (signs of life), `supervision` (background runs),
+//! `recovery` (of runs that nobody executes), `cancelling`, `webhook`.
 //!
 //! *Architecture Invariant:* the response is a reader of the run's events, not its owner: a client that goes away ends
 //! nothing. Nobody hears `COMPLETED` before the settling transaction has been committed. Being told of something by
@@ -23,6 +23,7 @@ pub mod events;
 mod flush;
 mod follow_up;
 pub mod following;
+mod living;
 pub mod model;
 pub mod reading;
 mod recovery;

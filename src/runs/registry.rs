@@ -25,6 +25,10 @@ pub struct Registry {
     inner: Mutex<Inner>,
     /// Told when a background run may be free to take.
     pub work: Notify,
+    /// Held while background runs are taken: the database has handed them out, and they are not known here yet.
+    pub taking: tokio::sync::Mutex<()>,
+    /// Held while this process gets a new name.
+    pub entering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -105,7 +109,12 @@ impl Inner {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { inner: Mutex::new(Inner { process: ProcessId::mint(), runs: BTreeMap::new() }), work: Notify::new() }
+        Self {
+            inner: Mutex::new(Inner { process: ProcessId::mint(), runs: BTreeMap::new() }),
+            work: Notify::new(),
+            taking: tokio::sync::Mutex::default(),
+            entering: tokio::sync::Mutex::default(),
+        }
     }
 }
 
@@ -122,7 +131,6 @@ impl Registry {
         if !background {
             inner.refuse_too_many(user, limits)?;
         }
-        // Minted under the lock: `oldest_run` must never promise more than is true.
         let run_id = RunId::mint();
         Ok(self.insert(&mut inner, run_id, user, log(run_id), background))
     }
@@ -171,18 +179,12 @@ impl Registry {
         self.lock().process
     }
 
-    /// Begins a new life after the others took this process for dead: what it executes is not its own any more.
-    pub fn be_reborn(&self) -> ProcessId {
+    /// Begins a new life as `process` after the others took this one for dead. Answers the runs that are not its own any
+    /// more: those that are stored by now. The others are accepted under the new name.
+    pub fn be_reborn(&self, process: ProcessId) -> Vec<Arc<LiveRun>> {
         let mut inner = self.lock();
-        inner.process = ProcessId::mint();
-        inner.process
-    }
-
-    /// No run that a client of this process waits for is older. Ids are minted in order, so with none at all it is the
-    /// next one.
-    pub fn oldest_run(&self) -> RunId {
-        let inner = self.lock();
-        inner.runs.values().find(|run| !run.background).map_or_else(RunId::mint, |run| run.run_id)
+        inner.process = process;
+        inner.runs.values().filter(|run| run.is_stored.get().is_some()).cloned().collect()
     }
 
     /// A panic while the lock was held cannot have left the map half written.

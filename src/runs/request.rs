@@ -183,8 +183,13 @@ impl CreateRun {
 
     /// The job that tells the end of the run, if somebody wants to be told.
     pub(super) fn webhook(&self, run_id: RunId) -> Option<Job> {
-        self.webhook_url.clone().map(|url| Job::DeliverWebhook { run_id, url })
+        self.webhook_url.clone().map(|url| tell_end(run_id, url))
     }
+}
+
+/// The job that tells the end of a run.
+pub(super) fn tell_end(run_id: RunId, url: String) -> Job {
+    Job::DeliverWebhook { run_id, url }
 }
 
 /// Refuses what the type alone does not.

@@ -22,12 +22,13 @@ use super::{
     cancelling,
     continuing::Continuation,
     encode::EventSource,
-    end::{End, settle_once},
     events::EventLog,
-    model::{RunError, RunErrorKind, RunId},
+    living,
+    model::RunId,
     registry::Entry,
     request::{CreateRun, OnBusy},
-    store::{self, Accepted, NewRun, Taken},
+    store::{self, Accepted, NewRun, PutBack, Taken},
+    turns,
     wire::RunOutput,
     work::{Beginning, Origin, Work},
 };
@@ -39,10 +40,12 @@ use crate::{
         Problem,
         idempotency::{self, Attempt},
     },
-    llm::ModelInfo,
     memories::recall::Recalling,
     sessions::{self, SessionId, SessionType},
 };
+
+/// How often a process may be buried while it accepts one run.
+const MAX_NAMES: usize = 3;
 
 /// A run that a client asks for, and where it comes from if not from the client alone.
 #[derive(Debug)]
@@ -100,13 +103,13 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
     let app = app.clone();
     let tasks = app.clone();
     tasks.tasks.spawn(async move {
-        let new = match new_run(&app, &start, session_id, entry.run.run_id, may_begin) {
+        let mut new = match new_run(&app, &start, session_id, entry.run.run_id, may_begin) {
             Ok(new) => new,
             Err(problem) => return drop(tell_accepted.send(Err(problem))),
         };
         // Beside the acceptance, so that nobody waits for it longer; a run that has to wait for its turn looks anew then.
         let recalling = start.recall(&app);
-        match accept(&app, &start, &new, attempt.as_ref()).await {
+        match accept(&app, &start, &mut new, attempt.as_ref()).await {
             Err(problem) => drop(tell_accepted.send(Err(problem))),
             Ok(Taking::Repeated(session_id, seq)) => {
                 drop(tell_accepted.send(Ok(Started::Repeated(session_id, seq))));
@@ -152,7 +155,16 @@ async fn carry_out(
     }
     let stream = start.stream || start.run.is_background();
     let Start { agent, run, continuation, .. } = start;
-    let work = Work { app, agent, run, continuation, origin: new.into(), claim: accepted.claim, entry, stream };
+    let work = Work {
+        app,
+        agent,
+        run,
+        continuation,
+        origin: new.into(),
+        claim: accepted.claim,
+        entry: Arc::new(entry),
+        stream,
+    };
     if accepted.begins {
         work.carry_out(Beginning { recalling, ..Beginning::with(accepted.session_state) }).await
     } else {
@@ -161,37 +173,44 @@ async fn carry_out(
     }
 }
 
-/// Goes on with a background run that this process has taken.
-pub(super) fn go_on(app: &Arc<App>, taken: Taken) {
-    let task_app = app.clone();
-    app.tasks.spawn(async move {
-        let app = task_app;
-        let run_id = taken.claim.run_id;
-        if let Err(error) = try_go_on(&app, taken).await {
-            // It stays as it is, and is taken up by another process when this one ends.
-            tracing::error!(run.id = %run_id, error = format!("{error:#}"), "A background run cannot go on here.");
+/// Goes on with a background run that this process has taken, or puts it back for those that can.
+pub(super) async fn go_on(app: &Arc<App>, taken: Taken) {
+    let claim = taken.claim.clone();
+    let because = match resume(app, taken) {
+        Ok((work, beginning)) => {
+            // A problem has been logged and written down: nobody waits for it here.
+            app.tasks.spawn(async move { drop(work.carry_out(beginning).await) });
+            return;
         }
-    });
+        Err(because) => because,
+    };
+    let why = PutBack::Declined { by: app.runs.process(), because: &because };
+    let put_back = async { store::put_back(&mut *app.db.acquire().await?, &claim, why).await };
+    match put_back.await {
+        Ok(_) => turns::tell(app, &turns::Message::Work).await,
+        // It is found by the next look for runs that nobody executes.
+        Err(error) => tracing::warn!(run.id = %claim.run_id, %error, "A background run could not be put back yet."),
+    }
 }
 
-async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
-    let heard = store::count_events(&app.db, &taken.claim.session_id, taken.claim.seq).await?;
-    let again = taken.attempt > 1 || heard > 0;
-    let Queued { run, continuation } = Queued::deserialize(&taken.request)?;
+/// What it takes to execute the run here, or why this process cannot.
+fn resume(app: &Arc<App>, taken: Taken) -> Result<(Work, Beginning), String> {
+    let run_id = taken.claim.run_id;
+    let Queued { run, continuation } = Queued::deserialize(taken.request.unwrap_or_default()).map_err(|error| {
+        // Without the error's words where others read them: they may quote the message.
+        tracing::warn!(run.id = %run_id, %error, "A background run cannot be read here; it is left to other processes.");
+        "A newer version of this server accepted the run, and no process that understands it took it in time; send the \
+         message again"
+            .to_owned()
+    })?;
     let Ok(agent) = app.agents.get(&taken.component_id) else {
-        let error = RunError {
-            kind: RunErrorKind::Interrupted,
-            message: format!("There is no agent '{}' any more; declare it, or start another run", taken.component_id),
-        };
-        let mut end = End::failed(error, ModelInfo::default());
-        end.jobs.extend(run.webhook(taken.claim.run_id));
-        settle_once(app, &taken.claim, &end).await?;
-        return Ok(());
+        tracing::warn!(run.id = %run_id, agent = taken.component_id, "The agent of a background run is not declared here.");
+        return Err(format!("There is no agent '{}' any more; declare it, or start another run", taken.component_id));
     };
-    let first = if again { beyond(heard) } else { 0 };
-    let source = EventSource::new(&agent, taken.claim.run_id, &taken.claim.session_id, true);
-    let log = EventLog::recording(source, first);
-    let entry = app.runs.enter_background(taken.claim.run_id, taken.user_id.as_ref(), log);
+    let again = taken.attempt > 1 || taken.heard > 0;
+    let first = if again { beyond(taken.heard) } else { 0 };
+    let source = EventSource::new(&agent, run_id, &taken.claim.session_id, true);
+    let entry = app.runs.enter_background(run_id, taken.user_id.as_ref(), EventLog::recording(source, first));
     let _ = entry.run.is_stored.set(());
     let origin = Origin {
         component_id: taken.component_id,
@@ -203,10 +222,17 @@ async fn try_go_on(app: &Arc<App>, taken: Taken) -> anyhow::Result<()> {
         regenerated_from: taken.regenerated_from,
         at: taken.created_at,
     };
-    let work = Work { app: app.clone(), agent, run, continuation, origin, claim: taken.claim, entry, stream: true };
-    // A problem has been logged and written down: nobody waits for it here.
-    drop(work.carry_out(Beginning { again, ..Beginning::with(taken.session_state) }).await);
-    Ok(())
+    let work = Work {
+        app: app.clone(),
+        agent,
+        run,
+        continuation,
+        origin,
+        claim: taken.claim,
+        entry: Arc::new(entry),
+        stream: true,
+    };
+    Ok((work, Beginning { again, ..Beginning::with(taken.session_state) }))
 }
 
 /// The first index of another attempt: beyond whatever was heard of the one before, stored or not.
@@ -278,28 +304,36 @@ enum Taking {
     Repeated(SessionId, i64),
 }
 
-async fn accept(app: &App, start: &Start, new: &NewRun, attempt: Option<&Attempt>) -> Result<Taking, Problem> {
-    let accepted = match attempt {
-        None => store::accept(&mut *app.db.acquire().await?, new).await?,
-        Some(attempt) => {
-            let mut tx = app.db.begin().await?;
-            if !idempotency::claim_for_run(&mut tx, attempt).await? {
-                drop(tx);
-                let (session_id, seq) = idempotency::first_run(app, attempt).await?;
-                return Ok(Taking::Repeated(session_id, seq));
-            }
-            let accepted = store::accept(&mut tx, new).await?;
-            if let Some(accepted) = &accepted {
-                idempotency::attach_run(&mut tx, attempt, &new.session_id, accepted.claim.seq).await?;
-                tx.commit().await?;
-            }
-            accepted
+/// Accepts the run under the name of this process. One that others have buried gets a new name first.
+async fn accept(app: &App, start: &Start, new: &mut NewRun, attempt: Option<&Attempt>) -> Result<Taking, Problem> {
+    for _ in 0..MAX_NAMES {
+        new.process = app.runs.process();
+        if let Some(taking) = try_accept(app, new, attempt).await? {
+            return Ok(taking);
         }
-    };
-    match accepted {
-        Some(accepted) => Ok(Taking::Accepted(accepted)),
-        None => Err(refusal(app, &start.caller, &start.run, new).await?),
+        if store::lives(&app.db, new.process).await? {
+            return Err(refusal(app, &start.caller, &start.run, new).await?);
+        }
+        living::enter_anew(app, new.process).await?;
     }
+    Err(Problem::unavailable("This server is too slow to be taken for alive; try again in a moment"))
+}
+
+/// `None`: the session does not take the run, or the process does not live.
+async fn try_accept(app: &App, new: &NewRun, attempt: Option<&Attempt>) -> Result<Option<Taking>, Problem> {
+    let Some(attempt) = attempt else {
+        return Ok(store::accept(&mut *app.db.acquire().await?, new).await?.map(Taking::Accepted));
+    };
+    let mut tx = app.db.begin().await?;
+    if !idempotency::claim_for_run(&mut tx, attempt).await? {
+        drop(tx);
+        let (session_id, seq) = idempotency::first_run(app, attempt).await?;
+        return Ok(Some(Taking::Repeated(session_id, seq)));
+    }
+    let Some(accepted) = store::accept(&mut tx, new).await? else { return Ok(None) };
+    idempotency::attach_run(&mut tx, attempt, &new.session_id, accepted.claim.seq).await?;
+    tx.commit().await?;
+    Ok(Some(Taking::Accepted(accepted)))
 }
 
 /// Why the session does not take the run: it is of another type, there is none that this caller may write to, or it is

@@ -49,6 +49,9 @@ with session as (
 ), dequeued as (
     delete from run_queue using run
     where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+), closed as (
+    delete from open_runs using run
+    where open_runs.run_id = $3
 ), heard as (
     insert into run_events (session_id, seq, first_index, names, data, created_at)
     select run.session_id, run.seq, $18, $19, $20, $13

@@ -1,13 +1,15 @@
 //! Runs and messages in PostgreSQL: SQL in, rows out.
 //!
-//! Here are the statements of a run on its way; `turns` has those of runs that wait, `processes` those of recovery,
-//! `cancelling` and `events` what they say, `reading` those for clients, and `rows` what they have in common.
+//! Here are the statements of a run on its way; `turns` has those of runs that wait, `processes` signs of life,
+//! `orphans` those of recovery, `cancelling` and `events` what they say, `reading` those for clients, and `rows` what
+//! they have in common.
 //!
 //! Statements on a run that is being executed take a [`Claim`], which only [`accept`] gives out, after it has checked
 //! that the caller may write to the session. All others take a `Scope`.
 
 mod cancelling;
 mod events;
+mod orphans;
 mod past;
 mod processes;
 mod reading;
@@ -34,8 +36,9 @@ use crate::{
 
 pub use cancelling::{Fate, Wanted, active_run, look_after, request_cancel};
 pub use events::{EventBatch, append_events, count_events, delete_events, events_from};
+pub use orphans::{Declined, Orphan, PutBack, declined, forget_closed, orphans, put_back};
 pub use past::{past, past_of_next};
-pub use processes::{DeadProcess, Orphan, bury, enter, expire_all, leave, lock_dead, orphans, put_back, renew};
+pub use processes::{bury, enter, expire_all, leave, lives, renew};
 pub use reading::{
     MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
 };
@@ -96,7 +99,8 @@ pub struct Accepted {
     pub session_state: Map<String, Value>,
 }
 
-/// Stores the run and its message. `None`: the session is of another type, not the caller's to write, or too busy.
+/// Stores the run and its message. `None`: the process does not live, or the session is of another type, not the caller's
+/// to write, or too busy.
 pub async fn accept(connection: &mut PgConnection, run: &NewRun) -> Result<Option<Accepted>, sqlx::Error> {
     let row = sqlx::query_file!(
         "src/runs/accept.sql",

@@ -1,16 +1,17 @@
-//! What keeps runs going while they are nobody's request: signs of life, recovery of dead processes' runs, wishes to
-//! cancel, and background runs that are free to take.
+//! What keeps runs going while they are nobody's request: signs of life, recovery, wishes to cancel, and background runs
+//! that are free to take.
 //!
 //! All times between processes are the database's, so their own clocks do not matter.
 
 use std::{sync::Arc, time::Duration};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    model::{ProcessId, RunError},
-    recovery, service,
+    living,
+    model::RunError,
+    service,
     store::{self, CHANNEL, Fate},
     turns::Message,
 };
@@ -22,14 +23,8 @@ const RELISTEN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Enters this process among the living and starts looking after its runs.
 pub async fn start(app: &Arc<App>, alone: bool) -> anyhow::Result<()> {
-    if alone {
-        store::expire_all(&app.db).await?;
-        recovery::recover(app).await?;
-    }
-    store::enter(&app.db, app.runs.process(), lifetime(app), app.runs.oldest_run(), chrono::Utc::now()).await?;
-    let each = [(); 4].map(|()| app.clone());
-    let [living, looking, listening, taking] = each;
-    app.tasks.spawn_service(async move { live(&living).await });
+    living::start(app, alone).await?;
+    let [looking, listening, taking] = [(); 3].map(|()| app.clone());
     app.tasks.spawn_service(async move { look_after_runs(&looking).await });
     app.tasks.spawn_service(async move { listen(&listening).await });
     app.tasks.spawn_service(async move { take_background_runs(&taking).await });
@@ -38,52 +33,7 @@ pub async fn start(app: &Arc<App>, alone: bool) -> anyhow::Result<()> {
 
 /// Leaves the living; whatever this process still had is for the others.
 pub async fn end(app: &App) {
-    if let Err(error) = store::leave(&app.db, app.runs.process()).await {
-        tracing::warn!(%error, "This process could not sign off; the others will notice.");
-    }
-}
-
-/// A sign of life is good for less than the lease, so that with the time until somebody looks it is just that.
-fn lifetime(app: &App) -> Duration {
-    app.settings.runs.lease * 7 / 10
-}
-
-async fn live(app: &Arc<App>) {
-    let beat = app.settings.runs.lease / 5;
-    let mut ticks = interval(beat);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    let mut last = Instant::now();
-    loop {
-        ticks.tick().await;
-        match store::renew(&app.db, app.runs.process(), lifetime(app), app.runs.oldest_run()).await {
-            Ok(true) => {
-                // After an absence of the database everybody seems dead: first let them say that they are not.
-                let was_continuous = last.elapsed() < beat * 2;
-                last = Instant::now();
-                if was_continuous && let Err(error) = recovery::recover(app).await {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "The runs of dead processes could not be recovered yet."
-                    );
-                }
-            }
-            Ok(false) => be_reborn(app).await,
-            Err(error) => tracing::warn!(%error, "No sign of life could be given: the database does not answer."),
-        }
-    }
-}
-
-/// The others have taken this process for dead, and its runs away.
-async fn be_reborn(app: &App) {
-    tracing::error!("This process was taken for dead: it did not reach the database in time. Its runs are ended.");
-    let process: ProcessId = app.runs.be_reborn();
-    for run in app.runs.all() {
-        run.stop.stop(RunError::interrupted());
-    }
-    if let Err(error) = store::enter(&app.db, process, lifetime(app), app.runs.oldest_run(), chrono::Utc::now()).await {
-        tracing::warn!(%error, "This process could not sign on again yet.");
-    }
+    living::leave(app).await;
 }
 
 /// Ends the runs of this process that shall end, or whose sessions are gone.
@@ -159,8 +109,13 @@ async fn take_background_runs(app: &Arc<App>) {
         if free == 0 {
             continue;
         }
+        let _taking = app.runs.taking.lock().await;
         match store::take(&app.db, app.runs.process(), i64::try_from(free).unwrap_or(i64::MAX)).await {
-            Ok(taken) => taken.into_iter().for_each(|run| service::go_on(app, run)),
+            Ok(taken) => {
+                for run in taken {
+                    service::go_on(app, run).await;
+                }
+            }
             Err(error) => tracing::warn!(%error, "Background runs cannot be taken: the database does not answer."),
         }
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     context::{Context, ContextOptions, Past},
     continuing::{self, Continuation},
-    end::{End, settle_once},
+    end::{End, insist, settle_once},
     engine::{Engine, Execution},
     events::{Completion, EventKind},
     flush,
@@ -22,7 +22,7 @@ use super::{
     model::{Message, Role, Run, RunError, RunErrorKind, RunId, RunStatus},
     registry::Entry,
     request::CreateRun,
-    store::{self, Claim},
+    store::{self, Claim, PutBack},
     turns,
     wire::{MessageView, RunOutput},
 };
@@ -41,8 +41,6 @@ use crate::{
 
 /// How long a caller waits for a database that went away during the run.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the failure is then tried to be written down, behind the caller's back.
-const WRITE_DOWN_PATIENCE: Duration = Duration::from_hours(1);
 
 /// What was accepted.
 #[derive(Debug)]
@@ -81,7 +79,8 @@ pub(super) struct Work {
     pub(super) continuation: Option<Continuation>,
     pub(super) origin: Origin,
     pub(super) claim: Claim,
-    pub(super) entry: Entry,
+    /// Kept until the end is written down, so that the run is known to this process for so long.
+    pub(super) entry: Arc<Entry>,
     /// Whether somebody hears the answer piece by piece, now or later.
     pub(super) stream: bool,
 }
@@ -112,7 +111,11 @@ impl Work {
         let events = &self.entry.run.events;
         let outcome = match outcome {
             Ok(Some(output)) => Ok(output),
-            Ok(None) => Err(Problem::unavailable("This server stops; the run goes on in another one")),
+            Ok(None) => {
+                events.hand_on();
+                let detail = "The run goes on in the background; GET it by its id";
+                return Err(Problem::unavailable(detail).about_run(self.claim.run_id.0));
+            }
             Err(problem) => {
                 let kind = match problem.status() {
                     StatusCode::UNPROCESSABLE_ENTITY => RunErrorKind::StateTooLarge,
@@ -136,14 +139,19 @@ impl Work {
         };
         self.entry.run.events.push(&began);
         let storing = flush::keep_stored(&self.app, &self.claim, &self.entry.run.events);
-        let ((context, execution, wishes), ()) = tokio::try_join!(
-            async {
-                let executed = self.execute(beginning).await;
-                storing.stop();
-                executed
-            },
-            storing.run().map(Ok)
-        )?;
+        let executing = async {
+            let executed = self.execute(beginning).await;
+            storing.stop();
+            executed
+        };
+        let (context, execution, wishes) = match tokio::join!(executing, storing.run()) {
+            (Ok(executed), ()) => executed,
+            // No model has been asked yet.
+            (Err(problem), ()) if self.run.is_background() && problem.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                return self.put_back_for_later(problem).await;
+            }
+            (Err(problem), ()) => return Err(problem),
+        };
         let Wishes { patches, memories } = wishes;
         let mut end = End::of(execution, context.record.clone(), patches);
         end.follow_up = self.follow_up(&context, &end);
@@ -166,11 +174,26 @@ impl Work {
         let heard = self.entry.run.events.unstored();
         store::append_events(&self.app.db, &self.claim, &heard, Utc::now()).await?;
         let mut connection = self.app.db.acquire().await?;
-        let is_left = store::put_back(&mut connection, &self.claim, true).await?;
+        let is_left = store::put_back(&mut connection, &self.claim, PutBack::Interrupted).await?;
         if is_left {
             turns::tell(&self.app, &turns::Message::Work).await;
         }
         Ok(is_left)
+    }
+
+    /// A background run that cannot be begun now is begun again after a pause, here or elsewhere.
+    async fn put_back_for_later(&self, problem: Problem) -> Result<Option<RunOutput>, Problem> {
+        tracing::warn!(run.id = %self.claim.run_id, "A background run cannot be begun now; it is put back.");
+        let put_back = || async {
+            store::append_events(&self.app.db, &self.claim, &self.entry.run.events.unstored(), Utc::now()).await?;
+            store::put_back(&mut *self.app.db.acquire().await?, &self.claim, PutBack::Failed).await
+        };
+        match insist(&self.app, put_back).await {
+            Ok(true) => Ok(None),
+            // It has ended, or is not this process's any more.
+            Ok(false) => Err(problem),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Builds the context and lets the engine run; nothing is written.
@@ -299,21 +322,14 @@ impl Work {
 
     /// The caller has been told that the run failed; the database is told as soon as it can hear.
     fn write_down(&self, error: RunError) {
-        let (app, claim, stop) = (self.app.clone(), self.claim.clone(), self.app.tasks.stop_token().clone());
-        let end = End::failed(error, self.agent.model_info.clone());
+        let (app, claim, entry) = (self.app.clone(), self.claim.clone(), self.entry.clone());
+        let mut end = End::failed(error, self.agent.model_info.clone());
+        end.jobs.extend(self.run.webhook(claim.run_id));
         self.app.tasks.spawn(async move {
-            let backoff = ExponentialBuilder::default()
-                .with_max_delay(Duration::from_secs(5))
-                .with_total_delay(Some(WRITE_DOWN_PATIENCE))
-                .without_max_times();
-            let writing = (|| settle_once(&app, &claim, &end)).retry(backoff).when(database::is_unavailable);
-            let written = tokio::select! {
-                written = writing => written.map(drop),
-                () = stop.cancelled() => settle_once(&app, &claim, &end).await.map(drop),
-            };
-            if let Err(error) = written {
+            if let Err(error) = insist(&app, || settle_once(&app, &claim, &end)).await {
                 tracing::error!(run.id = %claim.run_id, %error, "The failure of a run could not be written down.");
             }
+            drop(entry);
         });
     }
 

@@ -5,22 +5,22 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use super::Claim;
 use crate::{
     auth::Scope,
     runs::model::{ProcessId, RunId, RunStatus},
     sessions::SessionId,
 };
-use serde_json::Value;
 
 /// A run that somebody wants to end.
 #[derive(Debug)]
 pub struct Wanted {
-    pub session_id: SessionId,
-    pub seq: i64,
-    /// Who executes it, or waits for its turn; `None`: nobody yet.
-    pub process: Option<ProcessId>,
-    /// What was asked for, of a background run.
-    pub request: Option<Value>,
+    /// As whoever executes it holds it.
+    pub claim: Claim,
+    /// Whether a living process executes it or waits for its turn.
+    pub is_held: bool,
+    /// Where the end of a background run is told.
+    pub webhook_url: Option<String>,
 }
 
 /// Notes on a run that it shall end. `None`: it is not there, or has ended.
@@ -39,8 +39,12 @@ pub async fn request_cancel(
               and r.status in ('PENDING', 'RUNNING', 'PAUSED')
             returning r.session_id, r.seq, r.process_id
         )
-        select w.session_id, w.seq, coalesce(w.process_id, q.process_id) as "process: ProcessId",
-               q.request as "request?"
+        select w.session_id, w.seq, w.process_id as "process: ProcessId",
+               exists (
+                   select from processes p
+                   where p.process_id = coalesce(w.process_id, q.process_id) and p.expires_at > clock_timestamp()
+               ) as "is_held!",
+               jsonb_path_query_first(q.request, '$.run.webhook_url ? (@.type() == "string")') #>> '{}' as webhook_url
         from wanted w left join run_queue q using (session_id, seq)
         "#,
         run_id as RunId,
@@ -50,10 +54,9 @@ pub async fn request_cancel(
     .fetch_optional(db)
     .await?;
     Ok(row.map(|row| Wanted {
-        session_id: SessionId::stored(row.session_id),
-        seq: row.seq,
-        process: row.process,
-        request: row.request,
+        claim: Claim { session_id: SessionId::stored(row.session_id), seq: row.seq, run_id, process: row.process },
+        is_held: row.is_held,
+        webhook_url: row.webhook_url,
     }))
 }
 

@@ -12,7 +12,7 @@ use crate::{
     sessions::SessionId,
 };
 
-/// Begins a run that has waited in this process, if it is its turn. Answers the session's state.
+/// Begins a run that has waited in this process, if it is its turn and the process lives. Answers the session's state.
 pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Value>>, sqlx::Error> {
     let state = sqlx::query_scalar!(
         r#"
@@ -22,6 +22,7 @@ pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Valu
             select s.session_id, s.session_state
             from sessions s, durability
             where s.session_id = $1 and s.active_seq = $2
+              and exists (select from processes where process_id = $4)
             for no key update of s
         ), run as (
             update runs set status = 'RUNNING', process_id = $4
@@ -31,6 +32,9 @@ pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Valu
         ), dequeued as (
             delete from run_queue using run
             where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+        ), opened as (
+            insert into open_runs (run_id)
+            select $3 from run
         )
         select session.session_state as "state: Json<Map<String, Value>>"
         from session join run using (session_id)
@@ -50,7 +54,7 @@ pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Valu
 pub struct Taken {
     pub claim: Claim,
     /// What was asked for, as it was accepted.
-    pub request: Value,
+    pub request: Option<Value>,
     pub component_id: String,
     pub user_id: Option<UserId>,
     pub input: String,
@@ -62,9 +66,12 @@ pub struct Taken {
     pub session_state: Map<String, Value>,
     /// This is its first attempt where 1.
     pub attempt: i16,
+    /// How many of its events are stored.
+    pub heard: i32,
 }
 
-/// Takes background runs whose turn it is and that nobody executes, the oldest first.
+/// Takes background runs whose turn it is and that nobody executes, the oldest first: none that `process` has declined,
+/// nor before its pause is over.
 pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<Taken>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
@@ -72,6 +79,8 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
             select q.session_id, q.seq, s.session_state
             from run_queue q join sessions s on s.session_id = q.session_id and s.active_seq = q.seq
             where q.process_id is null and q.background
+              and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+              and exists (select from processes where process_id = $1)
             order by q.run_id
             limit $2
             for no key update of s skip locked
@@ -89,7 +98,9 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
         select run.session_id, run.seq, run.run_id as "run_id: RunId", run.component_id, run.user_id, run.input,
                run.metadata as "metadata: Json<Map<String, Value>>", run.created_at, m.message_id,
                run.forked_from_run_id as "forked_from_run_id: RunId", run.regenerated_from as "regenerated_from: RunId",
-               taken.request as "request!", taken.attempts, free.session_state as "state: Json<Map<String, Value>>"
+               taken.request as "request?", taken.attempts, free.session_state as "state: Json<Map<String, Value>>",
+               (select coalesce(max(e.first_index + cardinality(e.names)), 0) from run_events e
+                where e.session_id = run.session_id and e.seq = run.seq) as "heard!"
         from free
         join run using (session_id, seq)
         join taken using (session_id, seq)
@@ -118,6 +129,7 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
         created_at: row.created_at,
         session_state: row.state.0,
         attempt: row.attempts,
+        heard: row.heard,
     });
     Ok(taken.collect())
 }

@@ -6,6 +6,7 @@ mod database;
 mod death;
 mod listening;
 mod order;
+mod orphans;
 mod taking_up;
 
 use std::{io::Write, time::Duration};

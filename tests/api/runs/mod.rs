@@ -1,10 +1,12 @@
 //! Runs: what is answered, what is stored, what the model sees.
 
 mod background;
+mod beginning;
 mod continuing;
 mod conversation;
 mod endless;
 mod idempotency;
+mod orphans;
 mod outcome;
 mod owner;
 mod resuming;

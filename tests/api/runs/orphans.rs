@@ -1,0 +1,250 @@
+//! Runs that nobody executes: they are found by looking for them, and end when somebody asks for it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use crate::support::{
+    TestApp,
+    scripted_model::{Gate, held, reply},
+};
+
+/// A process that nobody knows.
+const NOBODY: &str = "'01a206c1-4b42-72a9-b242-a016793c2551'::uuid";
+
+/// An app whose beats are so rare that nothing is found by looking during a test.
+async fn app_that_never_looks() -> TestApp {
+    TestApp::with(|settings| {
+        settings.runs.lease = Duration::from_hours(10);
+        settings.webhooks.secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned().into());
+        settings.webhooks.allow_private = true;
+    })
+    .await
+}
+
+async fn app_that_looks_often() -> TestApp {
+    TestApp::with(|settings| settings.runs.lease = Duration::from_secs(2)).await
+}
+
+/// Gives the session a run under way that names `process`; answers the run's path.
+async fn leave_a_run(app: &TestApp, session_id: &str, process: &str, background: bool) -> String {
+    app.say(session_id, "first").await;
+    let statement = format!(
+        "update sessions set last_seq = 2, active_seq = 2 where session_id = '{session_id}';
+         insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
+         values ('{session_id}', 2, mint_id(), 'assistant', 'RUNNING', {process}, 'hi', now());
+         insert into open_runs (run_id)
+         select run_id from runs where session_id = '{session_id}' and seq = 2 and not {background};
+         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
+         values ('{session_id}', 2, 0, mint_id(), 'user', 'hi', now(), now());
+         insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)
+         select session_id, seq, run_id, process_id, true, 1, 3,
+                '{{\"run\": {{\"message\": \"hi\", \"background\": true, \"webhook_url\": \"http://127.0.0.1:9/\"}},
+                  \"continuation\": null}}'
+         from runs where session_id = '{session_id}' and seq = 2 and {background}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.db()).await.unwrap();
+    let run_id: uuid::Uuid = sqlx::query_scalar("select run_id from runs where session_id = $1 and seq = 2")
+        .bind(session_id)
+        .fetch_one(app.db())
+        .await
+        .unwrap();
+    format!("/agents/assistant/runs/{run_id}")
+}
+
+async fn ended(app: &TestApp, path: &str) -> Value {
+    let polling = async {
+        loop {
+            let run = app.get(path).await.expect(200);
+            if !["PENDING", "RUNNING"].contains(&run["status"].as_str().unwrap()) {
+                return run;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), polling).await.expect("the run ends")
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_run_whose_process_does_not_live_and_then_it_can_be_deleted() {
+    let app = app_that_never_looks().await;
+    for (session, background) in [("s", false), ("t", true)] {
+        let path = leave_a_run(&app, session, NOBODY, background).await;
+        let run_id = path.rsplit('/').next().unwrap();
+        app.delete(&format!("/sessions/{session}/runs/{run_id}")).await.expect_problem(409);
+        app.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+        let run = app.get(&path).await.expect(200);
+        assert_eq!((&run["status"], &run["error"]["type"]), (&json!("CANCELLED"), &json!("cancelled")), "{run}");
+        app.delete(&format!("/sessions/{session}/runs/{run_id}")).await.expect(204);
+        assert_eq!(app.say(session, "next").await["seq"], 3);
+    }
+    let jobs = app.get("/jobs").await.expect(200);
+    assert_eq!(jobs["data"].as_array().unwrap().len(), 1, "{jobs}");
+    assert_eq!(jobs["data"][0]["kind"], "deliver_webhook");
+}
+
+#[tokio::test]
+async fn an_expired_process_that_is_not_buried_yet_does_not_hold_up_a_cancel() {
+    let app = app_that_never_looks().await;
+    app.execute(
+        "insert into processes (process_id, expires_at, oldest_run, started_at)
+         values ('01a206c1-4b42-72a9-b242-a016793c2551', now() - interval '1 s',
+                 '00000000-0000-0000-0000-000000000000', now())",
+    )
+    .await;
+    let path = leave_a_run(&app, "s", NOBODY, false).await;
+    app.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    assert_eq!(app.get(&path).await.expect(200)["status"], "CANCELLED");
+}
+
+#[tokio::test]
+async fn an_interrupt_makes_way_where_the_process_does_not_live() {
+    let app = app_that_never_looks().await;
+    let path = leave_a_run(&app, "s", NOBODY, false).await;
+    let next = app.run(json!({"message": "next", "session_id": "s", "on_busy": "interrupt"})).await.expect(200);
+    assert_eq!((&next["status"], &next["seq"]), (&json!("COMPLETED"), &json!(3)));
+    assert_eq!(app.get(&path).await.expect(200)["status"], "CANCELLED");
+}
+
+#[tokio::test]
+async fn a_run_that_names_a_process_without_a_row_is_found_by_looking() {
+    let app = app_that_looks_often().await;
+    let path = leave_a_run(&app, "s", NOBODY, false).await;
+    assert_eq!(ended(&app, &path).await["error"]["type"], "interrupted");
+    assert_eq!(app.say("s", "next").await["seq"], 3);
+    let path = leave_a_run(&app, "t", NOBODY, true).await;
+    assert_eq!(ended(&app, &path).await["status"], "COMPLETED");
+}
+
+/// As when the connection breaks after the database has accepted or handed out a run, and before this process hears it.
+#[tokio::test]
+async fn a_run_of_a_living_process_that_does_not_know_it_is_found_by_looking() {
+    let app = app_that_looks_often().await;
+    let this = "(select process_id from processes)";
+    let path = leave_a_run(&app, "s", this, false).await;
+    assert_eq!(ended(&app, &path).await["error"]["type"], "interrupted");
+    assert_eq!(app.say("s", "next").await["seq"], 3);
+    let path = leave_a_run(&app, "t", this, true).await;
+    assert_eq!(ended(&app, &path).await["status"], "COMPLETED");
+}
+
+#[tokio::test]
+async fn looking_leaves_runs_alone_that_are_executed() {
+    let app = app_that_looks_often().await;
+    let gate = Gate::closed();
+    app.model.otherwise({
+        let gate = gate.clone();
+        move |_| held(&gate, reply("at last"))
+    });
+    let inline = app.run(json!({"message": "inline", "session_id": "s"}));
+    let beats = async {
+        app.run(json!({"message": "hi", "session_id": "t", "background": true})).await.expect(202);
+        let mut last = None;
+        for _ in 0..6 {
+            loop {
+                let beat: chrono::DateTime<chrono::Utc> =
+                    sqlx::query_scalar("select expires_at from processes").fetch_one(app.db()).await.unwrap();
+                if last.replace(beat) != Some(beat) {
+                    break;
+                }
+            }
+        }
+        gate.open();
+    };
+    let (inline, ()) = tokio::join!(inline, beats);
+    assert_eq!(inline.expect(200)["content"], "at last");
+    let run = app.get("/sessions/t/runs").await.expect(200)[0]["run_id"].as_str().unwrap().to_owned();
+    let run = ended(&app, &format!("/agents/assistant/runs/{run}")).await;
+    assert_eq!(run["content"], "at last", "{run}");
+    assert_eq!(app.model.requests().len(), 2);
+}
+
+/// Every node of a plan: what it does, and on which table.
+fn nodes(plan: &Value) -> Vec<(String, String)> {
+    let text = |key: &str| plan[key].as_str().unwrap_or_default().to_owned();
+    let children = plan["Plans"].as_array().into_iter().flatten().flat_map(nodes);
+    [(text("Node Type"), text("Relation Name"))].into_iter().chain(children).collect()
+}
+
+#[tokio::test]
+async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
+    let app = app_that_never_looks().await;
+    app.execute(
+        "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
+         select 's-' || n, 'agent', 10, now(), now() from generate_series(1, 3000) n;
+         insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
+         select 's-' || n, seq, mint_id(), 'assistant', case when n % 100 = 0 and seq = 10 then 'RUNNING' else 'COMPLETED' end::run_status,
+                case when n % 2 = 0 then (select process_id from processes) else mint_id() end, 'Hi', now()
+         from generate_series(1, 3000) n, generate_series(1, 10) seq;
+         insert into run_queue (session_id, seq, run_id, process_id, background)
+         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9;
+         insert into open_runs (run_id) select run_id from runs where status = 'RUNNING'",
+    )
+    .await;
+    app.execute("vacuum (analyze) runs, run_queue, processes").await;
+    let statement = format!("explain (analyze, format json) {}", include_str!("../../../src/runs/orphans.sql"));
+    let (plan,): (Value,) =
+        sqlx::query_as(AssertSqlSafe(statement)).bind(uuid::Uuid::now_v7()).fetch_one(app.db()).await.unwrap();
+    let nodes = nodes(&plan[0]["Plan"]);
+    assert!(!nodes.iter().any(|(kind, table)| kind == "Seq Scan" && table == "runs"), "{nodes:?}");
+    assert!(plan.to_string().contains("runs_by_id"), "{plan}");
+}
+
+/// A process that others have buried: it accepts nothing under the name that it had.
+#[tokio::test]
+async fn a_buried_process_signs_on_under_a_new_name_before_it_accepts() {
+    let app = app_that_never_looks().await;
+    let names = async || {
+        sqlx::query_as::<_, (uuid::Uuid,)>("select process_id from processes").fetch_all(app.db()).await.unwrap()
+    };
+    let before = names().await;
+    app.execute("delete from processes").await;
+    let said = async |session: &'static str| app.say(session, "hi").await;
+    let (one, two, three) = tokio::join!(said("one"), said("two"), said("three"));
+    assert!([one, two, three].iter().all(|run| run["seq"] == 1));
+    let after = names().await;
+    assert_eq!(after.len(), 1);
+    assert_ne!(before, after);
+    let named = "select count(*) from runs where process_id in (select process_id from processes)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(named).fetch_one(app.db()).await.unwrap(), 3);
+    // With a key, too, the request is carried out once.
+    app.execute("delete from processes").await;
+    let keyed = || app.request(reqwest::Method::POST, "/agents/assistant/runs").header("idempotency-key", "k");
+    let body = json!({"message": "keyed", "session_id": "four"});
+    let first = app.send(keyed().json(&body)).await.expect(200);
+    let again = app.send(keyed().json(&body)).await.expect(200);
+    assert_eq!(first["run_id"], again["run_id"]);
+    // And a run of the background, which another process could take.
+    app.execute("delete from processes").await;
+    let run = app.run(json!({"message": "hi", "session_id": "five", "background": true})).await.expect(202);
+    let path = format!("/agents/assistant/runs/{}", run["run_id"].as_str().unwrap());
+    assert_eq!(ended(&app, &path).await["status"], "COMPLETED");
+}
+
+/// Processes are replaced one by one: an older version says which of its runs is the oldest, and notes none as open.
+#[tokio::test]
+async fn runs_of_a_dead_process_of_an_older_version_are_found() {
+    let app = app_that_looks_often().await;
+    app.execute(
+        "insert into processes (process_id, expires_at, oldest_run, started_at)
+         values ('01a206c1-4b42-72a9-b242-a016793c2551', 'infinity', mint_id(), now())",
+    )
+    .await;
+    let path = leave_a_run(&app, "s", NOBODY, false).await;
+    app.execute("delete from open_runs; update processes set expires_at = now() where expires_at = 'infinity'").await;
+    assert_eq!(ended(&app, &path).await["error"]["type"], "interrupted");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_run_whose_session_was_deleted_is_removed() {
+    let app = app_that_looks_often().await;
+    leave_a_run(&app, "s", "(select process_id from processes)", false).await;
+    app.delete("/sessions/s").await.expect(204);
+    loop {
+        let left: i64 = sqlx::query_scalar("select count(*) from open_runs").fetch_one(app.db()).await.unwrap();
+        if left == 0 {
+            break;
+        }
+    }
+    assert_eq!(app.say("s", "anew").await["seq"], 1);
+}
