@@ -134,6 +134,8 @@ pub struct RunSettings {
     pub background_concurrency: usize,
     /// Background runs that may wait, on all processes together; the next is answered with 429.
     pub max_background_waiting: u32,
+    /// The same of one user, and of all runs without a `user_id` together; the next is answered with 429.
+    pub max_queued_per_user: u32,
     /// How often a background run is begun, when processes die under it.
     pub max_attempts: u16,
     /// A longer answer ends its run with an error; what was said so far is kept.
@@ -154,6 +156,7 @@ impl Default for RunSettings {
             max_per_user: 200,
             background_concurrency: 16,
             max_background_waiting: 10_000,
+            max_queued_per_user: 1_000,
             max_attempts: 3,
             max_answer_bytes: 2 * 1024 * 1024,
             keep_events: Duration::from_hours(24),

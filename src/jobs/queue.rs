@@ -16,11 +16,25 @@ use super::{Job, SCHEDULE};
 use crate::{app::App, auth::UserId, memories};
 
 const SCHEMA: &str = "graphile_worker";
+/// More of a user's jobs than these are all the same.
+const MOST_COUNTED: i64 = 1_000;
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 /// Brings the queue's own schema up to date.
 pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
-    WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")
+    WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")?;
+    // Processes that start together wait for each other: `if not exists` alone lets two of them try.
+    let mut tx = db.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock(hashtext('colloquy_jobs_by_share'))").execute(&mut *tx).await?;
+    sqlx::query(
+        "
+        create index if not exists colloquy_jobs_by_share on graphile_worker._private_jobs ((payload ->> 'share'))
+            where is_available
+        ",
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
 }
 
 /// Puts a job in the queue when the transaction of `connection` commits.
@@ -32,15 +46,38 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
     .bind(job.key())
     .execute(&mut *connection)
     .await?;
-    // The library's own function; its schema is not there when the macros check their statements.
+    // The library's own function; its schema is not there when the macros check their statements. Jobs of a low number come
+    // first, so whoever has the fewest waiting is served first: thousands of one user's do not hold up everybody's.
     sqlx::query(
-        "select from graphile_worker.add_job($1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5)",
+        "
+        with share as (
+            select case
+                when $6 ->> 'user_id' is not null then $6 ->> 'user_id'
+                when $6 ->> 'session_id' is not null
+                    then coalesce((select user_id from sessions where session_id = $6 ->> 'session_id'), '')
+                when $6 ->> 'run_id' is not null
+                    then coalesce((select user_id from runs where run_id = ($6 ->> 'run_id')::uuid), '')
+            end as share
+        )
+        select from share, graphile_worker.add_job(
+            $1, ($6 || jsonb_build_object('share', share))::json, queue_name => $2, max_attempts => $3, job_key => $4,
+            priority => coalesce(
+                (select priority::integer from graphile_worker._private_jobs where key = $4 and locked_at is null),
+                (
+                    select count(*)::integer from (
+                        select from graphile_worker._private_jobs where payload ->> 'share' = share and is_available limit $5
+                    ) waiting
+                )
+            )
+        )
+        ",
     )
     .bind(Queued::IDENTIFIER)
-    .bind(Json(job))
     .bind(job.line())
     .bind(job.max_attempts())
     .bind(job.key())
+    .bind(MOST_COUNTED)
+    .bind(Json(job))
     .execute(connection)
     .await?;
     Ok(())

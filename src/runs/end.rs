@@ -123,6 +123,9 @@ impl End {
         }
         vectors::note(app, connection, &claim.session_id).await?;
         for job in self.jobs.iter().chain(&self.follow_up.jobs(claim, after.folds)) {
+            if let Job::DeliverWebhook { url: Some(url), .. } = job {
+                store::keep_webhook_url(connection, claim, url).await?;
+            }
             jobs::enqueue(connection, job).await?;
         }
         Ok(Some(after))

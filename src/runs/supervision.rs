@@ -149,6 +149,8 @@ async fn take_background_runs(app: &Arc<App>) {
     }
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The user whose turn was last.
+    let mut served = String::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -159,7 +161,7 @@ async fn take_background_runs(app: &Arc<App>) {
         if free == 0 {
             continue;
         }
-        match store::take(&app.db, app.runs.process(), i64::try_from(free).unwrap_or(i64::MAX)).await {
+        match store::take(&app.db, app.runs.process(), i64::try_from(free).unwrap_or(i64::MAX), &mut served).await {
             Ok(taken) => taken.into_iter().for_each(|run| service::go_on(app, run)),
             Err(error) => tracing::warn!(%error, "Background runs cannot be taken: the database does not answer."),
         }

@@ -3,9 +3,11 @@
 mod background;
 mod continuing;
 mod conversation;
+mod fairness;
 mod idempotency;
 mod outcome;
 mod owner;
 mod resuming;
 mod streaming;
 mod turns;
+mod webhooks;
