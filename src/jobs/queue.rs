@@ -22,7 +22,10 @@ const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 /// Brings the queue's own schema up to date.
 pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
-    WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")?;
+    WorkerUtils::new(db, SCHEMA)
+        .migrate()
+        .await
+        .context("the schema of the job queue could not be brought up to date")?;
     // Processes that start together wait for each other: `if not exists` alone lets two of them try.
     let mut tx = db.begin().await?;
     sqlx::query("select pg_advisory_xact_lock(hashtext('colloquy_jobs_by_share'))").execute(&mut *tx).await?;

@@ -16,10 +16,13 @@ use crate::{
 
 /// One run by its id, whatever its session.
 pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Run>, sqlx::Error> {
-    let row =
-        select_runs!("where r.run_id = $1 and ($2::text is null or coalesce(s.user_id, r.user_id) = $2)", run_id as RunId, scope.user())
-            .fetch_optional(db)
-            .await?;
+    let row = select_runs!(
+        "where r.run_id = $1 and ($2::text is null or coalesce(s.user_id, r.user_id) = $2)",
+        run_id as RunId,
+        scope.user()
+    )
+    .fetch_optional(db)
+    .await?;
     Ok(row.map(RunRow::into_run))
 }
 
