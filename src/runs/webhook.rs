@@ -125,7 +125,9 @@ pub(crate) async fn deliver(app: &App, run_id: RunId, queued: Option<WebhookUrl>
         RunStatus::Completed | RunStatus::Regenerated => "run.completed",
         RunStatus::Cancelled => "run.cancelled",
         RunStatus::Error => "run.failed",
-        RunStatus::Pending | RunStatus::Running | RunStatus::Paused => bail!("the run has not ended"),
+        RunStatus::Pending | RunStatus::Running | RunStatus::Paused | RunStatus::Newer(_) => {
+            bail!("the run has not ended")
+        }
     };
     let body = json!({
         "type": event,

@@ -10,6 +10,7 @@ mod input;
 mod jobs;
 mod llm;
 mod memories;
+mod newer;
 mod process;
 mod processes;
 mod runs;
