@@ -197,13 +197,13 @@ pub struct WebhookSettings {
 pub struct SessionSettings {
     /// Largest state of a session, and largest metadata, in bytes of JSON.
     pub max_state_bytes: usize,
-    /// Largest session that may be imported, in bytes of its export.
-    pub max_import_bytes: usize,
+    /// Largest session that may be imported, in bytes of its export; absent: of any size.
+    pub max_import_bytes: Option<u64>,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { max_state_bytes: 256 * 1024, max_import_bytes: 64 * 1024 * 1024 }
+        Self { max_state_bytes: 256 * 1024, max_import_bytes: None }
     }
 }
 

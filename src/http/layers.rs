@@ -106,9 +106,9 @@ async fn refuse_large_body(State(app): State<Arc<App>>, request: Request, next: 
     let settings = &app.settings;
     let max = match request.uri().path() {
         "/sessions/import" => settings.sessions.max_import_bytes,
-        _ => settings.server.max_body_bytes,
+        _ => Some(settings.server.max_body_bytes as u64),
     };
-    let Some(length) = length.filter(|length: &u64| *length > max as u64) else {
+    let Some(length) = length.filter(|length: &u64| max.is_some_and(|max| *length > max)) else {
         return next.run(request).await;
     };
     if length <= MAX_DRAINED_BYTES && !request.headers().contains_key(header::EXPECT) {
