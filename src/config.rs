@@ -154,6 +154,8 @@ pub struct RunSettings {
     pub background_concurrency: usize,
     /// Background runs that may wait, on all processes together; the next is answered with 429.
     pub max_background_waiting: u32,
+    /// The same of one user, and of all runs without a `user_id` together; the next is answered with 429.
+    pub max_queued_per_user: u32,
     /// How often a background run is begun, when processes die under it.
     pub max_attempts: u16,
     /// A longer answer ends its run with an error; what was said so far is kept.
@@ -174,6 +176,7 @@ impl Default for RunSettings {
             max_per_user: 200,
             background_concurrency: 16,
             max_background_waiting: 10_000,
+            max_queued_per_user: 1_000,
             max_attempts: 3,
             max_answer_bytes: 2 * 1024 * 1024,
             keep_events: Duration::from_hours(24),
@@ -218,13 +221,13 @@ pub struct WebhookSettings {
 pub struct SessionSettings {
     /// Largest state of a session, and largest metadata, in bytes of JSON.
     pub max_state_bytes: usize,
-    /// Largest session that may be imported, in bytes of its export.
-    pub max_import_bytes: usize,
+    /// Largest session that may be imported, in bytes of its export; absent: of any size.
+    pub max_import_bytes: Option<u64>,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { max_state_bytes: 256 * 1024, max_import_bytes: 64 * 1024 * 1024 }
+        Self { max_state_bytes: 256 * 1024, max_import_bytes: None }
     }
 }
 

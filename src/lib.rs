@@ -64,3 +64,6 @@ pub mod telemetry;
 
 // Rules for text from outside.
 pub mod text;
+
+// Words out of a few, also those of a newer build.
+pub mod words;

@@ -46,6 +46,10 @@ impl Settings {
                  postgres://user:password@host:5432/database, or leave it out to use the embedded PostgreSQL"
             );
         }
+        ensure!(
+            self.runs.max_queued_per_user > 0,
+            "runs.max_queued_per_user is 0, so that no background run could be accepted; use at least 1"
+        );
         let search = &self.search;
         ensure!(
             search.k1.is_finite() && search.k1 >= 0.0 && (0.0..=1.0).contains(&search.b),

@@ -143,7 +143,14 @@ pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> 
     let extensions = parts.extensions.clone();
     let mut limited = Request::new(body);
     *limited.extensions_mut() = extensions;
-    let body = Bytes::from_request(limited, &()).await.map_err(|error| too_large(&error))?;
+    let body = Bytes::from_request(limited, &()).await.map_err(|error| match too_large(&error) {
+        problem if problem.status() == StatusCode::PAYLOAD_TOO_LARGE && parts.uri.path() == "/sessions/import" => {
+            problem.saying(
+                "Under an Idempotency-Key an import has at most 64 MiB; send it without one: it may be repeated",
+            )
+        }
+        problem => problem,
+    })?;
     let attempt = Arc::new(Attempt {
         scope,
         key,

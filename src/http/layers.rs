@@ -103,10 +103,10 @@ async fn refuse_large_body(State(app): State<Arc<App>>, request: Request, next: 
     let settings = &app.settings;
     let max = match request.uri().path() {
         "/sessions/import" => settings.sessions.max_import_bytes,
-        _ => settings.server.max_body_bytes,
+        _ => Some(settings.server.max_body_bytes as u64),
     };
     match length {
-        Some(length) if length > max as u64 => super::extract::body_too_large().into_response(),
+        Some(length) if max.is_some_and(|max| length > max) => super::extract::body_too_large().into_response(),
         _ => next.run(request).await,
     }
 }

@@ -10,6 +10,9 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{contract, discovery, idempotency, layers, status};
 use crate::{agents, app::App, jobs, memories, runs, search, sessions, users};
 
+/// Under an `Idempotency-Key` a body is read whole. An import may be repeated without one.
+const MAX_IMPORT_UNDER_KEY: usize = 64 * 1024 * 1024;
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -90,7 +93,7 @@ fn creating_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(memories::routes::create_memory))
 }
 
-/// The one of them whose body may be larger than others.
+/// The one of them whose body may be of any size; it takes the time that its size takes.
 fn import_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         // /sessions
@@ -123,12 +126,9 @@ pub fn router(app: Arc<App>) -> Router {
     let creating = creating_routes().layer(middleware::from_fn_with_state(app.clone(), idempotency::once));
     let importing = import_routes()
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
-        .layer(DefaultBodyLimit::max(app.settings.sessions.max_import_bytes));
-    let limited = quick_routes()
-        .merge(creating)
-        .merge(importing)
-        .layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
-    let (routes, document) = limited.merge(run_routes()).split_for_parts();
+        .layer(DefaultBodyLimit::max(MAX_IMPORT_UNDER_KEY));
+    let limited = quick_routes().merge(creating).layer(middleware::from_fn_with_state(app.clone(), layers::limit_time));
+    let (routes, document) = limited.merge(importing).merge(run_routes()).split_for_parts();
     let document = contract::describe_forms(document);
     let routes = routes
         .fallback(layers::answer_unknown_path)

@@ -25,7 +25,7 @@ use crate::{
     auth::UserId,
     http::idempotency,
     memories,
-    runs::{self, RunId, webhook},
+    runs::{self, RunId, WebhookUrl, webhook},
     search,
     sessions::{self, SessionId, retention},
 };
@@ -43,8 +43,13 @@ pub enum Job {
     CleanUp,
     /// Forget the lines of jobs that are done.
     TidyQueue,
-    /// Tell the end of a run to whoever asked for it.
-    DeliverWebhook { run_id: RunId, url: String },
+    /// Tell the end of a run to whoever asked for it. The URL is never part of what is queued: it stands in the run's row.
+    /// Only an older build queues it.
+    DeliverWebhook {
+        run_id: RunId,
+        #[serde(default, skip_serializing)]
+        url: Option<WebhookUrl>,
+    },
     /// Take the oldest runs of a session into its summary, by the summary manager of this agent.
     FoldSession { session_id: SessionId, agent_id: String },
     /// Find a better name for a session.
@@ -86,7 +91,7 @@ impl Job {
                 done.into_iter().collect()
             }
             Self::TidyQueue => queue::tidy(app).await,
-            Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, &url).await,
+            Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, url).await,
             Self::FoldSession { session_id, agent_id } => {
                 sessions::summary::fold_session(app, &session_id, &agent_id).await
             }

@@ -19,24 +19,41 @@ use super::{Job, KINDS, Later, SCHEDULE};
 use crate::{app::App, auth::UserId, llm::ModelError, memories};
 
 const SCHEMA: &str = "graphile_worker";
+/// More of a user's jobs than these are all the same.
+const MOST_COUNTED: i64 = 1_000;
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Before those that nobody asked for.
 const FIRST: i32 = -1;
 
 /// Brings the queue's own schema up to date.
 pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
-    WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")
+    WorkerUtils::new(db, SCHEMA)
+        .migrate()
+        .await
+        .context("the schema of the job queue could not be brought up to date")?;
+    // Processes that start together wait for each other: `if not exists` alone lets two of them try.
+    let mut tx = db.begin().await?;
+    sqlx::query("select pg_advisory_xact_lock(hashtext('colloquy_jobs_by_share'))").execute(&mut *tx).await?;
+    sqlx::query(
+        "
+        create index if not exists colloquy_jobs_by_share on graphile_worker._private_jobs ((payload ->> 'share'))
+            where is_available
+        ",
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
 }
 
 /// Puts a job in the queue when the transaction of `connection` commits. It begins with all its attempts, even if one of
 /// its key has failed.
 pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    add(connection, job, 0).await
+    add(connection, job, None).await
 }
 
 /// The same for a job that somebody has asked for: it goes before the others, and tries a model that is left alone.
 pub async fn enqueue_first(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    add(connection, job, FIRST).await
+    add(connection, job, Some(FIRST)).await
 }
 
 /// The same for work that is not begun anew: one of its key that waits, runs or has failed for good stays as it is.
@@ -66,7 +83,8 @@ pub async fn park(connection: &mut PgConnection, job: &Job, reason: &str) -> Res
     Ok(())
 }
 
-async fn add(connection: &mut PgConnection, job: &Job, priority: i32) -> Result<(), sqlx::Error> {
+/// `priority`: instead of the user's share.
+async fn add(connection: &mut PgConnection, job: &Job, priority: Option<i32>) -> Result<(), sqlx::Error> {
     // The new one takes the place of one that has failed for good; the library would keep both.
     sqlx::query(
         "delete from graphile_worker._private_jobs where key = $1 and locked_at is null and attempts >= max_attempts",
@@ -74,21 +92,41 @@ async fn add(connection: &mut PgConnection, job: &Job, priority: i32) -> Result<
     .bind(job.key())
     .execute(&mut *connection)
     .await?;
-    // The library's own function; its schema is not there when the macros check their statements.
+    // The library's own function; its schema is not there when the macros check their statements. Jobs of a low number come
+    // first, so whoever has the fewest waiting is served first: thousands of one user's do not hold up everybody's.
     sqlx::query(
         "
-        select from graphile_worker.add_job(
-            $1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5, priority => $6,
+        with share as (
+            select case
+                when $6 ->> 'user_id' is not null then $6 ->> 'user_id'
+                when $6 ->> 'session_id' is not null
+                    then coalesce((select user_id from sessions where session_id = $6 ->> 'session_id'), '')
+                when $6 ->> 'run_id' is not null
+                    then coalesce((select user_id from runs where run_id = ($6 ->> 'run_id')::uuid), '')
+            end as share
+        )
+        select from share, graphile_worker.add_job(
+            $1, ($6 || jsonb_build_object('share', share))::json, queue_name => $2, max_attempts => $3, job_key => $4,
+            priority => coalesce(
+                $7,
+                (select priority::integer from graphile_worker._private_jobs where key = $4 and locked_at is null),
+                (
+                    select count(*)::integer from (
+                        select from graphile_worker._private_jobs where payload ->> 'share' = share and is_available limit $5
+                    ) waiting
+                )
+            ),
             -- By which a worker leaves jobs of kinds that it does not know to others.
-            flags => array[$2::jsonb ->> 'kind']
+            flags => array[$6 ->> 'kind']
         )
         ",
     )
     .bind(Queued::IDENTIFIER)
-    .bind(Json(job))
     .bind(job.line())
     .bind(job.max_attempts())
     .bind(job.key())
+    .bind(MOST_COUNTED)
+    .bind(Json(job))
     .bind(priority)
     .execute(connection)
     .await?;

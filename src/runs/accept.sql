@@ -39,7 +39,11 @@ with durability as (
       and (s.active_seq is null or cardinality(s.waiting) < $15)
     returning s.last_seq, s.active_seq, s.session_state, s.created_at
 ), turn as (
-    select last_seq, active_seq, session_state, created_at, last_seq = active_seq and $16 as begins
+    select last_seq, active_seq, session_state, created_at,
+           -- A new background run does not overtake those that wait for a process.
+           last_seq = active_seq and $16 and not (
+               $14 and exists (select from run_queue where background and process_id is null and ready)
+           ) as begins
     from session
 ), run as (
     insert into runs (
@@ -54,8 +58,11 @@ with durability as (
     select $1, last_seq, 0, $11, 'user', $9, search_words($12::text::regconfig, $9), $7, created_at
     from turn
 ), queue as (
-    insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)
-    select $1, last_seq, $8, case when begins or not $14 then $13::uuid end, $14, begins::integer::smallint, $17, $18
+    insert into run_queue (
+        session_id, seq, run_id, process_id, background, attempts, max_attempts, request, share, ready
+    )
+    select $1, last_seq, $8, case when begins or not $14 then $13::uuid end, $14, begins::integer::smallint, $17, $18,
+           coalesce($4, ''), last_seq = active_seq
     from turn
     where $14 or not begins
 ), open as (

@@ -25,17 +25,31 @@ pub async fn cancel(app: &Arc<App>, scope: &Scope, run: &Run) -> Result<(), Prob
     }
 }
 
-/// Makes way on a session for a run that was accepted after the active one.
+/// Makes way on a session for a run that was accepted after the active one. In a session of nobody the active run may be
+/// another user's: it is not theirs to end, and the new one waits for it.
 pub(super) async fn interrupt(app: &Arc<App>, scope: &Scope, session_id: &crate::sessions::SessionId) {
     let active = store::active_run(&app.db, scope, session_id).await;
     let ended = match active {
-        Ok(Some(run_id)) => end(app, &Scope::All, run_id).await.map(drop),
+        Ok(Some(run_id)) => match may_interrupt(app, scope, run_id).await {
+            Ok(true) => end(app, &Scope::All, run_id).await.map(drop),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        },
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
         tracing::warn!(session.id = %session_id, %error, "A run could not be interrupted; the next one waits for it.");
     }
+}
+
+/// Whether the run is the caller's or nobody's. Who names no user acts for all of them, as everywhere.
+async fn may_interrupt(app: &App, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
+    let run = store::find(&app.db, &Scope::All, run_id).await?;
+    Ok(run.is_some_and(|run| match scope {
+        Scope::All => true,
+        Scope::User(user) => run.user_id.is_none_or(|owner| owner == *user),
+    }))
 }
 
 /// `false`: the run has ended already, or is not there.

@@ -157,7 +157,7 @@ impl TokensByPart {
 /// A stored message as the model sees it again.
 pub fn replay(message: &Message) -> Option<PromptMessage> {
     match message.role {
-        Role::System => None,
+        Role::System | Role::Newer(_) => None,
         Role::User => Some(PromptMessage::User(message.content.clone().unwrap_or_default())),
         Role::Assistant => Some(PromptMessage::Assistant {
             content: message.content.clone(),

@@ -131,6 +131,9 @@ impl End {
         }
         vectors::note(app, connection, &claim.session_id).await?;
         for job in &self.jobs {
+            if let Job::DeliverWebhook { url: Some(url), .. } = job {
+                store::keep_webhook_url(connection, claim, url).await?;
+            }
             jobs::enqueue(connection, job).await?;
         }
         for job in &self.follow_up.jobs(claim, after.folds) {

@@ -43,4 +43,4 @@ mod work;
 pub use model::{Message, Role, Run, RunId, RunStatus};
 pub use reading::clean_up;
 pub use registry::Registry;
-pub use webhook::Webhooks;
+pub use webhook::{WebhookUrl, Webhooks};

@@ -14,6 +14,7 @@ use crate::{
     llm::{ModelInfo, ToolCall, Usage},
     memories::recall::RecalledMemory,
     sessions::SessionId,
+    words::{NewerWord, words},
 };
 
 /// Minted here (UUIDv7: ids sort by time), never taken from a client.
@@ -46,9 +47,8 @@ impl ProcessId {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[sqlx(type_name = "run_status", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {
     Pending,
     Running,
@@ -58,37 +58,45 @@ pub enum RunStatus {
     Error,
     /// Replaced by a later run on the same message.
     Regenerated,
+    #[serde(skip)]
+    Newer(NewerWord),
 }
+
+words!(RunStatus, "run_status", {
+    Pending => "PENDING",
+    Running => "RUNNING",
+    Paused => "PAUSED",
+    Completed => "COMPLETED",
+    Cancelled => "CANCELLED",
+    Error => "ERROR",
+    Regenerated => "REGENERATED",
+});
 
 impl RunStatus {
-    /// Whether the run has an outcome, which does not change any more but for a regeneration.
+    /// Whether the run has an outcome, which does not change any more but for a regeneration. What a newer build calls by a
+    /// word of its own may go on there, so it is left alone.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Pending | Self::Running | Self::Paused)
-    }
-
-    /// As the wire names it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Running => "RUNNING",
-            Self::Paused => "PAUSED",
-            Self::Completed => "COMPLETED",
-            Self::Cancelled => "CANCELLED",
-            Self::Error => "ERROR",
-            Self::Regenerated => "REGENERATED",
-        }
+        matches!(self, Self::Completed | Self::Cancelled | Self::Error | Self::Regenerated)
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "message_role", rename_all = "lowercase")]
 pub enum Role {
     System,
     User,
     Assistant,
     Tool,
+    #[serde(skip)]
+    Newer(NewerWord),
 }
+
+words!(Role, "message_role", {
+    System => "system",
+    User => "user",
+    Assistant => "assistant",
+    Tool => "tool",
+});
 
 /// One message of a run, as it is stored.
 #[derive(Clone, Debug, Serialize)]

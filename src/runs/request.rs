@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{model::RunId, webhook};
+use super::{
+    model::RunId,
+    webhook::{self, WebhookUrl},
+};
 use crate::{
     auth::UserId,
     config::{AgentSettings, MAX_HISTORY_RUNS, Settings},
@@ -24,7 +27,8 @@ pub enum OnBusy {
     Enqueue,
     /// It is refused with 409.
     Reject,
-    /// The running one is cancelled, its partial answer kept; then it is this one's turn.
+    /// The running one is cancelled, its partial answer kept; then it is this one's turn. Another user's run is not
+    /// cancelled: this one waits for it, as with `enqueue`.
     Interrupt,
 }
 
@@ -55,7 +59,7 @@ pub struct CreateRun {
     pub on_busy: Option<OnBusy>,
     /// Where the end of a background run is told, as a signed Standard Webhooks message.
     #[serde(default)]
-    pub webhook_url: Option<String>,
+    pub webhook_url: Option<WebhookUrl>,
     /// An RFC 7396 merge patch on the session's state; it takes effect when the run completes.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -188,8 +192,8 @@ impl CreateRun {
 }
 
 /// The job that tells the end of a run.
-pub(super) fn tell_end(run_id: RunId, url: String) -> Job {
-    Job::DeliverWebhook { run_id, url }
+pub(super) fn tell_end(run_id: RunId, url: WebhookUrl) -> Job {
+    Job::DeliverWebhook { run_id, url: Some(url) }
 }
 
 /// Refuses what the type alone does not.

@@ -91,7 +91,7 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
     let named = start.run.session_id.clone().or_else(|| start.agent.own_session());
     let session_id = named.unwrap_or_else(SessionId::mint);
     if start.run.is_background() {
-        refuse_too_many(app).await?;
+        refuse_too_many(app, &start.caller).await?;
     }
     let limits = &app.settings.runs;
     // Counted before the run itself is.
@@ -262,12 +262,24 @@ impl Start {
     }
 }
 
-async fn refuse_too_many(app: &App) -> Result<(), Problem> {
-    let limit = app.settings.runs.max_background_waiting;
-    if store::count_background(&app.db).await? < i64::from(limit) {
+async fn refuse_too_many(app: &App, caller: &Caller) -> Result<(), Problem> {
+    let limits = &app.settings.runs;
+    let (of_all, of_user) = (limits.max_background_waiting, limits.max_queued_per_user);
+    let waiting = store::count_background(&app.db, caller.user(), (of_all, of_user)).await?;
+    let detail = if waiting.of_share >= i64::from(of_user) {
+        let (of_whom, remedy) = match caller.user() {
+            Some(_) => ("of this user", ""),
+            None => ("without a user_id", "give runs the user_id of whoever asks for them, "),
+        };
+        format!(
+            "{of_user} background runs {of_whom} are waiting already; wait until some have ended, {remedy}\
+             or raise runs.max_queued_per_user"
+        )
+    } else if waiting.all >= i64::from(of_all) {
+        format!("{of_all} background runs are waiting already; try again later, or raise runs.max_background_waiting")
+    } else {
         return Ok(());
-    }
-    let detail = format!("{limit} background runs are waiting already; try again later");
+    };
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(10)))
 }
 

@@ -1,8 +1,8 @@
 //! Runs and messages in PostgreSQL: SQL in, rows out.
 //!
 //! Here are the statements of a run on its way; `turns` has those of runs that wait, `processes` signs of life,
-//! `orphans` those of recovery, `cancelling` and `events` what they say, `reading` those for clients, and `rows` what
-//! they have in common.
+//! `orphans` those of recovery, `cancelling` and `events` what they say, `reading` those for clients, `webhooks` where
+//! their ends are told, and `rows` what they have in common.
 //!
 //! Statements on a run that is being executed take a [`Claim`], which only [`accept`] gives out, after it has checked
 //! that the caller may write to the session. All others take a `Scope`.
@@ -15,6 +15,7 @@ mod processes;
 mod reading;
 mod rows;
 mod turns;
+mod webhooks;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -43,7 +44,8 @@ pub use reading::{
     MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
 };
 use rows::select_messages;
-pub use turns::{CHANNEL, Taken, begin, count_background, notify, take, waiter};
+pub use turns::{CHANNEL, Taken, Waiting, begin, count_background, notify, take, waiter};
+pub use webhooks::{forget_webhook_url, keep_webhook_url, webhook_url};
 
 /// The right to execute and settle one run.
 #[derive(Clone, Debug)]

@@ -99,6 +99,8 @@ async fn take_background_runs(app: &Arc<App>) {
     }
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The user whose turn was last.
+    let mut served = String::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -110,7 +112,8 @@ async fn take_background_runs(app: &Arc<App>) {
             continue;
         }
         let _taking = app.runs.taking.lock().await;
-        match store::take(&app.db, app.runs.process(), i64::try_from(free).unwrap_or(i64::MAX)).await {
+        let most = i64::try_from(free).unwrap_or(i64::MAX);
+        match store::take(&app.db, app.runs.process(), most, &mut served).await {
             Ok(taken) => {
                 for run in taken {
                     service::go_on(app, run).await;

@@ -3,25 +3,26 @@
 //!
 //! *Architecture Invariant:* unless the settings allow it, no webhook goes to this machine or a private network, also not
 //! by way of a name that leads there: addresses are checked when they are connected to. Redirects are not followed.
+//!
+//! *Architecture Invariant:* a URL is a secret of whoever gave it: it is stored with its run, until it has been told, and
+//! stands in no job, no log and no answer.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+mod addresses;
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{DateTime, SecondsFormat, Utc};
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{
-    StatusCode, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    redirect,
-};
+use reqwest::{StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretSlice};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::Sha256;
+use utoipa::ToSchema;
+
+use addresses::{PublicOnly, is_public};
 
 use super::{
     model::{RunId, RunStatus},
@@ -31,6 +32,29 @@ use crate::{app::App, auth::Scope, config::WebhookSettings, http::Problem};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// Where the end of a run is told. It does not print itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String)]
+pub struct WebhookUrl(String);
+
+impl WebhookUrl {
+    /// A URL that was checked when it was stored.
+    pub fn stored(url: String) -> Self {
+        Self(url)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookUrl([REDACTED])")
+    }
+}
 
 /// What it takes to send webhooks.
 #[derive(Debug)]
@@ -61,37 +85,49 @@ fn read_key(secret: &str) -> anyhow::Result<SecretSlice<u8>> {
 }
 
 /// Refuses a URL that will never be called.
-pub(super) fn check_url(url: &str, settings: &WebhookSettings) -> Result<(), Problem> {
-    let refused = |reason: &str| Err(Problem::invalid("/webhook_url", reason));
-    if settings.secret.is_none() {
-        return refused(
-            "cannot be honoured: this server has no webhooks.secret to sign with; set one, or leave it out",
-        );
-    }
-    let Some(url) = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
-        return refused("is no http(s) URL; give one such as https://example.com/hooks");
+pub(super) fn check_url(url: &WebhookUrl, settings: &WebhookSettings) -> Result<(), Problem> {
+    let reason = if settings.secret.is_none() {
+        Some("cannot be honoured: this server has no webhooks.secret to sign with; set one, or leave it out")
+    } else {
+        reason_to_refuse(url, settings)
+    };
+    reason.map_or(Ok(()), |reason| Err(Problem::invalid("/webhook_url", reason)))
+}
+
+fn reason_to_refuse(url: &WebhookUrl, settings: &WebhookSettings) -> Option<&'static str> {
+    let Some(url) = Url::parse(url.expose()).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
+        return Some("is no http(s) URL; give one such as https://example.com/hooks");
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return refused("holds a user name or password; give a URL without");
+        return Some("holds a user name or password; give a URL without");
     }
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let address: Option<IpAddr> = host.parse().ok();
-    if !settings.allow_private && address.is_some_and(is_private) {
-        return refused("leads to a private address; give a public one, or set webhooks.allow_private");
+    if !settings.allow_private && address.is_some_and(|address| !is_public(address)) {
+        return Some("leads to a private address; give a public one, or set webhooks.allow_private");
     }
-    Ok(())
+    None
 }
 
-/// Tells the end of a run. An error means another attempt.
-pub(crate) async fn deliver(app: &App, run_id: RunId, url: &str) -> anyhow::Result<()> {
+/// Tells the end of a run to the URL that is stored with it, or to the one that an older build has queued. An error means
+/// another attempt.
+pub(crate) async fn deliver(app: &App, run_id: RunId, queued: Option<WebhookUrl>) -> anyhow::Result<()> {
     let Some(run) = store::find(&app.db, &Scope::All, run_id).await? else { return Ok(()) };
+    // Without a URL it has been told already.
+    let Some(url) = queued.or(store::webhook_url(&app.db, run_id).await?) else { return Ok(()) };
     let Some(key) = &app.webhooks.key else { bail!("webhooks.secret is not set any more; set it and retry this job") };
+    // No resolver is asked for a literal address; and the settings may have changed since.
+    if let Some(reason) = reason_to_refuse(&url, &app.settings.webhooks) {
+        bail!("the webhook's URL {reason}; then retry this job");
+    }
     let now = Utc::now();
     let event = match run.status {
         RunStatus::Completed | RunStatus::Regenerated => "run.completed",
         RunStatus::Cancelled => "run.cancelled",
         RunStatus::Error => "run.failed",
-        RunStatus::Pending | RunStatus::Running | RunStatus::Paused => bail!("the run has not ended"),
+        RunStatus::Pending | RunStatus::Running | RunStatus::Paused | RunStatus::Newer(_) => {
+            bail!("the run has not ended")
+        }
     };
     let body = json!({
         "type": event,
@@ -116,7 +152,7 @@ pub(crate) async fn deliver(app: &App, run_id: RunId, url: &str) -> anyhow::Resu
     let request = app
         .webhooks
         .client
-        .post(url)
+        .post(url.expose())
         .header("content-type", "application/json")
         .header("webhook-id", &id)
         .header("webhook-timestamp", now.timestamp().to_string())
@@ -125,7 +161,9 @@ pub(crate) async fn deliver(app: &App, run_id: RunId, url: &str) -> anyhow::Resu
     let status = request.send().await.map_err(reqwest::Error::without_url)?.status();
     match status {
         // Gone: nobody wants to hear of it any more.
-        status if status.is_success() || status == StatusCode::GONE => Ok(()),
+        status if status.is_success() || status == StatusCode::GONE => {
+            Ok(store::forget_webhook_url(&app.db, run_id).await?)
+        }
         status => bail!("the webhook was answered with {status}"),
     }
 }
@@ -136,89 +174,18 @@ fn signature(key: &SecretSlice<u8>, id: &str, at: DateTime<Utc>, body: &str) -> 
     Ok(format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes())))
 }
 
-/// Resolves names to public addresses only.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| !is_private(address.ip())).collect();
-            if public.is_empty() {
-                return Err(
-                    "the name leads to private addresses alone; webhooks.allow_private would permit them".into()
-                );
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Whether an address is none of the public internet's.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_private_v4(v4),
-        IpAddr::V6(v6) => is_private_v6(v6),
-    }
-}
-
-fn is_private_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address.is_multicast()
-        // This network; shared (RFC 6598); protocol assignments; benchmarks (RFC 2544); reserved, and broadcast.
-        || a == 0
-        || (a == 100 && (64..128).contains(&b))
-        || (a, b, c) == (192, 0, 0)
-        || (a == 198 && (18..20).contains(&b))
-        || a >= 240
-}
-
-fn is_private_v6(address: Ipv6Addr) -> bool {
-    // The well-known prefix of NAT64 (RFC 6052) carries an IPv4 address, as mapped addresses do.
-    let embedded = address.to_ipv4_mapped().or_else(|| match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
-        _ => None,
-    });
-    embedded.is_some_and(is_private_v4)
-        || address.is_loopback()
-        || address.is_unspecified()
-        || address.is_multicast()
-        || address.is_unique_local()
-        || address.is_unicast_link_local()
-        || matches!(address.segments(), [0x2001, 0xdb8, ..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(url: &str, settings: &WebhookSettings) -> Result<(), Problem> {
+        check_url(&WebhookUrl::stored(url.to_owned()), settings)
+    }
+
     #[test]
-    fn private_addresses_are_known_in_every_form() {
-        for private in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "fd00::1",
-            "fe80::1",
-            "::ffff:127.0.0.1",
-            "64:ff9b::7f00:1",
-        ] {
-            assert!(is_private(private.parse().unwrap()), "{private}");
-        }
-        for public in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
-            assert!(!is_private(public.parse().unwrap()), "{public}");
-        }
+    fn a_url_does_not_print_itself() {
+        let url = WebhookUrl::stored("https://example.com/?token=hunter2".to_owned());
+        assert!(!format!("{url:?}").contains("hunter2"));
     }
 
     #[test]
@@ -228,16 +195,22 @@ mod tests {
             "http://127.0.0.1/",
             "http://[::1]/",
             "http://0x7f.1/",
+            "http://2130706433/",
+            "http://[::127.0.0.1]/",
+            "http://[::ffff:7f00:1]/",
+            "http://[64:ff9b::127.0.0.1]/",
+            "http://[2002:7f00:1::]/",
+            "http://[fec0::1]/",
             "ftp://example.com/",
             "/path",
             "https://user:secret@example.com/",
         ] {
-            assert!(check_url(refused, &settings).is_err(), "{refused}");
+            assert!(check(refused, &settings).is_err(), "{refused}");
         }
-        assert!(check_url("https://example.com/hooks", &settings).is_ok());
+        assert!(check("https://example.com/hooks", &settings).is_ok());
         let allowing = WebhookSettings { allow_private: true, ..settings };
-        assert!(check_url("http://127.0.0.1:9/", &allowing).is_ok());
-        assert!(check_url("https://example.com/", &WebhookSettings::default()).is_err());
+        assert!(check("http://127.0.0.1:9/", &allowing).is_ok());
+        assert!(check("https://example.com/", &WebhookSettings::default()).is_err());
     }
 
     /// The example of the Standard Webhooks specification.

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::model::{NamedBy, SessionId, SessionType};
+use super::{
+    model::{NamedBy, SessionId, SessionType},
+    upload::Upload,
+};
 use crate::{
     auth::UserId,
     http::{Problem, extract::parse_json},
@@ -25,14 +28,43 @@ const FORMAT: u32 = 1;
 /// A whole export, each of whose lines can be stored.
 #[derive(Debug)]
 pub struct Transcript {
-    pub lines: Vec<Value>,
+    pub lines: Lines,
     pub session: SessionLine,
-    /// The places of these lines.
-    pub usage: Vec<usize>,
-    pub runs: Vec<usize>,
-    pub messages: Vec<usize>,
-    pub summaries: Vec<usize>,
-    pub run_ids: Vec<Uuid>,
+    pub runs: usize,
+    pub messages: usize,
+}
+
+/// The lines of an export, one after the other.
+#[derive(Debug)]
+pub struct Lines {
+    upload: Upload,
+    line: Vec<u8>,
+    number: usize,
+}
+
+impl Lines {
+    /// The next line, with its kind, and the bytes that it took. Empty ones are passed over.
+    pub fn next(&mut self) -> Result<Option<(Value, usize)>, Problem> {
+        while self.upload.next(&mut self.line)? {
+            self.number += 1;
+            let text = self.line.trim_ascii();
+            if text.is_empty() {
+                continue;
+            }
+            let mut line: Value = parse_json(text).map_err(|problem| at_line(self.number, &problem))?;
+            // Exports of an older build have none.
+            if line["kind"] == "summary" && line["about_user"].is_null() {
+                line["about_user"] = "".into();
+            }
+            return Ok(Some((line, text.len())));
+        }
+        Ok(None)
+    }
+
+    pub fn rewind(&mut self) -> Result<(), Problem> {
+        self.number = 0;
+        self.upload.rewind()
+    }
 }
 
 #[expect(dead_code, reason = "most fields are read to be checked; what is stored is the line")]
@@ -150,20 +182,19 @@ struct EndLine {
     messages: usize,
 }
 
-/// Reads and checks an export.
-pub fn read(body: &[u8]) -> Result<Transcript, Problem> {
+/// Reads and checks an export, and goes back to its beginning.
+pub fn read(upload: Upload) -> Result<Transcript, Problem> {
     let mut reader = Reader::default();
-    let lines = body.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.trim_ascii().is_empty());
-    for (line, number) in lines {
-        let value: Value = parse_json(line).map_err(|problem| at_line(number, &problem))?;
-        reader.take(value).map_err(|reason| at_line(number, &reason))?;
+    let mut lines = Lines { upload, line: Vec::new(), number: 0 };
+    lines.rewind()?;
+    while let Some((line, _)) = lines.next()? {
+        reader.take(line).map_err(|reason| at_line(lines.number, &reason))?;
     }
-    let Reader { lines, session: Some(session), usage, runs, messages, summaries, run_ids, is_complete: true, .. } =
-        reader
-    else {
+    lines.rewind()?;
+    let Reader { session: Some(session), runs, messages, is_complete: true, .. } = reader else {
         return Err(Problem::invalid("body", "ends without its last line; send all that the export answered with"));
     };
-    Ok(Transcript { lines, session, usage, runs, messages, summaries, run_ids: run_ids.into_iter().collect() })
+    Ok(Transcript { lines, session, runs, messages })
 }
 
 fn at_line(number: usize, problem: &Problem) -> Problem {
@@ -175,12 +206,9 @@ fn at_line(number: usize, problem: &Problem) -> Problem {
 
 #[derive(Default)]
 struct Reader {
-    lines: Vec<Value>,
     session: Option<SessionLine>,
-    usage: Vec<usize>,
-    runs: Vec<usize>,
-    messages: Vec<usize>,
-    summaries: Vec<usize>,
+    runs: usize,
+    messages: usize,
     run_ids: HashSet<Uuid>,
     /// The run whose messages come now, and whether a summary may end with it: it is completed, and none does yet.
     seq: i64,
@@ -197,38 +225,16 @@ impl Reader {
         }
         let kind = line.as_object_mut().and_then(|fields| fields.shift_remove("kind"));
         let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let place = self.lines.len();
         match kind {
-            "session" => self.take_session(parsed(&line)?)?,
-            _ if self.session.is_none() => return Err(refusal("is not the session, which is the first line")),
-            "usage" => {
-                let _: UsageLine = parsed(&line)?;
-                self.usage.push(place);
-            }
-            "run" => {
-                self.take_run(&parsed(&line)?)?;
-                self.runs.push(place);
-            }
-            "message" => {
-                self.take_message(&parsed(&line)?)?;
-                self.messages.push(place);
-            }
-            "summary" => {
-                // Exports of an older build have none.
-                if line["about_user"].is_null() {
-                    line["about_user"] = "".into();
-                }
-                self.take_summary(&parsed(&line)?)?;
-                self.summaries.push(place);
-            }
-            "end" => self.take_end(&parsed(&line)?)?,
-            _ => return Err(refusal("has no kind that is known; it is session, usage, run, message, summary or end")),
+            "session" => self.take_session(parsed(&line)?),
+            _ if self.session.is_none() => Err(refusal("is not the session, which is the first line")),
+            "usage" => parsed::<UsageLine>(&line).map(drop),
+            "run" => self.take_run(&parsed(&line)?),
+            "message" => self.take_message(&parsed(&line)?),
+            "summary" => self.take_summary(&parsed(&line)?),
+            "end" => self.take_end(&parsed(&line)?),
+            _ => Err(refusal("has no kind that is known; it is session, usage, run, message, summary or end")),
         }
-        if let Some(fields) = line.as_object_mut() {
-            fields.shift_insert(0, "kind".into(), kind.into());
-        }
-        self.lines.push(line);
-        Ok(())
     }
 
     fn take_session(&mut self, session: SessionLine) -> Result<(), Problem> {
@@ -262,13 +268,14 @@ impl Reader {
         if !self.run_ids.insert(run.run_id.0) {
             return Err(refusal("has the run_id of an earlier line; give each run its own"));
         }
+        self.runs += 1;
         (self.seq, self.index) = (run.seq, None);
         self.may_be_summarized = run.status == RunStatus::Completed;
         Ok(())
     }
 
     fn take_message(&mut self, message: &MessageLine) -> Result<(), Problem> {
-        if self.runs.is_empty() || message.seq != self.seq {
+        if self.runs == 0 || message.seq != self.seq {
             return Err(refusal("is a message apart from its run; a run's messages follow it"));
         }
         if message.index < 0 || self.index.is_some_and(|index| message.index <= index) {
@@ -277,6 +284,7 @@ impl Reader {
         if message.role == Role::System {
             return Err(refusal("is a system message, which no run keeps; leave it out"));
         }
+        self.messages += 1;
         self.index = Some(message.index);
         Ok(())
     }
@@ -296,13 +304,10 @@ impl Reader {
     }
 
     fn take_end(&mut self, end: &EndLine) -> Result<(), Problem> {
-        if (end.runs, end.messages) != (self.runs.len(), self.messages.len()) {
+        if (end.runs, end.messages) != (self.runs, self.messages) {
             return Err(refusal(&format!(
                 "counts {} runs and {} messages, but {} and {} came; send the whole export",
-                end.runs,
-                end.messages,
-                self.runs.len(),
-                self.messages.len()
+                end.runs, end.messages, self.runs, self.messages
             )));
         }
         self.is_complete = true;

@@ -14,6 +14,7 @@ use crate::{
     http::conditional::EntityTag,
     runs::model::RunMetrics,
     text::{self, TextError},
+    words::{NewerWord, words},
 };
 
 /// Chosen by the caller, or a UUIDv7 made here.
@@ -53,34 +54,22 @@ impl fmt::Display for SessionId {
 }
 
 /// What a session talks with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "session_type", rename_all = "lowercase")]
 pub enum SessionType {
     #[default]
     Agent,
     Team,
     Workflow,
+    #[serde(skip)]
+    Newer(NewerWord),
 }
 
-impl SessionType {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::Team => "team",
-            Self::Workflow => "workflow",
-        }
-    }
-}
-
-impl TryFrom<String> for SessionType {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        let of_name = [Self::Agent, Self::Team, Self::Workflow].into_iter().find(|one| one.as_str() == name);
-        of_name.ok_or_else(|| format!("\"{name}\" is no type of session"))
-    }
-}
+words!(SessionType, "session_type", {
+    Agent => "agent",
+    Team => "team",
+    Workflow => "workflow",
+});
 
 impl fmt::Display for SessionType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -238,7 +238,7 @@ fn of_type(
 ) -> Result<Session, Problem> {
     found.filter(|session| session_type.is_none_or(|wanted| wanted == session.session_type)).ok_or_else(|| {
         let kind = match session_type {
-            None => "",
+            None | Some(SessionType::Newer(_)) => "",
             Some(SessionType::Agent) => "Agent ",
             Some(SessionType::Team) => "Team ",
             Some(SessionType::Workflow) => "Workflow ",

@@ -21,7 +21,7 @@ use crate::auth::{Scope, UserId};
 
 pub use aging::{delete_expired, delete_inactive};
 pub use copies::{
-    CopyOrigin, ExportedRuns, count_imported, export_head, export_runs, fork, import_messages, import_runs,
+    CopyOrigin, ExportedLine, count_imported, export_head, export_lines, fork, import_messages, import_runs,
     import_session, import_summaries, import_usage, runs_elsewhere,
 };
 pub use filtered::{Found, Part, Selection, count, delete_matching, list, write_list};

@@ -79,6 +79,7 @@ impl Component {
             SessionType::Agent => component.agent_id = id,
             SessionType::Team => component.team_id = id,
             SessionType::Workflow => component.workflow_id = id,
+            SessionType::Newer(_) => {}
         }
         component
     }

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::store;
 use crate::auth::UserId;
 
-const PAGE: i64 = 500;
+/// Rows that are read at a time.
+const PAGE: i64 = 100;
 
 /// How far an export has come.
 enum At {

@@ -134,7 +134,8 @@ pub(super) async fn sessions(
     Ok(rows.into_iter().map(|row| (row.session_id, row.line)).collect())
 }
 
-/// Messages of the user's sessions, and of what they said in sessions of nobody, after a place, in order, as JSON.
+/// Messages of the user's sessions, and of what they said in sessions of nobody, after a place, in order, as JSON: at most
+/// `limit` of them, and no more after about a megabyte.
 pub(super) async fn messages(
     db: &PgPool,
     user: &UserId,
@@ -143,29 +144,38 @@ pub(super) async fn messages(
 ) -> Result<Vec<((String, i64, i32), Value)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select theirs.session_id as "session_id!", told.seq, told.index, told.line as "line!"
-        from (
-            select session_id, true as is_whole from sessions where user_id = $1 and session_id >= $2
-            union all
-            select distinct r.session_id, false
-            from runs r join sessions s using (session_id)
-            where r.user_id = $1 and s.user_id is null and r.session_id >= $2
-            order by session_id
-        ) theirs
-        cross join lateral (
-            select m.seq, m.index, jsonb_build_object(
-                'type', 'message', 'session_id', m.session_id, 'run_id', r.run_id, 'seq', m.seq, 'index', m.index,
-                'message_id', m.message_id, 'role', m.role, 'content', m.content, 'tool_calls', m.tool_calls,
-                'tool_call_id', m.tool_call_id, 'tool_name', m.tool_name, 'created_at', m.created_at
-            ) as line
-            from messages m join runs r using (session_id, seq)
-            where m.session_id = theirs.session_id and (m.session_id, m.seq, m.index) > ($2, $3, $4)
-              and (theirs.is_whole or r.user_id = $1)
-            order by m.seq, m.index
+        with page as (
+            select theirs.session_id, told.seq, told.index, told.line
+            from (
+                select session_id, true as is_whole from sessions where user_id = $1 and session_id >= $2
+                union all
+                select distinct r.session_id, false
+                from runs r join sessions s using (session_id)
+                where r.user_id = $1 and s.user_id is null and r.session_id >= $2
+                order by session_id
+            ) theirs
+            cross join lateral (
+                select m.seq, m.index, jsonb_build_object(
+                    'type', 'message', 'session_id', m.session_id, 'run_id', r.run_id, 'seq', m.seq, 'index', m.index,
+                    'message_id', m.message_id, 'role', m.role, 'content', m.content, 'tool_calls', m.tool_calls,
+                    'tool_call_id', m.tool_call_id, 'tool_name', m.tool_name, 'created_at', m.created_at
+                ) as line
+                from messages m join runs r using (session_id, seq)
+                where m.session_id = theirs.session_id and (m.session_id, m.seq, m.index) > ($2, $3, $4)
+                  and (theirs.is_whole or r.user_id = $1)
+                order by m.seq, m.index
+                limit $5
+            ) told
+            order by theirs.session_id, told.seq, told.index
             limit $5
-        ) told
-        order by theirs.session_id, told.seq, told.index
-        limit $5
+        ), sized as (
+            select *, sum(pg_column_size(line)) over (order by session_id, seq, index) - pg_column_size(line) as size_before
+            from page
+        )
+        select session_id as "session_id!", seq as "seq!", index as "index!", line as "line!"
+        from sized
+        where size_before < 1000000
+        order by session_id, seq, index
         "#,
         user.as_str(),
         session_id,

@@ -104,3 +104,32 @@ async fn a_job_of_a_kind_that_this_build_does_not_know_is_left_to_those_who_know
     assert_eq!(app.delete("/users/alice").await.expect(200)["jobs"], 1);
     assert_eq!(app.count_jobs().await, 2);
 }
+
+#[tokio::test]
+async fn many_jobs_of_one_user_do_not_stand_before_another_users() {
+    let app = TestApp::start().await;
+    app.execute(
+        "insert into sessions (session_id, session_type, user_id, last_seq, created_at, updated_at)
+         select 'flood-' || n, 'agent', 'flood', 0, now(), now() from generate_series(1, 100) n
+         union all select 'bob-' || n, 'agent', 'bob', 0, now(), now() from generate_series(1, 2) n
+         union all select 'nobody-' || n, 'agent', null, 0, now(), now() from generate_series(1, 2) n",
+    )
+    .await;
+    let title = |session_id: String| colloquy::jobs::Job::TitleSession {
+        session_id: session_id.try_into().unwrap(),
+        agent_id: "assistant".into(),
+    };
+    for number in 1..=100 {
+        enqueue(&app, &title(format!("flood-{number}"))).await;
+    }
+    // Once more is the same job, at the place that it has.
+    enqueue(&app, &title("flood-1".into())).await;
+    for session in ["bob-1", "bob-2", "nobody-1", "nobody-2"] {
+        enqueue(&app, &title(session.into())).await;
+    }
+    enqueue(&app, &colloquy::jobs::Job::Learn { user_id: "zoe".to_owned().try_into().unwrap() }).await;
+    let order = "select coalesce(payload ->> 'session_id', payload ->> 'user_id')
+                 from graphile_worker._private_jobs order by priority, run_at, id limit 7";
+    let order: Vec<String> = sqlx::query_scalar(order).fetch_all(app.db()).await.unwrap();
+    assert_eq!(order, ["flood-1", "bob-1", "nobody-1", "zoe", "flood-2", "bob-2", "nobody-2"]);
+}

@@ -12,6 +12,8 @@ mod input;
 mod jobs;
 mod llm;
 mod memories;
+
+mod newer;
 mod price;
 mod process;
 mod processes;

@@ -35,7 +35,7 @@ pub async fn request_cancel(
         with wanted as (
             update runs r set cancel_requested_at = coalesce(r.cancel_requested_at, $3)
             from sessions s
-            where s.session_id = r.session_id and r.run_id = $1 and ($2::text is null or s.user_id = $2)
+            where s.session_id = r.session_id and r.run_id = $1 and ($2::text is null or coalesce(s.user_id, r.user_id) = $2)
               and r.status in ('PENDING', 'RUNNING', 'PAUSED')
             returning r.session_id, r.seq, r.process_id
         )

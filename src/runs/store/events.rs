@@ -65,8 +65,8 @@ pub async fn events_from(
     let rows = sqlx::query!(
         r#"
         select e.first_index, e.names, e.data
-        from run_events e join sessions s using (session_id)
-        where e.session_id = $1 and e.seq = $2 and ($3::text is null or s.user_id = $3)
+        from run_events e join runs r using (session_id, seq) join sessions s using (session_id)
+        where e.session_id = $1 and e.seq = $2 and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)
           and e.first_index + cardinality(e.names) > $4
         order by e.first_index
         limit $5

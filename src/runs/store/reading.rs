@@ -1,4 +1,5 @@
-//! Runs and messages for clients. Every statement filters by a [`Scope`].
+//! Runs and messages for clients. Every statement filters by a [`Scope`]: a session is seen by its user, and in a session of
+//! nobody each run by the user who asked for it.
 
 use std::collections::HashMap;
 
@@ -15,10 +16,13 @@ use crate::{
 
 /// One run by its id, whatever its session.
 pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Run>, sqlx::Error> {
-    let row =
-        select_runs!("where r.run_id = $1 and ($2::text is null or s.user_id = $2)", run_id as RunId, scope.user())
-            .fetch_optional(db)
-            .await?;
+    let row = select_runs!(
+        "where r.run_id = $1 and ($2::text is null or coalesce(s.user_id, r.user_id) = $2)",
+        run_id as RunId,
+        scope.user()
+    )
+    .fetch_optional(db)
+    .await?;
     Ok(row.map(RunRow::into_run))
 }
 
@@ -30,7 +34,7 @@ pub async fn find_by_seq(
     seq: i64,
 ) -> Result<Option<Run>, sqlx::Error> {
     let row = select_runs!(
-        "where r.session_id = $1 and r.seq = $2 and ($3::text is null or s.user_id = $3)",
+        "where r.session_id = $1 and r.seq = $2 and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)",
         session_id.as_str(),
         seq,
         scope.user(),
@@ -46,7 +50,7 @@ pub async fn is_followed(db: &PgPool, scope: &Scope, session_id: &SessionId, seq
         r#"
         select exists (
             select from runs r join sessions s using (session_id)
-            where r.session_id = $1 and r.seq > $2 and ($3::text is null or s.user_id = $3)
+            where r.session_id = $1 and r.seq > $2 and ($3::text is null or s.user_id is null or s.user_id = $3)
               and r.status in ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED')
         ) as "is_followed!"
         "#,
@@ -111,8 +115,8 @@ pub async fn messages_of(
 ) -> Result<HashMap<i64, Vec<Message>>, sqlx::Error> {
     let rows = select_messages!(
         r"
-        from messages m join sessions s using (session_id)
-        where m.session_id = $1 and m.seq = any($2) and ($3::text is null or s.user_id = $3)
+        from messages m join runs r using (session_id, seq) join sessions s using (session_id)
+        where m.session_id = $1 and m.seq = any($2) and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)
         order by m.seq, m.index
         ",
         session_id.as_str(),

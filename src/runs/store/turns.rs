@@ -70,18 +70,74 @@ pub struct Taken {
     pub heard: i32,
 }
 
-/// Takes background runs whose turn it is and that nobody executes, the oldest first: none that `process` has declined,
-/// nor before its pause is over.
-pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<Taken>, sqlx::Error> {
+/// Takes background runs whose turn it is and that nobody executes: one of each user in turn, of each the oldest first,
+/// none that `process` has declined, nor before its pause is over. `served` is the user whose turn was last. The work is the same whatever the length of the queue: a few entries of an
+/// index for each run that may be taken.
+pub async fn take(
+    db: &PgPool,
+    process: ProcessId,
+    at_most: i64,
+    served: &mut String,
+) -> Result<Vec<Taken>, sqlx::Error> {
+    /// Looked at beyond what may be taken, because others may hold some of them.
+    const SPARE: i64 = 4;
     let rows = sqlx::query!(
         r#"
-        with free as (
-            select q.session_id, q.seq, s.session_state
-            from run_queue q join sessions s on s.session_id = q.session_id and s.active_seq = q.seq
-            where q.process_id is null and q.background
-              and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
-              and exists (select from processes where process_id = $1)
-            order by q.run_id
+        with recursive users (place, share, is_past_end) as (
+            select 0, $3::text collate "C", false
+            union all
+            -- The next user; after the last one the first, and so on to the one whose turn was last.
+            select u.place + 1, next.share, next.is_past_end
+            from users u cross join lateral (
+                (
+                    select q.share, false as is_past_end
+                    from run_queue q
+                    where q.background and q.process_id is null and q.ready and q.share > u.share and not u.is_past_end
+                      and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+                    order by q.share
+                    limit 1
+                )
+                union all
+                (
+                    select q.share, true
+                    from run_queue q
+                    where q.background and q.process_id is null and q.ready and q.share > u.share and q.share <= $3
+                      and u.is_past_end
+                      and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+                    order by q.share
+                    limit 1
+                )
+                union all
+                (
+                    select q.share, true
+                    from run_queue q
+                    where q.background and q.process_id is null and q.ready and q.share <= $3 and not u.is_past_end
+                      and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+                    order by q.share
+                    limit 1
+                )
+                order by is_past_end
+                limit 1
+            ) next
+            where u.place < $2::bigint + $4::bigint
+        ), candidate as (
+            select q.session_id, q.seq, u.share, u.place, row_number() over (partition by u.place order by q.run_id) as round
+            from users u cross join lateral (
+                select session_id, seq, run_id
+                from run_queue
+                where background and process_id is null and ready and share = u.share
+                  and (not_before is null or not_before <= clock_timestamp()) and not $1 = any(declined_by)
+                order by run_id
+                limit $2::bigint + $4::bigint
+            ) q
+            where u.place > 0
+        ), first as (
+            select * from candidate order by round, place limit $2::bigint + $4::bigint
+        ), free as (
+            select c.session_id, c.seq, c.share, c.place, c.round, s.session_state
+            from first c join sessions s on s.session_id = c.session_id and s.active_seq = c.seq
+            where exists (select from processes where process_id = $1)
+            order by c.round, c.place
             limit $2
             for no key update of s skip locked
         ), run as (
@@ -100,17 +156,24 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
                run.forked_from_run_id as "forked_from_run_id: RunId", run.regenerated_from as "regenerated_from: RunId",
                taken.request as "request?", taken.attempts, free.session_state as "state: Json<Map<String, Value>>",
                (select coalesce(max(e.first_index + cardinality(e.names)), 0) from run_events e
-                where e.session_id = run.session_id and e.seq = run.seq) as "heard!"
+                where e.session_id = run.session_id and e.seq = run.seq) as "heard!",
+               free.share as "share!"
         from free
         join run using (session_id, seq)
         join taken using (session_id, seq)
         join messages m on m.session_id = run.session_id and m.seq = run.seq and m.index = 0
+        order by free.round, free.place
         "#,
         process as ProcessId,
         at_most,
+        served.as_str(),
+        SPARE,
     )
     .fetch_all(db)
     .await?;
+    if let Some(last) = rows.last() {
+        served.clone_from(&last.share);
+    }
     let taken = rows.into_iter().map(|row| Taken {
         claim: Claim {
             session_id: SessionId::stored(row.session_id),
@@ -135,10 +198,40 @@ pub async fn take(db: &PgPool, process: ProcessId, at_most: i64) -> Result<Vec<T
 }
 
 /// How many background runs wait for a process or for their turn.
-pub async fn count_background(db: &PgPool) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(r#"select count(*) as "count!" from run_queue where background and process_id is null"#)
-        .fetch_one(db)
-        .await
+#[derive(Debug)]
+pub struct Waiting {
+    pub all: i64,
+    /// Of one user, or of nobody.
+    pub of_share: i64,
+}
+
+/// Counts them up to the limits, which bounds the work.
+pub async fn count_background(
+    db: &PgPool,
+    user: Option<&UserId>,
+    (of_all, of_user): (u32, u32),
+) -> Result<Waiting, sqlx::Error> {
+    sqlx::query_as!(
+        Waiting,
+        r#"
+        select (
+            select count(*) from (
+                select from run_queue where background and process_id is null limit $2
+            ) q
+        ) as "all!", (
+            select count(*) from (
+                select from run_queue
+                where background and process_id is null and ready = any(array[true, false]) and share = $1
+                limit $3
+            ) q
+        ) as "of_share!"
+        "#,
+        user.map_or("", UserId::as_str),
+        i64::from(of_all),
+        i64::from(of_user),
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Who has to be told that it is a run's turn. `None`: it does not wait any more.

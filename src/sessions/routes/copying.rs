@@ -5,8 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body as HttpBody,
-    body::Bytes,
-    extract::{FromRequest, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,7 +17,7 @@ use crate::{
         Body, Path, Problem, Query,
         conditional::Tagged,
         discovery::check_database,
-        extract::{media_type, too_large},
+        extract::media_type,
         idempotency::{Claimed, IdempotencyKey},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
@@ -27,6 +26,7 @@ use crate::{
         SessionId, SessionType, import,
         request::{AgentForkQuery, ForkBody, ImportQuery, SessionQuery},
         service::{self, Fork, MessagesPage},
+        upload::Upload,
         wire::{ForkedSession, ImportedSession, SessionDetail},
     },
 };
@@ -134,7 +134,8 @@ pub async fn export_session(
     Ok((headers, HttpBody::from_stream(lines)).into_response())
 }
 
-/// Reads in a session that was exported. What is there already, and the same, is left alone.
+/// Reads in a session that was exported, whatever its size. What is there already, and the same, is left alone, so that an
+/// import may be repeated. With an `Idempotency-Key` it is at most 64 MiB.
 #[utoipa::path(
     post,
     path = "/sessions/import",
@@ -162,8 +163,12 @@ pub async fn import_session(
             "The body is no export; send it with Content-Type: application/x-ndjson",
         ));
     }
-    let body = Bytes::from_request(request, &app).await.map_err(|error| too_large(&error))?;
-    let imported = service::import(&app, &Caller::claiming(query.user_id), import::read(&body)?, &claimed).await?;
+    let settings = &app.settings;
+    let patience = settings.server.request_timeout;
+    let upload = Upload::receive(request.into_body(), settings.sessions.max_import_bytes, patience).await?;
+    let reading = tokio::task::spawn_blocking(move || import::read(upload));
+    let transcript = reading.await.map_err(|_| anyhow::anyhow!("reading an export panicked"))??;
+    let imported = service::import(&app, &Caller::claiming(query.user_id), transcript, &claimed).await?;
     let status = if imported.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(imported.into())))
 }

@@ -11,11 +11,15 @@ use crate::{
     app::App,
     auth::Scope,
     http::Problem,
-    sessions::{SessionId, SessionType, store},
+    sessions::{
+        SessionId, SessionType,
+        store::{self, ExportedLine},
+    },
 };
 
-/// Runs that are read at a time: a reader that is slow holds no more of the conversation than this, and no connection.
-const BATCH: i64 = 50;
+/// How much is read at a time: a reader that is slow holds no more of the conversation than this, or one line that is
+/// longer, and no connection.
+const BATCH_BYTES: i64 = 256 * 1024;
 
 /// The lines of an export, each with its line feed. Runs that have not ended are left out. A failure ends the lines early,
 /// without the one that is the end.
@@ -32,7 +36,7 @@ pub async fn export(
         scope,
         session_id,
         lines: head.into(),
-        after: 0,
+        after: (0, ExportedLine::SUMMARY),
         runs: 0,
         messages: 0,
         is_at_end: false,
@@ -48,8 +52,8 @@ struct Reading {
     scope: Scope,
     session_id: SessionId,
     lines: VecDeque<String>,
-    /// The number of the last run that was read.
-    after: i64,
+    /// The place of the last line that was read.
+    after: (i64, i32),
     runs: usize,
     messages: usize,
     is_at_end: bool,
@@ -64,17 +68,18 @@ impl Reading {
     }
 
     async fn read(&mut self) -> Result<(), Problem> {
-        let runs = store::export_runs(&self.app.db, &self.scope, &self.session_id, self.after, BATCH).await?;
-        let is_last = i64::try_from(runs.len()).is_ok_and(|runs| runs < BATCH);
-        for run in runs {
-            self.after = run.seq;
-            self.runs += 1;
-            self.messages += run.messages.len();
-            self.lines.push_back(run.run);
-            self.lines.extend(run.messages);
-            self.lines.extend(run.summary);
+        let lines = store::export_lines(&self.app.db, &self.scope, &self.session_id, self.after, BATCH_BYTES).await?;
+        let is_end = lines.is_empty();
+        for ExportedLine { seq, place, line } in lines {
+            self.after = (seq, place);
+            match place {
+                ExportedLine::RUN => self.runs += 1,
+                ExportedLine::SUMMARY => {}
+                _ => self.messages += 1,
+            }
+            self.lines.push_back(line);
         }
-        if is_last {
+        if is_end {
             self.is_at_end = true;
             self.lines.push_back(json!({"kind": "end", "runs": self.runs, "messages": self.messages}).to_string());
         }

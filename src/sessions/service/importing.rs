@@ -4,6 +4,8 @@ use std::{pin::pin, sync::Arc};
 
 use futures::TryStreamExt;
 use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{check_name, check_state, export};
 use crate::{
@@ -11,8 +13,15 @@ use crate::{
     auth::Caller,
     http::{Problem, idempotency::Claimed, problem::OnConstraint},
     search::vectors,
-    sessions::{SessionId, import::Transcript, store, summary},
+    sessions::{
+        SessionId,
+        import::{Lines, Transcript},
+        store, summary,
+    },
 };
+
+/// How much is stored at a time.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// What an import came to.
 #[derive(Debug)]
@@ -27,7 +36,7 @@ pub struct Imported {
 pub async fn import(
     app: &Arc<App>,
     caller: &Caller,
-    transcript: Transcript,
+    mut transcript: Transcript,
     claimed: &Claimed,
 ) -> Result<Imported, Problem> {
     let session = &transcript.session;
@@ -41,58 +50,54 @@ pub async fn import(
     check_state(&app.settings, "line 1/session_state", &session.session_state)?;
     check_state(&app.settings, "line 1/metadata", &session.metadata)?;
     let session_id = session.session_id.clone();
-    let (runs, messages) = (transcript.runs.len(), transcript.messages.len());
+    let (runs, messages) = (transcript.runs, transcript.messages);
     if store::find(&app.db, &caller.scope(), &session_id).await?.is_some() {
-        if !is_same(app, caller, &session_id, &transcript).await? {
+        if !is_same(app, caller, &session_id, &mut transcript.lines).await? {
             let detail =
                 format!("Session '{session_id}' is there already, and differs; delete it first, or change the id");
             return Err(Problem::conflict(detail));
         }
         return Ok(Imported { session_id, runs, messages, is_new: false });
     }
-    insert(app, &session_id, &transcript, claimed).await?;
+    insert(app, &session_id, &mut transcript.lines, claimed).await?;
     Ok(Imported { session_id, runs, messages, is_new: true })
 }
 
 /// Whether an export of what is there would have the same lines.
-async fn is_same(
-    app: &Arc<App>,
-    caller: &Caller,
-    session_id: &SessionId,
-    transcript: &Transcript,
-) -> Result<bool, Problem> {
+async fn is_same(app: &Arc<App>, caller: &Caller, session_id: &SessionId, lines: &mut Lines) -> Result<bool, Problem> {
     let mut present = pin!(export(app, caller.scope(), session_id.clone(), None).await?);
-    for line in &transcript.lines {
+    while let Some((line, _)) = lines.next()? {
         match present.try_next().await? {
-            Some(present) if serde_json::from_str::<Value>(&present).is_ok_and(|present| present == *line) => {}
+            Some(present) if serde_json::from_str::<Value>(&present).is_ok_and(|present| present == line) => {}
             _ => return Ok(false),
         }
     }
     Ok(present.try_next().await?.is_none())
 }
 
-async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript, claimed: &Claimed) -> Result<(), Problem> {
-    const BATCH: usize = 200;
-    let lines =
-        |places: &[usize]| -> Vec<Value> { places.iter().map(|place| transcript.lines[*place].clone()).collect() };
+async fn insert(app: &App, session_id: &SessionId, lines: &mut Lines, claimed: &Claimed) -> Result<(), Problem> {
     let mut tx = app.db.begin().await?;
-    let taken = "This session id is in use; change session_id in line 1";
-    store::import_session(&mut tx, &transcript.lines[0])
-        .await
-        .on_constraint("sessions_pkey", || Problem::conflict(taken))?;
-    if store::runs_elsewhere(&mut tx, &transcript.run_ids).await? {
-        let detail =
-            "A run of this export is in another session already; fork that session instead of importing a copy";
-        return Err(Problem::conflict(detail));
+    let mut batch = Batch::default();
+    while let Some((line, bytes)) = lines.next()? {
+        let kind = line["kind"].as_str().unwrap_or_default();
+        match kind {
+            "session" => {
+                let taken = "This session id is in use; change session_id in line 1";
+                let stored = store::import_session(&mut tx, &line).await;
+                stored.on_constraint("sessions_pkey", || Problem::conflict(taken))?;
+            }
+            "usage" => batch.usage.push(line),
+            "run" => batch.runs.push(line),
+            "message" => batch.messages.push(line),
+            "summary" => batch.summaries.push(line),
+            _ => {}
+        }
+        batch.bytes += bytes;
+        if batch.bytes > BATCH_BYTES {
+            std::mem::take(&mut batch).store(app, &mut tx, session_id).await?;
+        }
     }
-    store::import_usage(&mut tx, session_id, &lines(&transcript.usage)).await?;
-    for batch in transcript.runs.chunks(BATCH) {
-        store::import_runs(&mut tx, session_id, &lines(batch)).await?;
-    }
-    for batch in transcript.messages.chunks(BATCH) {
-        store::import_messages(&mut tx, session_id, &lines(batch), &app.settings.search.text_config).await?;
-    }
-    store::import_summaries(&mut tx, session_id, &lines(&transcript.summaries)).await?;
+    batch.store(app, &mut tx, session_id).await?;
     store::count_imported(&mut tx, session_id).await?;
     summary::recount(&mut tx, session_id).await?;
     vectors::note(app, &mut tx, session_id).await?;
@@ -100,4 +105,30 @@ async fn insert(app: &App, session_id: &SessionId, transcript: &Transcript, clai
     tx.commit().await?;
     vectors::wake(app).await;
     Ok(())
+}
+
+/// Lines that are stored together.
+#[derive(Default)]
+struct Batch {
+    usage: Vec<Value>,
+    runs: Vec<Value>,
+    messages: Vec<Value>,
+    summaries: Vec<Value>,
+    bytes: usize,
+}
+
+impl Batch {
+    async fn store(self, app: &App, tx: &mut PgConnection, session_id: &SessionId) -> Result<(), Problem> {
+        let run_ids: Vec<Uuid> = self.runs.iter().filter_map(|run| run["run_id"].as_str()?.parse().ok()).collect();
+        if store::runs_elsewhere(tx, &run_ids).await? {
+            let detail =
+                "A run of this export is in another session already; fork that session instead of importing a copy";
+            return Err(Problem::conflict(detail));
+        }
+        store::import_usage(tx, session_id, &self.usage).await?;
+        store::import_runs(tx, session_id, &self.runs).await?;
+        store::import_messages(tx, session_id, &self.messages, &app.settings.search.text_config).await?;
+        store::import_summaries(tx, session_id, &self.summaries).await?;
+        Ok(())
+    }
 }

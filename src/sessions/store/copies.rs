@@ -73,36 +73,86 @@ pub async fn export_head(db: &PgPool, scope: &Scope, session_id: &SessionId) -> 
     .await
 }
 
-/// A run of an export, its messages, and the version of the summary that covers all up to it.
+/// A line of an export, and its place: the run's number, then what of the run it is.
 #[derive(Debug)]
-pub struct ExportedRuns {
+pub struct ExportedLine {
     pub seq: i64,
-    pub run: String,
-    pub messages: Vec<String>,
-    pub summary: Option<String>,
+    /// The run itself, before all of its messages.
+    pub place: i32,
+    pub line: String,
 }
 
-/// The next `limit` runs that have ended, after number `after`.
-pub async fn export_runs(
+impl ExportedLine {
+    pub const RUN: i32 = -1;
+    /// The version of the summary that covers all up to the run, after all of its messages.
+    pub const SUMMARY: i32 = i32::MAX;
+}
+
+/// The next lines of the runs that have ended, after a place: as many as take about `bytes`, and at least one. What is
+/// beyond is neither read nor written out: sizes are told without the texts, and those of JSON are guessed from how much
+/// they take on the disk.
+pub async fn export_lines(
     db: &PgPool,
     scope: &Scope,
     session_id: &SessionId,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<ExportedRuns>, sqlx::Error> {
+    (seq, place): (i64, i32),
+    bytes: i64,
+) -> Result<Vec<ExportedLine>, sqlx::Error> {
+    const MOST_LINES: i64 = 200;
     sqlx::query_as!(
-        ExportedRuns,
+        ExportedLine,
         r#"
-        select r.seq,
-            json_build_object(
-                'kind', 'run', 'seq', r.seq, 'run_id', r.run_id, 'component_id', r.component_id, 'user_id', r.user_id,
-                'status', r.status, 'input', r.input, 'content', r.content, 'error', r.error - 'detail',
-                'model', r.model, 'model_provider', r.model_provider, 'metrics', r.metrics, 'session_state', r.session_state,
-                'metadata', r.metadata, 'context', r.context, 'tools', r.tools, 'tokens', r.tokens,
-                'created_at', r.created_at, 'finished_at', r.finished_at, 'forked_from_run_id', r.forked_from_run_id,
-                'regenerated_from', r.regenerated_from
-            )::text as "run!",
-            array(
+        with page as materialized (
+            select r.seq,
+                   octet_length(r.input) + coalesce(octet_length(r.content), 0)
+                       + 8 * (pg_column_size(r.tools) + pg_column_size(r.metadata) + pg_column_size(r.context))
+                       + 8 * coalesce(pg_column_size(r.session_state), 0) as size
+            from runs r
+            where r.session_id = $1 and r.seq >= $2 and r.status in ('COMPLETED', 'CANCELLED', 'ERROR', 'REGENERATED')
+            order by r.seq
+            limit $6
+        ), next as (
+            select seq, -1 as place, size from page where (seq, -1) > ($2, $3)
+            union all
+            select m.seq, m.index,
+                   coalesce(octet_length(m.content), 0) + coalesce(octet_length(m.reasoning), 0)
+                       + 8 * coalesce(pg_column_size(m.tool_calls), 0) + 8 * coalesce(pg_column_size(m.tool_args), 0)
+                       + 8 * coalesce(pg_column_size(m.provider_data), 0)
+            from page join messages m on m.session_id = $1 and m.seq = page.seq
+            where (m.seq, m.index) > ($2, $3)
+            union all
+            select v.through_seq, 2147483647, octet_length(v.summary)
+            from page join summaries v on v.session_id = $1 and v.through_seq = page.seq
+            where (v.through_seq, 2147483647) > ($2, $3)
+            order by seq, place
+            limit $6
+        ), fitting as (
+            select seq, place, sum(size) over (order by seq, place) - size as size_before from next
+        )
+        select f.seq as "seq!", f.place as "place!", case f.place
+            when -1 then (
+                select json_build_object(
+                    'kind', 'run', 'seq', r.seq, 'run_id', r.run_id, 'component_id', r.component_id,
+                    'user_id', r.user_id, 'status', r.status, 'input', r.input, 'content', r.content, 'error', r.error - 'detail',
+                    'model', r.model, 'model_provider', r.model_provider, 'metrics', r.metrics,
+                    'session_state', r.session_state, 'metadata', r.metadata, 'context', r.context, 'tools', r.tools,
+                    'tokens', r.tokens, 'created_at', r.created_at, 'finished_at', r.finished_at,
+                    'forked_from_run_id', r.forked_from_run_id, 'regenerated_from', r.regenerated_from
+                )::text
+                from runs r
+                where r.session_id = s.session_id and r.seq = f.seq
+            )
+            when 2147483647 then (
+                select json_build_object(
+                    'kind', 'summary', 'through_seq', v.through_seq, 'summary', v.summary, 'about_user', v.about_user,
+                    'topics', v.topics, 'tokens', v.tokens, 'folded_runs', v.folded_runs,
+                    'folded_tokens', v.folded_tokens, 'model', v.model, 'model_provider', v.model_provider,
+                    'created_at', v.created_at
+                )::text
+                from summaries v
+                where v.session_id = s.session_id and v.through_seq = f.seq
+            )
+            else (
                 select json_build_object(
                     'kind', 'message', 'seq', m.seq, 'index', m.index, 'message_id', m.message_id, 'role', m.role,
                     'content', m.content, 'reasoning', m.reasoning, 'tool_calls', m.tool_calls,
@@ -111,28 +161,19 @@ pub async fn export_runs(
                     'created_at', m.created_at
                 )::text
                 from messages m
-                where m.session_id = r.session_id and m.seq = r.seq
-                order by m.index
-            ) as "messages!",
-            (
-                select json_build_object(
-                    'kind', 'summary', 'through_seq', v.through_seq, 'summary', v.summary, 'about_user', v.about_user,
-                    'topics', v.topics, 'tokens', v.tokens, 'folded_runs', v.folded_runs, 'folded_tokens', v.folded_tokens,
-                    'model', v.model, 'model_provider', v.model_provider, 'created_at', v.created_at
-                )::text
-                from summaries v
-                where v.session_id = r.session_id and v.through_seq = r.seq
-            ) as summary
-        from runs r join sessions s using (session_id)
-        where r.session_id = $1 and r.seq > $2 and ($3::text is null or s.user_id = $3)
-          and r.status in ('COMPLETED', 'CANCELLED', 'ERROR', 'REGENERATED')
-        order by r.seq
-        limit $4
+                where m.session_id = s.session_id and m.seq = f.seq and m.index = f.place
+            )
+        end as "line!"
+        from sessions s, fitting f
+        where s.session_id = $1 and ($4::text is null or s.user_id = $4) and f.size_before < $5
+        order by f.seq, f.place
         "#,
         session_id.as_str(),
-        after,
+        seq,
+        place,
         scope.user(),
-        limit,
+        bytes,
+        MOST_LINES,
     )
     .fetch_all(db)
     .await

@@ -38,8 +38,7 @@ pub(super) const SESSION_COLUMNS: &str = "
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {
     session_id: String,
-    #[sqlx(try_from = "String")]
-    session_type: SessionType,
+    session_type: String,
     component_id: Option<String>,
     user_id: Option<String>,
     session_name: Option<String>,
@@ -63,7 +62,7 @@ impl SessionRow {
     pub(super) fn into_session(self) -> Session {
         Session {
             session_id: SessionId::stored(self.session_id),
-            session_type: self.session_type,
+            session_type: SessionType::stored(&self.session_type),
             component_id: self.component_id,
             user_id: self.user_id.map(UserId::stored),
             session_name: self.session_name,

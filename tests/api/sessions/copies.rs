@@ -1,5 +1,9 @@
 //! Forks, exports and imports.
 
+use colloquy::{
+    auth::Scope,
+    sessions::store::{self, ExportedLine},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -179,7 +183,7 @@ async fn an_import_that_is_wrong_is_refused_by_its_line_and_stores_nothing() {
 async fn an_export_may_be_larger_than_other_bodies() {
     let app = TestApp::with(|settings| {
         settings.server.max_body_bytes = 10_000;
-        settings.sessions.max_import_bytes = 200_000;
+        settings.sessions.max_import_bytes = Some(200_000);
     })
     .await;
     for _ in 0..3 {
@@ -190,4 +194,52 @@ async fn an_export_may_be_larger_than_other_bodies() {
     app.delete("/sessions/s-1").await.expect(204);
     app.import(&exported).await.expect(201);
     app.import(&"x".repeat(200_001)).await.expect_problem(413);
+}
+
+/// A session of so many runs with a message of a megabyte each.
+async fn huge_session(app: &TestApp, runs: i32) {
+    let statements = [
+        "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
+         values ('huge', 'agent', $1, now(), now())",
+        "insert into runs (session_id, seq, run_id, component_id, status, input, created_at)
+         select 'huge', n, mint_id(), 'assistant', 'COMPLETED', 'Hi', now() from generate_series(1, $1) n",
+        "insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
+         select 'huge', n, 0, mint_id(), 'user', n || repeat(' word', 200000), now(), now()
+         from generate_series(1, $1) n",
+    ];
+    for statement in statements {
+        sqlx::query(statement).bind(runs).execute(app.db()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_export_of_any_size_is_read_in_again() {
+    let app = TestApp::start().await;
+    huge_session(&app, 70).await;
+    let exported = export(&app, "huge").await;
+    assert!(exported.len() > 64 * 1024 * 1024);
+    app.delete("/sessions/huge").await.expect(204);
+    let imported = app.import(&exported).await.expect(201);
+    assert_eq!((&imported["runs"], &imported["messages"]), (&json!(70), &json!(70)));
+    assert!(export(&app, "huge").await == exported);
+    assert_eq!(app.import(&exported).await.expect(200)["created"], false);
+    let under_a_key = app.request(Method::POST, "/sessions/import").header("idempotency-key", "k");
+    let under_a_key = under_a_key.header("content-type", "application/x-ndjson").body(exported);
+    let problem = app.send(under_a_key).await.expect_problem(413);
+    assert!(problem["detail"].as_str().unwrap().contains("without one"), "{problem}");
+}
+
+#[tokio::test]
+async fn an_export_is_read_in_pieces_of_a_bounded_size() {
+    let app = TestApp::start().await;
+    huge_session(&app, 6).await;
+    let session_id = "huge".to_owned().try_into().unwrap();
+    let (mut after, mut pieces) = ((0, ExportedLine::SUMMARY), Vec::new());
+    loop {
+        let lines = store::export_lines(app.db(), &Scope::All, &session_id, after, 256 * 1024).await.unwrap();
+        let Some(last) = lines.last() else { break };
+        after = (last.seq, last.place);
+        pieces.push(lines.iter().map(|line| line.line.len()).sum::<usize>());
+    }
+    assert!(pieces.len() >= 6 && pieces.iter().all(|bytes| *bytes < 1_300_000), "{pieces:?}");
 }
