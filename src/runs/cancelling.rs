@@ -9,6 +9,7 @@ use super::{
     model::{Run, RunError, RunId, RunStatus},
     request, store,
     turns::{self, Message},
+    webhook::WebhookUrl,
 };
 use crate::{app::App, auth::Scope, http::Problem, llm::ModelInfo};
 
@@ -69,7 +70,7 @@ async fn end(app: &Arc<App>, scope: &Scope, run_id: RunId) -> Result<bool, sqlx:
         Some(_) => "The run was cancelled.",
     };
     let mut end = End::failed(RunError::cancelled(reason), ModelInfo::default());
-    end.jobs.extend(wanted.webhook_url.map(|url| request::tell_end(run_id, url)));
+    end.jobs.extend(wanted.webhook_url.map(|url| request::tell_end(run_id, WebhookUrl::stored(url))));
     if settle_once(app, &wanted.claim, &end).await?.is_none() {
         // It has begun meanwhile.
         turns::tell(app, &message).await;

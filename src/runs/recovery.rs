@@ -11,6 +11,7 @@ use super::{
     request,
     store::{self, Claim, Orphan, PutBack},
     turns,
+    webhook::WebhookUrl,
 };
 use crate::{app::App, database, llm::ModelInfo};
 
@@ -80,7 +81,7 @@ async fn find(app: &App) -> Result<Vec<Orphan>, sqlx::Error> {
 
 async fn end(app: &Arc<App>, claim: &Claim, error: RunError, webhook_url: Option<String>) -> Result<bool, sqlx::Error> {
     let mut end = End::failed(error, ModelInfo::default());
-    end.jobs.extend(webhook_url.map(|url| request::tell_end(claim.run_id, url)));
+    end.jobs.extend(webhook_url.map(|url| request::tell_end(claim.run_id, WebhookUrl::stored(url))));
     Ok(settle_once(app, claim, &end).await?.is_some())
 }
 

@@ -12,7 +12,6 @@ mod input;
 mod jobs;
 mod llm;
 mod memories;
-
 mod newer;
 mod price;
 mod process;
