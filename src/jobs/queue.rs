@@ -8,34 +8,87 @@ use std::{
 
 use anyhow::Context;
 use graphile_worker::worker_utils::types::CleanupTask;
-use graphile_worker::{Cron, IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
+use graphile_worker::{IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool, types::Json};
 
-use super::{Job, SCHEDULE};
-use crate::{app::App, auth::UserId, memories};
+use super::{Job, schedule};
+use crate::{
+    app::App,
+    auth::UserId,
+    database::{Namespace, Planning, is_pooled, quoted},
+    memories,
+};
 
-const SCHEMA: &str = "graphile_worker";
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
+/// Where the queue is unless the installation has a schema of its own. Statements name this one; [`sql`] puts in the other.
+const USUAL_SCHEMA: &str = "graphile_worker";
+
+/// The statement on the installation's own queue. It is made of constants and a quoted name.
+pub(super) fn sql(namespace: &Namespace, statement: &str) -> AssertSqlSafe<String> {
+    let own = format!("{}.", quoted(&namespace.queue));
+    AssertSqlSafe(statement.replace(&format!("{USUAL_SCHEMA}."), &own))
+}
+
 /// Brings the queue's own schema up to date.
-pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
-    WorkerUtils::new(db, SCHEMA).migrate().await.context("the schema of the job queue could not be brought up to date")
+pub async fn migrate(db: &PgPool, namespace: &Namespace) -> anyhow::Result<()> {
+    let utils = WorkerUtils::new(db, namespace.queue.as_str());
+    utils.migrate().await.context("the schema of the job queue could not be brought up to date")?;
+    if namespace.queue != USUAL_SCHEMA {
+        take_over(db, namespace).await.context("the jobs that an older build left could not be taken over")?;
+    }
+    Ok(())
+}
+
+/// Takes jobs of this installation out of the queue that older builds kept for all schemas of a database.
+async fn take_over(db: &PgPool, namespace: &Namespace) -> Result<(), sqlx::Error> {
+    let is_there = "select to_regclass('graphile_worker._private_jobs') is not null";
+    if !sqlx::query_scalar::<_, bool>(is_there).fetch_one(db).await? {
+        return Ok(());
+    }
+    let mut tx = db.begin().await?;
+    let jobs: Vec<Json<Value>> = sqlx::query_scalar(
+        "
+        delete from graphile_worker._private_jobs j
+        where j.locked_at is null and j.attempts < j.max_attempts
+          and (exists (select from sessions s where s.session_id = j.payload ->> 'session_id')
+               or exists (select from runs r where r.run_id = (j.payload ->> 'run_id')::uuid)
+               or exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id'))
+        returning j.payload
+        ",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for Json(payload) in jobs {
+        // One that this build does not know, an older one cannot have left.
+        if let Ok(job) = serde_json::from_value(payload) {
+            enqueue_in(namespace, &mut tx, &job).await?;
+        }
+    }
+    tx.commit().await
 }
 
 /// Puts a job in the queue when the transaction of `connection` commits.
-pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+pub async fn enqueue(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    enqueue_in(&app.namespace, connection, job).await
+}
+
+async fn enqueue_in(namespace: &Namespace, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
     // The new one takes the place of one that has failed for good; the library would keep both.
-    sqlx::query(
+    sqlx::query(sql(
+        namespace,
         "delete from graphile_worker._private_jobs where key = $1 and locked_at is null and attempts >= max_attempts",
-    )
+    ))
     .bind(job.key())
     .execute(&mut *connection)
     .await?;
     // The library's own function; its schema is not there when the macros check their statements.
-    sqlx::query(
+    sqlx::query(sql(
+        namespace,
         "select from graphile_worker.add_job($1, $2::jsonb::json, queue_name => $3, max_attempts => $4, job_key => $5)",
-    )
+    ))
     .bind(Queued::IDENTIFIER)
     .bind(Json(job))
     .bind(job.line())
@@ -47,15 +100,16 @@ pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sql
 }
 
 /// Whether this job, or one of its key, is still to begin, for the first time or once more.
-pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+pub async fn is_waiting(app: &App, db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(sql(
+        &app.namespace,
         "
         select exists (
             select from graphile_worker._private_jobs
             where key = $1 and locked_at is null and attempts < max_attempts
         )
         ",
-    )
+    ))
     .bind(job.key())
     .fetch_one(db)
     .await
@@ -63,8 +117,10 @@ pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx
 
 /// Lets jobs that learn, or this one alone, begin their next attempt now where turns wait that no answer was refused to: an
 /// attempt that failed for another turn is no reason to wait.
-pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx::Error> {
-    sqlx::query(
+pub async fn hasten_learning(app: &App, job: Option<&Job>) -> Result<(), sqlx::Error> {
+    let mut planning = Planning::of(&app.db).await?;
+    sqlx::query(sql(
+        &app.namespace,
         "
         update graphile_worker._private_jobs j set run_at = now()
         where ($1::text is null or j.key = $1) and j.payload ->> 'kind' = 'learn'
@@ -72,29 +128,28 @@ pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx:
           and exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and t.refused)
           and exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and not t.refused)
         ",
-    )
+    ))
     .bind(job.map(Job::key))
     // Planned each time: by its key for one job, through all of them for none.
     .persistent(false)
-    .execute(db)
+    .execute(planning.connection())
     .await?;
-    Ok(())
+    planning.done().await
 }
 
 /// Removes a job that is not running.
-pub async fn forget(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from graphile_worker._private_jobs where key = $1 and locked_at is null")
-        .bind(job.key())
-        .execute(connection)
-        .await?;
+pub async fn forget(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    let statement = "delete from graphile_worker._private_jobs where key = $1 and locked_at is null";
+    sqlx::query(sql(&app.namespace, statement)).bind(job.key()).execute(connection).await?;
     Ok(())
 }
 
 /// Removes the jobs that name the user, or a session or run of theirs; call it while these are there. Answers how many.
 ///
 /// One that is running finds nothing to do at its next attempt, which it is given for that, and is gone.
-pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
+pub async fn forget_user(app: &App, connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(sql(
+        &app.namespace,
         "
         with about as (
             select j.id, j.locked_at is null as is_idle
@@ -120,15 +175,16 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
         )
         select count(*) from forgotten
         ",
-    )
+    ))
     .bind(user.as_str())
     .fetch_one(connection)
     .await
 }
 
 /// Some of the users with unread turns for which there is no job, not even one that has failed for good.
-pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
-    let users: Vec<String> = sqlx::query_scalar(
+pub async fn users_without_job(app: &App, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
+    let users: Vec<String> = sqlx::query_scalar(sql(
+        &app.namespace,
         "
         select distinct t.user_id
         from memory_turns t
@@ -140,9 +196,9 @@ pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, s
         )
         limit $1
         ",
-    )
+    ))
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(&app.db)
     .await?;
     Ok(users.into_iter().map(UserId::stored).collect())
 }
@@ -154,6 +210,8 @@ pub fn spawn_workers(app: &Arc<App>) {
         return;
     }
     let task_app = app.clone();
+    let scheduled = app.clone();
+    app.tasks.spawn_service(async move { schedule::keep(&scheduled).await });
     app.tasks.spawn(async move {
         let app = task_app;
         while !app.tasks.stopping().is_cancelled() {
@@ -182,24 +240,26 @@ pub async fn run_due(app: &Arc<App>) -> anyhow::Result<()> {
 /// Forgets the lines in which no job stands any more, and jobs that another has taken the place of while a process that
 /// died was doing them: the library keeps these for ever.
 pub(super) async fn tidy(app: &App) -> anyhow::Result<()> {
-    sqlx::query(
+    sqlx::query(sql(
+        &app.namespace,
         "
         delete from graphile_worker._private_jobs j
         using graphile_worker._private_job_retirements r
         where r.id = j.id and j.locked_at is null
         ",
-    )
+    ))
     .execute(&app.db)
     .await?;
-    Ok(WorkerUtils::new(&app.db, SCHEMA).cleanup(&[CleanupTask::GcJobQueues]).await?)
+    Ok(WorkerUtils::new(&app.db, app.namespace.queue.as_str()).cleanup(&[CleanupTask::GcJobQueues]).await?)
 }
 
 async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
     let settings = &app.settings.jobs;
     let lease = app.settings.runs.lease;
-    let mut options = WorkerOptions::default()
-        .pg_pool(app.db.clone())
-        .schema(SCHEMA)
+    let options = WorkerOptions::default()
+        .pg_pool(app.direct.clone())
+        .schema(app.namespace.queue.as_str())
+        .use_notification_delivery(!is_pooled(&app.direct))
         .concurrency(settings.workers.max(1) as usize)
         .poll_interval(settings.poll_interval)
         .listen_os_shutdown_signals(false)
@@ -213,11 +273,6 @@ async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
         .recovery_delay(Duration::ZERO)
         .add_extension(AppHandle(app.clone()))
         .define_job::<Queued>();
-    for (job, minutes) in SCHEDULE {
-        let schedule = Cron::every_n_minutes::<Queued>(minutes)?.id(job.key()).job_key(job.key());
-        let schedule = schedule.payload(Queued(job))?;
-        options = options.with_cron(schedule);
-    }
     options.init().await.context("the workers could not be started")
 }
 

@@ -1,9 +1,7 @@
 //! Ending a run early, wherever it is executed.
 
-use std::sync::Arc;
-
-use chrono::Utc;
 use serde::Deserialize;
+use std::sync::Arc;
 
 use super::{
     end::{End, settle_once},
@@ -12,7 +10,7 @@ use super::{
     store::{self, Claim},
     turns::{self, Message},
 };
-use crate::{app::App, auth::Scope, http::Problem, llm::ModelInfo};
+use crate::{app::App, auth::Scope, clock, http::Problem, llm::ModelInfo};
 
 /// Cancels a run that was found under `scope`. It takes effect within a second; what was said so far is kept. A run that
 /// was cancelled before is as it should be; one that has ended otherwise cannot be.
@@ -42,7 +40,7 @@ pub(super) async fn interrupt(app: &Arc<App>, scope: &Scope, session_id: &crate:
 
 /// `false`: the run has ended already, or is not there.
 async fn end(app: &Arc<App>, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
-    let Some(wanted) = store::request_cancel(&app.db, scope, run_id, Utc::now()).await? else { return Ok(false) };
+    let Some(wanted) = store::request_cancel(&app.db, scope, run_id, clock::now()).await? else { return Ok(false) };
     let message = Message::Cancel(run_id);
     if app.runs.get(run_id).is_some() {
         message.heed(app);

@@ -1,10 +1,8 @@
 //! How a run ends, and how that is stored.
 
-use std::sync::Arc;
-
-use chrono::Utc;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
+use std::sync::Arc;
 
 use super::{
     engine::Execution,
@@ -17,6 +15,7 @@ use super::{
 use crate::{
     app::App,
     auth::UserId,
+    clock,
     jobs::{self, Job},
     llm::ModelInfo,
     memories::{self, extraction},
@@ -93,7 +92,7 @@ impl End {
             follow_up: &self.follow_up,
             is_learned_from: self.learner().is_some(),
             events: &self.events,
-            at: Utc::now(),
+            at: clock::now(),
         }
     }
 
@@ -119,11 +118,11 @@ impl End {
         if let Some(replaced) = self.replaces
             && let Some(seq) = store::leave_history(connection, claim, replaced).await?
         {
-            summary::forget(connection, &claim.session_id, &[seq]).await?;
+            summary::forget(app, connection, &claim.session_id, &[seq]).await?;
         }
         vectors::note(app, connection, &claim.session_id).await?;
         for job in self.jobs.iter().chain(&self.follow_up.jobs(claim, after.folds)) {
-            jobs::enqueue(connection, job).await?;
+            jobs::enqueue(app, connection, job).await?;
         }
         Ok(Some(after))
     }

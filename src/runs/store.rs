@@ -39,7 +39,7 @@ pub use reading::{
     MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
 };
 use rows::select_messages;
-pub use turns::{CHANNEL, Taken, begin, count_background, notify, take, waiter};
+pub use turns::{Taken, begin, count_background, notify, take, waiter};
 
 /// The right to execute and settle one run.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{
     model::{ProcessId, RunError},
     recovery, service,
-    store::{self, CHANNEL, Fate},
+    store::{self, Fate},
     turns::Message,
 };
-use crate::app::App;
+use crate::{app::App, clock, database::is_pooled};
 
 /// How often runs are looked after: a cancel that nobody told of takes effect within this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ pub async fn start(app: &Arc<App>, alone: bool) -> anyhow::Result<()> {
         store::expire_all(&app.db).await?;
         recovery::recover(app).await?;
     }
-    store::enter(&app.db, app.runs.process(), lifetime(app), app.runs.oldest_run(), chrono::Utc::now()).await?;
+    store::enter(&app.db, app.runs.process(), lifetime(app), app.runs.oldest_run()).await?;
     let each = [(); 4].map(|()| app.clone());
     let [living, looking, listening, taking] = each;
     app.tasks.spawn_service(async move { live(&living).await });
@@ -56,6 +56,9 @@ async fn live(app: &Arc<App>) {
     let mut last = Instant::now();
     loop {
         ticks.tick().await;
+        if let Err(error) = clock::follow(&app.db).await {
+            tracing::warn!(%error, "The database's clock could not be read; this process counts on by its own.");
+        }
         match store::renew(&app.db, app.runs.process(), lifetime(app), app.runs.oldest_run()).await {
             Ok(true) => {
                 // After an absence of the database everybody seems dead: first let them say that they are not.
@@ -81,7 +84,7 @@ async fn be_reborn(app: &App) {
     for run in app.runs.all() {
         run.stop.stop(RunError::interrupted());
     }
-    if let Err(error) = store::enter(&app.db, process, lifetime(app), app.runs.oldest_run(), chrono::Utc::now()).await {
+    if let Err(error) = store::enter(&app.db, process, lifetime(app), app.runs.oldest_run()).await {
         tracing::warn!(%error, "This process could not sign on again yet.");
     }
 }
@@ -119,6 +122,9 @@ async fn look_after_runs(app: &App) {
 
 /// Hears what other processes say. Without this everything still works, a little later.
 async fn listen(app: &App) {
+    if is_pooled(&app.direct) {
+        return;
+    }
     loop {
         if let Err(error) = hear(app).await {
             tracing::warn!(%error, "Other processes cannot be heard; looking instead.");
@@ -129,10 +135,10 @@ async fn listen(app: &App) {
 
 async fn hear(app: &App) -> Result<(), sqlx::Error> {
     // A connection beside the pool: it is never given back.
-    let options = app.db.connect_options().as_ref().clone();
+    let options = app.direct.connect_options().as_ref().clone();
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen(&app.namespace.channel).await?;
     loop {
         let heard = listener.recv().await?;
         if let Some(message) = Message::parse(heard.payload()) {

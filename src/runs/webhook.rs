@@ -27,7 +27,7 @@ use super::{
     model::{RunId, RunStatus},
     store,
 };
-use crate::{app::App, auth::Scope, config::WebhookSettings, http::Problem};
+use crate::{app::App, auth::Scope, clock, config::WebhookSettings, http::Problem};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -86,7 +86,7 @@ pub(super) fn check_url(url: &str, settings: &WebhookSettings) -> Result<(), Pro
 pub(crate) async fn deliver(app: &App, run_id: RunId, url: &str) -> anyhow::Result<()> {
     let Some(run) = store::find(&app.db, &Scope::All, run_id).await? else { return Ok(()) };
     let Some(key) = &app.webhooks.key else { bail!("webhooks.secret is not set any more; set it and retry this job") };
-    let now = Utc::now();
+    let now = clock::now();
     let event = match run.status {
         RunStatus::Completed | RunStatus::Regenerated => "run.completed",
         RunStatus::Cancelled => "run.cancelled",

@@ -4,6 +4,7 @@
 
 mod context;
 mod contract;
+mod databases;
 mod embedded;
 mod faults;
 mod input;

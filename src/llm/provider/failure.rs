@@ -2,15 +2,14 @@
 //!
 //! Only a provider's own error text is ever quoted: an answer or a request never is.
 
-use std::{error::Error as StdError, time::Duration};
-
-use chrono::Utc;
 use genai::{Error, webc};
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use std::{error::Error as StdError, time::Duration};
 
 use crate::{
+    clock,
     config::ModelSettings,
     llm::{ErrorKind, ModelError, credentials, retry},
 };
@@ -176,7 +175,7 @@ fn error_message(body: &Value) -> Option<&str> {
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    retry::parse_retry_after(value, Utc::now())
+    retry::parse_retry_after(value, clock::now())
 }
 
 /// The innermost reason: the outer ones of an HTTP client repeat the URL, which may hold credentials.

@@ -2,33 +2,26 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool, postgres::types::PgInterval};
+use sqlx::{PgConnection, PgPool};
 
 use super::Claim;
 use crate::{
+    database::interval,
     runs::model::{ProcessId, RunId},
     sessions::SessionId,
 };
 
 /// Enters a process among the living, for `lifetime` by the database's clock.
-pub async fn enter(
-    db: &PgPool,
-    process: ProcessId,
-    lifetime: Duration,
-    oldest_run: RunId,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
+pub async fn enter(db: &PgPool, process: ProcessId, lifetime: Duration, oldest_run: RunId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         insert into processes (process_id, expires_at, oldest_run, started_at)
-        values ($1, clock_timestamp() + $2::interval, $3, $4)
+        values ($1, clock_timestamp() + $2::interval, $3, now())
         "#,
         process as ProcessId,
         interval(lifetime),
         oldest_run as RunId,
-        at,
     )
     .execute(db)
     .await?;
@@ -165,8 +158,4 @@ pub async fn put_back(connection: &mut PgConnection, claim: &Claim, uncounted: b
 pub async fn bury(connection: &mut PgConnection, dead: &DeadProcess) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from processes where process_id = $1", dead.process as ProcessId).execute(connection).await?;
     Ok(())
-}
-
-fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
