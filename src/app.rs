@@ -14,8 +14,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agents::Agents,
+    clock,
     config::Settings,
-    database,
+    database::{self, Namespace, Pools},
     llm::{self, Embedder, Models},
     runs::{Registry, Webhooks},
     search,
@@ -27,6 +28,10 @@ use crate::{
 pub struct App {
     pub settings: Settings,
     pub db: PgPool,
+    /// For what needs a connection to itself.
+    pub direct: PgPool,
+    /// What this installation calls its own in the database.
+    pub namespace: Namespace,
     pub models: Models,
     pub agents: Agents,
     /// Which models background work leaves alone for now.
@@ -47,7 +52,10 @@ pub struct App {
 
 impl App {
     /// Joins settings, models and a migrated database. Finds a model when none is configured.
-    pub async fn build(settings: Settings, db: PgPool) -> anyhow::Result<Arc<Self>> {
+    pub async fn build(settings: Settings, pools: impl Into<Pools>) -> anyhow::Result<Arc<Self>> {
+        let Pools { pool: db, direct } = pools.into();
+        clock::follow(&db).await?;
+        let namespace = Namespace::of(&db).await?;
         database::check_text_config(&db, &settings.search.text_config).await?;
         let http = llm::http_client()?;
         let declared = if settings.models.is_empty() {
@@ -67,6 +75,8 @@ impl App {
         Ok(Arc::new(Self {
             settings,
             db,
+            direct,
+            namespace,
             models,
             agents,
             breakers,
@@ -77,7 +87,7 @@ impl App {
             search_statistics: search::Statistics::default(),
             kept_vectors: search::KeptVectors::default(),
             tasks: Tasks::default(),
-            started_at: Utc::now(),
+            started_at: clock::now(),
         }))
     }
 }

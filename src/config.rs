@@ -108,6 +108,10 @@ impl Default for ServerSettings {
 pub struct DatabaseSettings {
     /// A PostgreSQL to use; absent, a private one is started in `data_dir`.
     pub url: Option<String>,
+    /// PostgreSQL's own address, where `url` leads to a pooler: for migrations, LISTEN and the job queue. Absent: `url`.
+    pub direct_url: Option<String>,
+    /// The schema that holds everything, made if need be; absent: the first one of the search path.
+    pub schema: Option<String>,
     /// Where the embedded PostgreSQL keeps its files.
     pub data_dir: PathBuf,
     pub max_connections: u32,
@@ -123,6 +127,8 @@ impl Default for DatabaseSettings {
     fn default() -> Self {
         Self {
             url: None,
+            direct_url: None,
+            schema: None,
             data_dir: PathBuf::from("colloquy-data"),
             max_connections: 16,
             connect_timeout: Duration::from_secs(30),

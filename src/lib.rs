@@ -53,6 +53,9 @@ pub mod llm;
 // Background work.
 pub mod jobs;
 
+// What time it is.
+pub mod clock;
+
 // The pool, the migrations, the embedded PostgreSQL.
 pub mod database;
 

@@ -123,8 +123,8 @@ async fn migrate(
 
 async fn reindex(database: &Database, settings: &Settings) -> anyhow::Result<()> {
     let text_config = &settings.search.text_config;
-    check_text_config(&database.pool, text_config).await?;
-    let Reindexed { messages, memories } = search::reindex(&database.pool, text_config).await?;
+    check_text_config(&database.pools.pool, text_config).await?;
+    let Reindexed { messages, memories } = search::reindex(&database.pools.pool, text_config).await?;
     tracing::info!(text_config, messages, memories, "All have their words anew.");
     Ok(())
 }

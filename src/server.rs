@@ -52,7 +52,7 @@ pub async fn work(settings: Settings) -> anyhow::Result<()> {
 async fn start(settings: Settings) -> anyhow::Result<(Database, Arc<App>)> {
     let database = Database::open(&settings.database).await?;
     database.migrate().await?;
-    let app = App::build(settings, database.pool.clone()).await?;
+    let app = App::build(settings, database.pools.clone()).await?;
     search::vectors::start(&app).await?;
     memories::extraction::sweep(&app).await?;
     runs::supervision::start(&app, database.is_private()).await?;

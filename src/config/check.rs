@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use anyhow::{bail, ensure};
 
 use super::{AgentSettings, HistorySettings, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
-use crate::text;
+use crate::{database::check_schema, text};
 
 /// The agent that exists when none is declared. It remembers.
 const DEFAULT_AGENT: &str = "assistant";
@@ -39,12 +39,24 @@ impl Settings {
             "database.max_connections is {}; at least 2 are needed",
             self.database.max_connections
         );
-        if let Some(url) = &self.database.url {
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        ensure!(
+            self.database.url.as_deref().is_none_or(is_postgres),
+            "database.url (or DATABASE_URL) does not begin with postgres://; give it as \
+             postgres://user:password@host:5432/database, or leave it out to use the embedded PostgreSQL"
+        );
+        if let Some(url) = &self.database.direct_url {
             ensure!(
-                url.starts_with("postgres://") || url.starts_with("postgresql://"),
-                "database.url (or DATABASE_URL) does not begin with postgres://; give it as \
-                 postgres://user:password@host:5432/database, or leave it out to use the embedded PostgreSQL"
+                is_postgres(url),
+                "database.direct_url does not begin with postgres://; give it as postgres://user:password@host:5432/database"
             );
+            ensure!(
+                self.database.url.is_some(),
+                "database.direct_url stands beside database.url; set that too, or leave both out"
+            );
+        }
+        if let Some(schema) = &self.database.schema {
+            check_schema(schema)?;
         }
         ensure!(
             self.runs.max_queued_per_user > 0,

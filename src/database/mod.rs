@@ -5,41 +5,85 @@
 
 mod connect;
 pub mod embedded;
+mod look;
+mod migrating;
+mod namespace;
+mod pooler;
+mod session;
 mod supervisor;
 
-use anyhow::{Context, ensure};
-use sqlx::{PgPool, migrate::Migrator};
+use std::time::Duration;
 
-use crate::{config::DatabaseSettings, jobs};
+use anyhow::ensure;
+use sqlx::{Connection, PgConnection, PgPool, postgres::types::PgInterval};
+
+use crate::config::DatabaseSettings;
+use pooler::Pooling;
 use supervisor::Supervisor;
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub use migrating::{is_migrated, migrate};
+pub use namespace::{Namespace, check_schema, quoted};
+pub use pooler::{Planning, is_pooled};
+
+/// The pools of an open database.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    pub pool: PgPool,
+    /// For what needs a session of its own: migrations, LISTEN, the queue's workers. Without `database.direct_url` the same.
+    pub direct: PgPool,
+}
+
+impl From<PgPool> for Pools {
+    fn from(pool: PgPool) -> Self {
+        Self { direct: pool.clone(), pool }
+    }
+}
 
 /// An open database. Dropping it stops the embedded server, if there is one.
 #[derive(Debug)]
 pub struct Database {
-    pub pool: PgPool,
+    pub pools: Pools,
     embedded: Option<Supervisor>,
 }
 
 impl Database {
     /// Connects to the database of the settings, or starts the embedded one; waits while it is still coming up.
     pub async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
+        const SETTING: &str = "database.url";
         let (options, embedded) = if let Some(url) = &settings.url {
-            (connect::parse_url(url)?, None)
+            (connect::parse_url("database.url (or DATABASE_URL)", url)?, None)
         } else {
             let options = connect::embedded_options(settings);
             let server = connect::start_embedded(options.clone()).await?;
             let connect_options = server.connect_options(connect::EMBEDDED_DATABASE);
             (connect_options, Some(Supervisor::watch(server, options)?))
         };
-        let pool = connect::open_pool(options, settings).await?;
-        Ok(Self { pool, embedded })
+        let reached = connect::reach(options, settings, SETTING).await?;
+        let direct = match &settings.direct_url {
+            Some(url) => Some(connect::open_direct(url, &reached.options, settings).await?),
+            None => None,
+        };
+        if let Some(schema) = &settings.schema {
+            let options =
+                direct.as_ref().map_or_else(|| reached.options.clone(), |pool| (*pool.connect_options()).clone());
+            let mut connection = PgConnection::connect_with(&options).await?;
+            connect::create_schema(&mut connection, schema).await?;
+            connection.close().await?;
+        }
+        if reached.pooling == Pooling::Transaction && direct.is_none() {
+            tracing::warn!(
+                "The database is behind a transaction pooler and database.direct_url is not set: other processes cannot be \
+                 heard, so some things take effect a little later."
+            );
+        }
+        let pool = connect::open_pool(&reached, settings).await?;
+        let direct = direct.unwrap_or_else(|| pool.clone());
+        Ok(Self { pools: Pools { pool, direct }, embedded })
     }
 
     /// Brings the schema up to date. Processes that start together wait for each other on an advisory lock.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        migrate(&self.pool).await
+        migrate(&self.pools.direct).await
     }
 
     /// Whether no other process can serve on this database.
@@ -49,30 +93,13 @@ impl Database {
 
     /// Closes all connections, then stops the embedded server.
     pub async fn close(self) {
-        self.pool.close().await;
+        self.pools.direct.close().await;
+        self.pools.pool.close().await;
         if let Some(supervisor) = self.embedded {
             // It logs for itself when something goes wrong.
             drop(tokio::task::spawn_blocking(|| supervisor.stop()).await);
         }
     }
-}
-
-/// Brings the schema of Colloquy and that of its job queue up to date.
-pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    MIGRATIONS.run(pool).await.context(
-        "the database schema could not be brought up to date; \
-         if a newer Colloquy has migrated it, run that version, otherwise see the reason",
-    )?;
-    jobs::migrate(pool).await
-}
-
-/// Whether this build's migrations have all been applied, for `/ready`.
-pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
-    // The migrator's own table, which is not there when the macros check their statements.
-    let applied: Option<i64> =
-        sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(pool).await?;
-    Ok(applied >= newest)
 }
 
 /// Refuses a text search configuration that this database does not have.
@@ -105,4 +132,13 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// A time so long ago, or so far ahead, is before, or after, everything that PostgreSQL can tell.
+const LONGEST: Duration = Duration::from_secs(5_000 * 366 * 24 * 3_600);
+
+/// A span of time for `now() - $1`.
+pub fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX);
+    PgInterval { months: 0, days: 0, microseconds }
 }

@@ -32,7 +32,7 @@ use tracing::Instrument;
 use utoipa::IntoParams;
 
 use super::{Problem, extract::too_large};
-use crate::{app::App, auth::UserId, sessions::SessionId};
+use crate::{app::App, auth::UserId, clock, sessions::SessionId};
 
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -70,7 +70,7 @@ impl Attempt {
             scope: format!("POST {path}"),
             key,
             fingerprint: fingerprint("", headers, content),
-            at: Utc::now().trunc_subsecs(6),
+            at: clock::now().trunc_subsecs(6),
         });
         Ok(attempt)
     }
@@ -106,7 +106,7 @@ pub async fn claim_for_run(connection: &mut PgConnection, attempt: &Attempt) -> 
 
 /// Whether another request, or this one before, has begun something under the key. A request that differs is refused.
 pub async fn is_known(app: &App, attempt: &Attempt) -> Result<bool, Problem> {
-    let first = store::find(&app.db, attempt).await?.filter(|first| first.at > attempt.at - KEPT_FOR);
+    let first = store::find(&app.db, attempt).await?.filter(|first| !first.has_expired);
     first.map_or(Ok(false), |first| first.check(attempt).map(|()| true))
 }
 
@@ -155,7 +155,7 @@ pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> 
         scope,
         key,
         fingerprint: fingerprint(&query, &parts.headers, &body),
-        at: Utc::now().trunc_subsecs(6),
+        at: clock::now().trunc_subsecs(6),
     });
     let is_first = store::claim(&mut *app.db.acquire().await?, &attempt).await?;
     if !is_first {
@@ -177,10 +177,9 @@ pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> 
 /// Removes the keys that have been kept long enough, some at a time. Answers how many.
 pub async fn sweep(app: &App) -> anyhow::Result<u64> {
     const BATCH: i64 = 1_000;
-    let until = Utc::now() - KEPT_FOR;
     let mut removed = 0;
     loop {
-        let batch = store::remove_before(&app.db, until, BATCH).await?;
+        let batch = store::remove_old(&app.db, BATCH).await?;
         removed += batch;
         if batch < BATCH.unsigned_abs() {
             return Ok(removed);
@@ -236,9 +235,9 @@ fn in_flight() -> Problem {
 }
 
 /// What to tell when the first request has not been answered, or its answer was lost.
-fn without_answer(session_id: Option<String>, first_at: DateTime<Utc>, attempt: &Attempt) -> Problem {
+fn without_answer(session_id: Option<String>, is_abandoned: bool) -> Problem {
     match session_id {
-        Some(session_id) if first_at < attempt.at - ABANDONED_AFTER => Problem::conflict(format!(
+        Some(session_id) if is_abandoned => Problem::conflict(format!(
             "The first request with this Idempotency-Key was carried out, but its answer was lost with its server; \
              GET /sessions/{session_id} shows what it did"
         )),
@@ -250,7 +249,7 @@ fn without_answer(session_id: Option<String>, first_at: DateTime<Utc>, attempt: 
 async fn repeat(app: &App, attempt: &Attempt) -> Result<Response, Problem> {
     let first = find_first(app, attempt).await?;
     let (status, body) =
-        first.status.zip(first.body).ok_or_else(|| without_answer(first.session_id, first.at, attempt))?;
+        first.status.zip(first.body).ok_or_else(|| without_answer(first.session_id, first.is_abandoned))?;
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = (status.unwrap_or(StatusCode::OK), body).into_response();
     let headers = response.headers_mut();

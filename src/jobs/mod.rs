@@ -12,6 +12,7 @@
 pub mod model;
 mod queue;
 pub mod routes;
+mod schedule;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -142,9 +143,6 @@ impl Job {
         }
     }
 }
-
-/// What is done by the clock, and every how many minutes.
-const SCHEDULE: [(Job, u32); 2] = [(Job::CleanUp, 1), (Job::TidyQueue, 30)];
 
 /// A short name for something whose id may be long: keys and lines have a length limit.
 fn digest(id: &str) -> String {

@@ -10,71 +10,123 @@ use std::{
 
 use anyhow::Context;
 use graphile_worker::worker_utils::types::CleanupTask;
-use graphile_worker::{Cron, IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
+use graphile_worker::{IntoTaskHandlerResult, TaskHandler, Worker, WorkerContext, WorkerOptions, WorkerUtils};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool, types::Json};
 
-use super::{Job, KINDS, Later, SCHEDULE};
-use crate::{app::App, auth::UserId, llm::ModelError, memories};
+use super::{Job, KINDS, Later, schedule};
+use crate::{
+    app::App,
+    auth::UserId,
+    database::{Namespace, Planning, is_pooled, quoted},
+    llm::ModelError,
+    memories,
+};
 
-const SCHEMA: &str = "graphile_worker";
 /// More of a user's jobs than these are all the same.
 const MOST_COUNTED: i64 = 1_000;
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Before those that nobody asked for.
 const FIRST: i32 = -1;
 
+/// Where the queue is unless the installation has a schema of its own. Statements name this one; [`sql`] puts in the other.
+const USUAL_SCHEMA: &str = "graphile_worker";
+
+/// The statement on the installation's own queue. It is made of constants and a quoted name.
+pub(super) fn sql(namespace: &Namespace, statement: &str) -> AssertSqlSafe<String> {
+    let own = format!("{}.", quoted(&namespace.queue));
+    AssertSqlSafe(statement.replace(&format!("{USUAL_SCHEMA}."), &own))
+}
+
 /// Brings the queue's own schema up to date.
-pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
-    WorkerUtils::new(db, SCHEMA)
-        .migrate()
-        .await
-        .context("the schema of the job queue could not be brought up to date")?;
-    // Processes that start together wait for each other: `if not exists` alone lets two of them try.
+pub async fn migrate(db: &PgPool, namespace: &Namespace) -> anyhow::Result<()> {
+    let utils = WorkerUtils::new(db, namespace.queue.as_str());
+    utils.migrate().await.context("the schema of the job queue could not be brought up to date")?;
+    index_shares(db, namespace).await.context("the job queue could not be indexed")?;
+    if namespace.queue != USUAL_SCHEMA {
+        take_over(db, namespace).await.context("the jobs that an older build left could not be taken over")?;
+    }
+    Ok(())
+}
+
+/// Processes that start together wait for each other: `if not exists` alone lets two of them try.
+async fn index_shares(db: &PgPool, namespace: &Namespace) -> Result<(), sqlx::Error> {
     let mut tx = db.begin().await?;
     sqlx::query("select pg_advisory_xact_lock(hashtext('colloquy_jobs_by_share'))").execute(&mut *tx).await?;
-    sqlx::query(
+    sqlx::query(sql(
+        namespace,
         "
         create index if not exists colloquy_jobs_by_share on graphile_worker._private_jobs ((payload ->> 'share'))
             where is_available
         ",
-    )
+    ))
     .execute(&mut *tx)
     .await?;
-    Ok(tx.commit().await?)
+    tx.commit().await
+}
+
+/// Takes jobs of this installation out of the queue that older builds kept for all schemas of a database.
+async fn take_over(db: &PgPool, namespace: &Namespace) -> Result<(), sqlx::Error> {
+    let is_there = "select to_regclass('graphile_worker._private_jobs') is not null";
+    if !sqlx::query_scalar::<_, bool>(is_there).fetch_one(db).await? {
+        return Ok(());
+    }
+    let mut tx = db.begin().await?;
+    let jobs: Vec<Json<Value>> = sqlx::query_scalar(
+        "
+        delete from graphile_worker._private_jobs j
+        where j.locked_at is null and j.attempts < j.max_attempts
+          and (exists (select from sessions s where s.session_id = j.payload ->> 'session_id')
+               or exists (select from runs r where r.run_id = (j.payload ->> 'run_id')::uuid)
+               or exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id'))
+        returning j.payload
+        ",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for Json(payload) in jobs {
+        // One that this build does not know, an older one cannot have left.
+        if let Ok(job) = serde_json::from_value(payload) {
+            add(namespace, &mut tx, &job, None).await?;
+        }
+    }
+    tx.commit().await
 }
 
 /// Puts a job in the queue when the transaction of `connection` commits. It begins with all its attempts, even if one of
 /// its key has failed.
-pub async fn enqueue(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    add(connection, job, None).await
+pub async fn enqueue(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    add(&app.namespace, connection, job, None).await
 }
 
 /// The same for a job that somebody has asked for: it goes before the others, and tries a model that is left alone.
-pub async fn enqueue_first(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    add(connection, job, Some(FIRST)).await
+pub async fn enqueue_first(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    add(&app.namespace, connection, job, Some(FIRST)).await
 }
 
 /// The same for work that is not begun anew: one of its key that waits, runs or has failed for good stays as it is.
-pub async fn enqueue_unless_there(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    let is_there = sqlx::query_scalar("select exists (select from graphile_worker._private_jobs where key = $1)");
+pub async fn enqueue_unless_there(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    let is_there = "select exists (select from graphile_worker._private_jobs where key = $1)";
+    let is_there = sqlx::query_scalar(sql(&app.namespace, is_there));
     if is_there.bind(job.key()).fetch_one(&mut *connection).await? {
         return Ok(());
     }
-    enqueue(connection, job).await
+    enqueue(app, connection, job).await
 }
 
 /// Shows a job among those that have failed for good, until somebody retries it.
-pub async fn park(connection: &mut PgConnection, job: &Job, reason: &str) -> Result<(), sqlx::Error> {
+pub async fn park(app: &App, connection: &mut PgConnection, job: &Job, reason: &str) -> Result<(), sqlx::Error> {
     let note = "update graphile_worker._private_jobs set last_error = $2 where key = $1 and locked_at is null";
-    let noted = sqlx::query(note).bind(job.key()).bind(reason).execute(&mut *connection).await?;
+    let note = sqlx::query(sql(&app.namespace, note));
+    let noted = note.bind(job.key()).bind(reason).execute(&mut *connection).await?;
     if noted.rows_affected() == 0 {
-        enqueue(connection, job).await?;
-        sqlx::query(
+        enqueue(app, connection, job).await?;
+        sqlx::query(sql(
+            &app.namespace,
             "update graphile_worker._private_jobs set attempts = max_attempts, last_error = $2
              where key = $1 and locked_at is null",
-        )
+        ))
         .bind(job.key())
         .bind(reason)
         .execute(connection)
@@ -84,17 +136,24 @@ pub async fn park(connection: &mut PgConnection, job: &Job, reason: &str) -> Res
 }
 
 /// `priority`: instead of the user's share.
-async fn add(connection: &mut PgConnection, job: &Job, priority: Option<i32>) -> Result<(), sqlx::Error> {
+async fn add(
+    namespace: &Namespace,
+    connection: &mut PgConnection,
+    job: &Job,
+    priority: Option<i32>,
+) -> Result<(), sqlx::Error> {
     // The new one takes the place of one that has failed for good; the library would keep both.
-    sqlx::query(
+    sqlx::query(sql(
+        namespace,
         "delete from graphile_worker._private_jobs where key = $1 and locked_at is null and attempts >= max_attempts",
-    )
+    ))
     .bind(job.key())
     .execute(&mut *connection)
     .await?;
     // The library's own function; its schema is not there when the macros check their statements. Jobs of a low number come
     // first, so whoever has the fewest waiting is served first: thousands of one user's do not hold up everybody's.
-    sqlx::query(
+    sqlx::query(sql(
+        namespace,
         "
         with share as (
             select case
@@ -120,7 +179,7 @@ async fn add(connection: &mut PgConnection, job: &Job, priority: Option<i32>) ->
             flags => array[$6 ->> 'kind']
         )
         ",
-    )
+    ))
     .bind(Queued::IDENTIFIER)
     .bind(job.line())
     .bind(job.max_attempts())
@@ -134,52 +193,57 @@ async fn add(connection: &mut PgConnection, job: &Job, priority: Option<i32>) ->
 }
 
 /// Whether this job, or one of its key, is still to begin, for the first time or once more.
-pub async fn is_waiting(db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+pub async fn is_waiting(app: &App, db: impl PgExecutor<'_>, job: &Job) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(sql(
+        &app.namespace,
         "
         select exists (
             select from graphile_worker._private_jobs
             where key = $1 and locked_at is null and attempts < max_attempts
         )
         ",
-    )
+    ))
     .bind(job.key())
     .fetch_one(db)
     .await
 }
 
 /// Whether a job of this key has used up all its attempts.
-pub async fn has_failed(db: &PgPool, job: &Job) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+pub async fn has_failed(app: &App, job: &Job) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(sql(
+        &app.namespace,
         "
         select exists (
             select from graphile_worker._private_jobs
             where key = $1 and locked_at is null and attempts >= max_attempts
         )
         ",
-    )
+    ))
     .bind(job.key())
-    .fetch_one(db)
+    .fetch_one(&app.db)
     .await
 }
 
 /// Counts an attempt that was made in the place of a job that waits.
-pub async fn count_attempt(db: &PgPool, job: &Job, reason: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
+pub async fn count_attempt(app: &App, job: &Job, reason: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql(
+        &app.namespace,
         "update graphile_worker._private_jobs set attempts = attempts + 1, last_error = $2
          where key = $1 and locked_at is null and attempts < max_attempts",
-    )
+    ))
     .bind(job.key())
     .bind(reason)
-    .execute(db)
+    .execute(&app.db)
     .await?;
     Ok(())
 }
 
 /// Lets jobs that learn, or this one alone, begin now where turns wait that no model was shown yet: that others have to be
 /// tried again is no reason to wait.
-pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx::Error> {
-    sqlx::query(
+pub async fn hasten_learning(app: &App, job: Option<&Job>) -> Result<(), sqlx::Error> {
+    let mut planning = Planning::of(&app.db).await?;
+    sqlx::query(sql(
+        &app.namespace,
         "
         update graphile_worker._private_jobs j set run_at = now()
         where ($1::text is null or j.key = $1) and j.payload ->> 'kind' = 'learn'
@@ -193,29 +257,28 @@ pub async fn hasten_learning(db: &PgPool, job: Option<&Job>) -> Result<(), sqlx:
               where t.user_id = j.payload ->> 'user_id' and not t.set_aside and t.attempts = 0
           )
         ",
-    )
+    ))
     .bind(job.map(Job::key))
     // Planned each time: by its key for one job, through all of them for none.
     .persistent(false)
-    .execute(db)
+    .execute(planning.connection())
     .await?;
-    Ok(())
+    planning.done().await
 }
 
 /// Removes a job that is not running.
-pub async fn forget(connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from graphile_worker._private_jobs where key = $1 and locked_at is null")
-        .bind(job.key())
-        .execute(connection)
-        .await?;
+pub async fn forget(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
+    let statement = "delete from graphile_worker._private_jobs where key = $1 and locked_at is null";
+    sqlx::query(sql(&app.namespace, statement)).bind(job.key()).execute(connection).await?;
     Ok(())
 }
 
 /// Removes the jobs that name the user, or a session or run of theirs; call it while these are there. Answers how many.
 ///
 /// One that is running finds nothing to do at its next attempt, which it is given for that, and is gone.
-pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
+pub async fn forget_user(app: &App, connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(sql(
+        &app.namespace,
         "
         with about as (
             select j.id, j.locked_at is null as is_idle
@@ -244,29 +307,31 @@ pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result
         )
         select count(*) from forgotten
         ",
-    )
+    ))
     .bind(user.as_str())
     .fetch_one(connection)
     .await
 }
 
 /// Removes the jobs that stand for turns set aside of which none is left: their sessions are gone.
-pub async fn unpark_learning(db: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query(
+pub async fn unpark_learning(app: &App) -> Result<(), sqlx::Error> {
+    sqlx::query(sql(
+        &app.namespace,
         "
         delete from graphile_worker._private_jobs j
         where j.payload ->> 'kind' = 'learn_again' and j.locked_at is null and j.attempts >= j.max_attempts
           and not exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and t.set_aside)
         ",
-    )
-    .execute(db)
+    ))
+    .execute(&app.db)
     .await?;
     Ok(())
 }
 
 /// Some of the users with unread turns for which there is no job, not even one that has failed for good.
-pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
-    let users: Vec<String> = sqlx::query_scalar(
+pub async fn users_without_job(app: &App, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
+    let users: Vec<String> = sqlx::query_scalar(sql(
+        &app.namespace,
         "
         select distinct t.user_id
         from memory_turns t
@@ -278,9 +343,9 @@ pub async fn users_without_job(db: &PgPool, limit: i64) -> Result<Vec<UserId>, s
         )
         limit $1
         ",
-    )
+    ))
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(&app.db)
     .await?;
     Ok(users.into_iter().map(UserId::stored).collect())
 }
@@ -292,6 +357,8 @@ pub fn spawn_workers(app: &Arc<App>) {
         return;
     }
     let task_app = app.clone();
+    let scheduled = app.clone();
+    app.tasks.spawn_service(async move { schedule::keep(&scheduled).await });
     app.tasks.spawn(async move {
         let app = task_app;
         while !app.tasks.stopping().is_cancelled() {
@@ -320,24 +387,26 @@ pub async fn run_due(app: &Arc<App>) -> anyhow::Result<()> {
 /// Forgets the lines in which no job stands any more, and jobs that another has taken the place of while a process that
 /// died was doing them: the library keeps these for ever.
 pub(super) async fn tidy(app: &App) -> anyhow::Result<()> {
-    sqlx::query(
+    sqlx::query(sql(
+        &app.namespace,
         "
         delete from graphile_worker._private_jobs j
         using graphile_worker._private_job_retirements r
         where r.id = j.id and j.locked_at is null
         ",
-    )
+    ))
     .execute(&app.db)
     .await?;
-    Ok(WorkerUtils::new(&app.db, SCHEMA).cleanup(&[CleanupTask::GcJobQueues]).await?)
+    Ok(WorkerUtils::new(&app.db, app.namespace.queue.as_str()).cleanup(&[CleanupTask::GcJobQueues]).await?)
 }
 
 async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
     let settings = &app.settings.jobs;
     let lease = app.settings.runs.lease;
-    let mut options = WorkerOptions::default()
-        .pg_pool(app.db.clone())
-        .schema(SCHEMA)
+    let options = WorkerOptions::default()
+        .pg_pool(app.direct.clone())
+        .schema(app.namespace.queue.as_str())
+        .use_notification_delivery(!is_pooled(&app.direct))
         .concurrency(settings.workers.max(1) as usize)
         .poll_interval(settings.poll_interval)
         .listen_os_shutdown_signals(false)
@@ -352,11 +421,6 @@ async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
         .add_extension(AppHandle(app.clone()))
         .job_flag_allowlist(KINDS)
         .define_job::<Queued>();
-    for (job, minutes) in SCHEDULE {
-        let schedule = Cron::every_n_minutes::<Queued>(minutes)?.id(job.key()).job_key(job.key());
-        let schedule = schedule.payload(Queued(serde_json::to_value(job)?))?;
-        options = options.with_cron(schedule);
-    }
     options.init().await.context("the workers could not be started")
 }
 

@@ -52,7 +52,7 @@ pub async fn list_jobs(
         extraction::sweep(&app).await?;
     }
     // One more than asked for tells whether there is another page.
-    let mut data = store::list(&app.db, query.status, query.before, limit + 1).await?;
+    let mut data = store::list(&app, query.status, query.before, limit + 1).await?;
     let has_more = data.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     if has_more {
         data.pop();
@@ -71,7 +71,7 @@ pub async fn list_jobs(
     responses((status = 200, body = JobView), NotThere, Unavailable)
 )]
 pub async fn retry_job(State(app): State<Arc<App>>, Path(job_id): Path<i64>) -> Result<Json<JobView>, Problem> {
-    store::retry(&app.db, job_id).await?.map(Json).ok_or_else(|| {
+    store::retry(&app, job_id).await?.map(Json).ok_or_else(|| {
         Problem::not_found(format!(
             "There is no job {job_id} that could be retried: it is done, or running; GET /jobs lists those that there are"
         ))

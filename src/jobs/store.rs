@@ -2,9 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{PgPool, types::Json};
+use sqlx::types::Json;
 
-use super::model::{JobStatus, JobView};
+use super::{
+    model::{JobStatus, JobView},
+    queue::sql,
+};
+use crate::app::App;
 
 #[derive(sqlx::FromRow)]
 struct JobRow {
@@ -20,12 +24,13 @@ struct JobRow {
 
 /// The jobs with this status, the newest first, below the id `before` if given.
 pub(super) async fn list(
-    db: &PgPool,
+    app: &App,
     status: Option<JobStatus>,
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<JobView>, sqlx::Error> {
-    let rows: Vec<JobRow> = sqlx::query_as(
+    let rows: Vec<JobRow> = sqlx::query_as(sql(
+        &app.namespace,
         r"
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
         from graphile_worker._private_jobs j
@@ -42,25 +47,26 @@ pub(super) async fn list(
         order by id desc
         limit $3
         ",
-    )
+    ))
     .bind(before)
     .bind(status.map(JobStatus::as_str))
     .bind(limit)
-    .fetch_all(db)
+    .fetch_all(&app.db)
     .await?;
     Ok(rows.into_iter().map(JobRow::into_view).collect())
 }
 
 /// Gives a job that is not running all its attempts again, from now on, and before the others. `None`: there is none.
-pub(super) async fn retry(db: &PgPool, id: i64) -> Result<Option<JobView>, sqlx::Error> {
-    let row: Option<JobRow> = sqlx::query_as(
+pub(super) async fn retry(app: &App, id: i64) -> Result<Option<JobView>, sqlx::Error> {
+    let row: Option<JobRow> = sqlx::query_as(sql(
+        &app.namespace,
         r"
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
         from graphile_worker.reschedule_jobs(array[$1], run_at => now(), attempts => 0, priority => -1)
         ",
-    )
+    ))
     .bind(id)
-    .fetch_optional(db)
+    .fetch_optional(&app.db)
     .await?;
     Ok(row.map(JobRow::into_view))
 }

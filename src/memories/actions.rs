@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use chrono::Utc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,6 +18,7 @@ use super::{
 use crate::{
     agents::Agent,
     app::App,
+    clock,
     http::{
         Body, NoQuery, Problem,
         problem::ProblemDocument,
@@ -90,7 +90,7 @@ pub async fn extract_memories(
         agent_id: agent.settings.id.clone(),
         input: body.text,
         content: None,
-        created_at: Utc::now(),
+        created_at: clock::now(),
     };
     let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn], true).await.map_err(|error| {
         match error.downcast_ref() {

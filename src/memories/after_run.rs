@@ -1,6 +1,4 @@
 //! What a run that has ended does to its user's memories.
-
-use chrono::Utc;
 use sqlx::PgConnection;
 
 use super::{
@@ -9,7 +7,7 @@ use super::{
     model::Source,
     store,
 };
-use crate::{app::App, auth::UserId, config::AgentSettings, sessions::SessionId};
+use crate::{app::App, auth::UserId, clock, config::AgentSettings, sessions::SessionId};
 
 /// What becomes of the user's memories with a run that settles, and after it.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ impl AfterRun {
             agent_id: Some(&self.agent_id),
             sources: &sources,
             text_config: &app.settings.search.text_config,
-            at: Utc::now(),
+            at: clock::now(),
         };
         for change in &self.changes {
             change::apply(connection, &author, change).await?;

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Scope, UserId},
+    clock,
 };
 
 /// How many similar memories are looked at to find a duplicate.
@@ -45,7 +46,7 @@ pub struct Author<'a> {
 impl<'a> Author<'a> {
     /// The user's product, over the API, now.
     pub fn told(app: &'a App, user_id: &'a UserId) -> Self {
-        Self { user_id, agent_id: None, sources: &[], text_config: &app.settings.search.text_config, at: Utc::now() }
+        Self { user_id, agent_id: None, sources: &[], text_config: &app.settings.search.text_config, at: clock::now() }
     }
 }
 

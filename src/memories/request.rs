@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     auth::UserId,
+    clock,
     http::{
         Problem,
         extract::{absent_if_empty, never_empty},
@@ -116,7 +117,7 @@ pub struct CreateMemoryBody {
 impl CreateMemoryBody {
     pub(super) fn check(&self) -> Result<(), Problem> {
         check_fields(Some(&self.memory), self.topics.as_deref())?;
-        if self.expires_at.is_some_and(|at| at <= Utc::now()) {
+        if self.expires_at.is_some_and(|at| at <= clock::now()) {
             let detail = "has passed already; give a time to come, or leave it out for a memory that is kept";
             return Err(Problem::invalid("/expires_at", detail));
         }

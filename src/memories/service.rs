@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use chrono::Utc;
-
 use super::{
     change::{self, Author, Change, Changed},
     model::{self, Action, Memory, MemoryId},
@@ -13,6 +11,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Scope, UserId},
+    clock,
     http::{
         Problem,
         paging::{Page, PageRequest, SortOrder},
@@ -67,7 +66,7 @@ pub async fn edit(app: &App, scope: &Scope, memory_id: MemoryId, edit: Edit) -> 
         let detail = format!("Memory {memory_id} has been replaced by another; change that one");
         return Err(Problem::conflict(detail));
     }
-    let (user, at) = (&memory.user_id, Utc::now());
+    let (user, at) = (&memory.user_id, clock::now());
     let hash = edit.memory.as_deref().map(model::hash);
     let text_config = &app.settings.search.text_config;
     let mut tx = app.db.begin().await?;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use super::{
     end::{End, settle_once},
     model::{Run, RunError, RunId, RunStatus},
@@ -11,7 +9,7 @@ use super::{
     turns::{self, Message},
     webhook::WebhookUrl,
 };
-use crate::{app::App, auth::Scope, http::Problem, llm::ModelInfo};
+use crate::{app::App, auth::Scope, clock, http::Problem, llm::ModelInfo};
 
 /// Cancels a run that was found under `scope`. It takes effect within a second; what was said so far is kept. A run that
 /// was cancelled before is as it should be; one that has ended otherwise cannot be.
@@ -55,7 +53,7 @@ async fn may_interrupt(app: &App, scope: &Scope, run_id: RunId) -> Result<bool, 
 
 /// `false`: the run has ended already, or is not there.
 async fn end(app: &Arc<App>, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
-    let Some(wanted) = store::request_cancel(&app.db, scope, run_id, Utc::now()).await? else { return Ok(false) };
+    let Some(wanted) = store::request_cancel(&app.db, scope, run_id, clock::now()).await? else { return Ok(false) };
     let message = Message::Cancel(run_id);
     message.heed(app);
     if wanted.is_held {

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap, response::Response};
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Caller, Scope, UserId},
+    clock,
     http::{
         NoQuery, Path, Problem,
         forms::{Fields, FormOrJson},
@@ -277,6 +277,6 @@ pub(super) async fn begun(app: &App, continuation: &Continuation) -> Result<Vec<
         metrics: None,
         ..message
     });
-    let added = continuation.added.clone().map(|text| Message::new(Role::User, Some(text), Utc::now()));
+    let added = continuation.added.clone().map(|text| Message::new(Role::User, Some(text), clock::now()));
     Ok(copies.chain(added).collect())
 }

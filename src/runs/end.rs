@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
-use chrono::Utc;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     app::App,
     auth::UserId,
-    database,
+    clock, database,
     jobs::{self, Job},
     llm::ModelInfo,
     memories::{self, extraction},
@@ -101,7 +100,7 @@ impl End {
             follow_up: &self.follow_up,
             is_learned_from: self.learner().is_some(),
             events: &self.events,
-            at: Utc::now(),
+            at: clock::now(),
         }
     }
 
@@ -127,17 +126,17 @@ impl End {
         if let Some(replaced) = self.replaces
             && let Some(seq) = store::leave_history(connection, claim, replaced).await?
         {
-            summary::forget(connection, &claim.session_id, &[seq]).await?;
+            summary::forget(app, connection, &claim.session_id, &[seq]).await?;
         }
         vectors::note(app, connection, &claim.session_id).await?;
         for job in &self.jobs {
             if let Job::DeliverWebhook { url: Some(url), .. } = job {
                 store::keep_webhook_url(connection, claim, url).await?;
             }
-            jobs::enqueue(connection, job).await?;
+            jobs::enqueue(app, connection, job).await?;
         }
         for job in &self.follow_up.jobs(claim, after.folds) {
-            jobs::enqueue_unless_there(connection, job).await?;
+            jobs::enqueue_unless_there(app, connection, job).await?;
         }
         Ok(Some(after))
     }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     agents::Agent,
+    clock,
     llm::{ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, Models, ToolCall},
     text,
     tools::Toolbox,
@@ -201,7 +202,7 @@ impl Engine<'_> {
     }
 
     async fn execute(&self, call: &ToolCall, toolbox: &mut Toolbox<'_>, progress: &mut Progress) -> Message {
-        let started = Utc::now();
+        let started = clock::now();
         let clock = Instant::now();
         let mut execution = ToolExecution::started(call, started);
         self.events.push(&EventKind::ToolCallStarted(Box::new(execution.clone())));
@@ -219,7 +220,7 @@ impl Engine<'_> {
         });
         let is_error = execution.tool_call_error.unwrap_or_default();
         progress.tools.push(execution);
-        let mut message = Message::new(Role::Tool, Some(content), Utc::now());
+        let mut message = Message::new(Role::Tool, Some(content), clock::now());
         message.answers = Some(AnsweredCall {
             tool_call_id: call.id.clone(),
             tool_name: call.name.clone(),
@@ -277,13 +278,13 @@ impl Progress {
             return None;
         }
         text::replace_nul_in(&mut partial);
-        self.messages.push(Message::new(Role::Assistant, Some(partial.clone()), Utc::now()));
+        self.messages.push(Message::new(Role::Assistant, Some(partial.clone()), clock::now()));
         Some(partial)
     }
 }
 
 fn assistant_message(reply: ModelReply) -> Message {
-    let mut message = Message::new(Role::Assistant, reply.content, Utc::now());
+    let mut message = Message::new(Role::Assistant, reply.content, clock::now());
     message.reasoning = reply.reasoning;
     message.tool_calls = (!reply.tool_calls.is_empty()).then_some(reply.tool_calls);
     message.provider_data = reply.response_id.map(|id| json!({ "id": id }));

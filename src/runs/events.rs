@@ -4,14 +4,12 @@
 //! encoded once, when they happen. What has been stored is kept here for readers that are nearly up to date, and
 //! dropped as it grows: a reader that has fallen behind reads from the database (`following`).
 
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-use chrono::Utc;
-use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::{
@@ -21,6 +19,7 @@ use super::{
     wire::ToolExecution,
 };
 use crate::{
+    clock,
     llm::{ModelInfo, Usage},
     memories::wire::UpdatedMemory,
     sessions::summary::SessionSummary,
@@ -151,7 +150,7 @@ impl EventLog {
     pub fn push(&self, kind: &EventKind) {
         let Some(log) = &self.0 else { return };
         let mut inner = log.lock();
-        let event = encode::event(&log.source, inner.next, kind, Utc::now());
+        let event = encode::event(&log.source, inner.next, kind, clock::now());
         inner.next += 1;
         inner.unstored_bytes += event.data.len();
         inner.bytes += event.data.len();

@@ -1,15 +1,13 @@
 //! Stores the events of a run while it goes on, in batches: whoever reads elsewhere is less than a second behind.
 
 use std::time::Duration;
-
-use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     events::EventLog,
     store::{self, Claim},
 };
-use crate::app::App;
+use crate::{app::App, clock};
 
 /// Most runs are over before; the last events of each are stored with its end.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -47,7 +45,7 @@ impl Storing<'_> {
             if batch.names.is_empty() {
                 continue;
             }
-            match store::append_events(&self.app.db, self.claim, &batch, Utc::now()).await {
+            match store::append_events(&self.app.db, self.claim, &batch, clock::now()).await {
                 Ok(()) => self.events.note_stored(&batch),
                 Err(error) => {
                     tracing::warn!(run.id = %self.claim.run_id, %error, "The events of a run cannot be stored yet.");

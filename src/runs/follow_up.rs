@@ -1,8 +1,6 @@
 //! What a run leaves to be done in the background, decided by what is known when it ends and enqueued in the transaction
 //! that settles it.
 
-use chrono::Utc;
-
 use super::{
     context::{Context, ContextOptions, tokens_of_messages},
     events::{EventKind, EventLog},
@@ -10,7 +8,7 @@ use super::{
     request::CreateRun,
     store::{self, Claim},
 };
-use crate::{agents::Agent, app::App, config::HistorySettings, jobs::Job, sessions::summary};
+use crate::{agents::Agent, app::App, clock, config::HistorySettings, jobs::Job, sessions::summary};
 
 /// Does what a caller waits for, and reports it. Its job finds it done; where it fails, the job tries again.
 pub(super) async fn do_now(app: &App, agent: &Agent, run: &CreateRun, claim: &Claim, events: &EventLog) {
@@ -25,7 +23,7 @@ pub(super) async fn do_now(app: &App, agent: &Agent, run: &CreateRun, claim: &Cl
     events.push(&EventKind::SessionSummaryCompleted(summary.map(Box::new)));
     if events.is_recording() {
         let batch = events.unstored();
-        match store::append_events(&app.db, claim, &batch, Utc::now()).await {
+        match store::append_events(&app.db, claim, &batch, clock::now()).await {
             Ok(()) => events.note_stored(&batch),
             Err(error) => tracing::warn!(run.id = %claim.run_id, %error, "The last events of a run are not stored."),
         }

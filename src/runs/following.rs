@@ -2,15 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use chrono::Utc;
-
 use super::{
     encode::{self, EventSource},
     events::{Completion, EncodedEvent, EventKind, EventLog, Found},
     model::{Run, RunError, RunErrorKind, RunId, RunStatus},
     store,
 };
-use crate::{app::App, auth::Scope, llm::ModelInfo, sessions::SessionId};
+use crate::{app::App, auth::Scope, clock, llm::ModelInfo, sessions::SessionId};
 
 /// How often the database is asked for more of a run that another process executes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -144,7 +142,8 @@ impl Follower {
     }
 
     fn end_with(&mut self, events: Vec<EventKind>, first: i32) {
-        let encoded = (first..).zip(&events).map(|(index, kind)| encode::event(&self.source, index, kind, Utc::now()));
+        let encoded =
+            (first..).zip(&events).map(|(index, kind)| encode::event(&self.source, index, kind, clock::now()));
         let next = self.next;
         self.fetched.extend(encoded.filter(|event| event.index >= next));
         self.is_at_end = true;

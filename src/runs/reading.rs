@@ -3,7 +3,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::http::StatusCode;
-use chrono::Utc;
 
 use super::{
     model::{Message, Run, RunErrorKind, RunId},
@@ -107,10 +106,9 @@ pub fn answer(output: RunOutput, is_form: bool) -> Result<RunOutput, Problem> {
 /// Removes the events of streams that nobody may pick up any more, in small batches.
 pub async fn clean_up(app: &App) -> anyhow::Result<()> {
     const BATCH: i64 = 1_000;
-    let before = Utc::now() - app.settings.runs.keep_events;
     let mut removed = 0;
     loop {
-        let batch = store::delete_events(&app.db, before, BATCH).await?;
+        let batch = store::delete_events(&app.db, app.settings.runs.keep_events, BATCH).await?;
         removed += batch;
         if batch < BATCH.unsigned_abs() {
             break;

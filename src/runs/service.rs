@@ -13,7 +13,6 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use axum::http::StatusCode;
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -36,6 +35,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::Caller,
+    clock,
     http::{
         Problem,
         idempotency::{self, Attempt},
@@ -307,7 +307,7 @@ fn new_run(app: &App, start: &Start, session_id: SessionId, run_id: RunId, may_b
         request: queued.map(serde_json::to_value).transpose().map_err(anyhow::Error::from)?,
         forked_from_run_id: start.forked_from_run_id,
         regenerated_from: start.regenerated_from,
-        at: Utc::now(),
+        at: clock::now(),
     })
 }
 

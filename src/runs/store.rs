@@ -44,7 +44,7 @@ pub use reading::{
     MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
 };
 use rows::select_messages;
-pub use turns::{CHANNEL, Taken, Waiting, begin, count_background, notify, take, waiter};
+pub use turns::{Taken, Waiting, begin, count_background, notify, take, waiter};
 pub use webhooks::{forget_webhook_url, keep_webhook_url, webhook_url};
 
 /// The right to execute and settle one run.

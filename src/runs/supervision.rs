@@ -12,10 +12,10 @@ use super::{
     living,
     model::RunError,
     service,
-    store::{self, CHANNEL, Fate},
+    store::{self, Fate},
     turns::Message,
 };
-use crate::app::App;
+use crate::{app::App, clock, database::is_pooled};
 
 /// How often runs are looked after: a cancel that nobody told of takes effect within this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -69,6 +69,9 @@ async fn look_after_runs(app: &App) {
 
 /// Hears what other processes say. Without this everything still works, a little later.
 async fn listen(app: &App) {
+    if is_pooled(&app.direct) {
+        return;
+    }
     loop {
         if let Err(error) = hear(app).await {
             tracing::warn!(%error, "Other processes cannot be heard; looking instead.");
@@ -79,10 +82,10 @@ async fn listen(app: &App) {
 
 async fn hear(app: &App) -> Result<(), sqlx::Error> {
     // A connection beside the pool: it is never given back.
-    let options = app.db.connect_options().as_ref().clone();
+    let options = app.direct.connect_options().as_ref().clone();
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen(&app.namespace.channel).await?;
     loop {
         let heard = listener.recv().await?;
         if let Some(message) = Message::parse(heard.payload()) {

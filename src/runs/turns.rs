@@ -120,7 +120,7 @@ impl Message {
 
 /// Tells all processes, this one too.
 pub(super) async fn tell(app: &App, message: &Message) {
-    if let Err(error) = store::notify(&app.db, &message.text()).await {
+    if let Err(error) = store::notify(&app.db, &app.namespace.channel, &message.text()).await {
         tracing::warn!(%error, "The other processes could not be told; they will look by themselves.");
     }
 }

@@ -28,7 +28,7 @@ use super::{
     model::{RunId, RunStatus},
     store,
 };
-use crate::{app::App, auth::Scope, config::WebhookSettings, http::Problem};
+use crate::{app::App, auth::Scope, clock, config::WebhookSettings, http::Problem};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -120,7 +120,7 @@ pub(crate) async fn deliver(app: &App, run_id: RunId, queued: Option<WebhookUrl>
     if let Some(reason) = reason_to_refuse(&url, &app.settings.webhooks) {
         bail!("the webhook's URL {reason}; then retry this job");
     }
-    let now = Utc::now();
+    let now = clock::now();
     let event = match run.status {
         RunStatus::Completed | RunStatus::Regenerated => "run.completed",
         RunStatus::Cancelled => "run.cancelled",

@@ -30,7 +30,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::{Scope, UserId},
-    database,
+    clock, database,
     http::Problem,
     memories::{
         self, AfterRun, extraction,
@@ -172,7 +172,7 @@ impl Work {
             return Ok(false);
         }
         let heard = self.entry.run.events.unstored();
-        store::append_events(&self.app.db, &self.claim, &heard, Utc::now()).await?;
+        store::append_events(&self.app.db, &self.claim, &heard, clock::now()).await?;
         let mut connection = self.app.db.acquire().await?;
         let is_left = store::put_back(&mut connection, &self.claim, PutBack::Interrupted).await?;
         if is_left {

@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use chrono::Utc;
-
 use super::{
     bm25::{self, Question},
     model::{Found, Hit, Item, Outcome, Parts, Place, Search, VectorUse},
@@ -17,7 +15,7 @@ use super::{
 };
 use crate::{
     app::App,
-    llm,
+    clock, llm,
     memories::{self, Brief, MemoryId},
 };
 
@@ -58,7 +56,7 @@ pub async fn search_briefs(app: &App, search: &Search) -> Result<Vec<(Brief, Par
 
 /// All that was found and fits the search, best first.
 fn order(app: &App, search: &Search, evidence: &Evidence) -> Vec<Ranked> {
-    let mut ranked = rank::rank(&search.query, Utc::now(), evidence, &app.settings.search.weights);
+    let mut ranked = rank::rank(&search.query, clock::now(), evidence, &app.settings.search.weights);
     if !search.messages {
         ranked.retain(|ranked| matches!(ranked.item, Item::Memory(_)));
     }

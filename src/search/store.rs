@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
+    database::Planning,
     memories::{Brief, MemoryId},
     runs::{Role, RunId},
     sessions::SessionId,
@@ -82,6 +83,7 @@ async fn find_messages(
     any_of_them: &str,
     question: &Question<'_>,
 ) -> Result<Vec<Row>, sqlx::Error> {
+    let mut planning = Planning::of(db).await?;
     let rows = sqlx::query_as(include_str!("find_messages.sql"))
         .bind(search.scope.user())
         .bind(search.session_id.as_ref().map(SessionId::as_str))
@@ -89,7 +91,7 @@ async fn find_messages(
         .bind(search.to)
         .bind(any_of_them)
         .persistent(false)
-        .fetch(db);
+        .fetch(planning.connection());
     // Row by row: of each, little is kept.
     rows.try_filter_map(async |(session_id, seq, index, created_at, words): (_, _, _, _, Vec<u8>)| {
         let item = Item::Message(Place { session_id, seq, index });

@@ -15,6 +15,7 @@ use super::SessionId;
 use crate::{
     app::App,
     auth::{Caller, UserId},
+    clock,
     http::{
         Body, NoQuery, Path, Problem,
         idempotency::{Claimed, IdempotencyKey},
@@ -102,7 +103,7 @@ pub async fn append_messages(
 ) -> Result<(StatusCode, Json<AppendedRuns>), Problem> {
     check(&body)?;
     let caller = Caller::claiming(body.user_id);
-    let runs = into_runs(body.messages, Utc::now());
+    let runs = into_runs(body.messages, clock::now());
     let run_ids: Vec<RunId> = runs.iter().map(|run| run.run_id).collect();
     let component = body.agent_id.as_deref();
     let mut tx = app.db.begin().await?;
@@ -151,7 +152,7 @@ async fn follow_up<'a>(
     let is_long = agent.history.is_exceeded_by(appended.unfolded_tokens, appended.unfolded_runs);
     if agent.settings.enable_session_summaries && is_long {
         let job = Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() };
-        jobs::enqueue_unless_there(connection, &job).await?;
+        jobs::enqueue_unless_there(app, connection, &job).await?;
     }
     let user = caller.user().filter(|_| appended.is_callers && extraction::is_on(&agent.settings));
     if let Some(user) = user {
@@ -233,7 +234,7 @@ mod tests {
             said(SaidBy::Assistant, "Hello"),
             said(SaidBy::User, "Bye"),
         ];
-        let runs = into_runs(messages, Utc::now());
+        let runs = into_runs(messages, clock::now());
         let inputs: Vec<_> = runs.iter().map(|run| (run.input.as_str(), run.content.as_deref())).collect();
         assert_eq!(inputs, [("", Some("Welcome")), ("Hi", Some("Hello")), ("Bye", None)]);
         assert_eq!(runs[0].messages[0].index, 1);

@@ -5,8 +5,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chrono::{DateTime, Utc};
-
 use super::store;
 use crate::app::App;
 
@@ -20,11 +18,10 @@ pub struct Swept {
 }
 
 pub async fn sweep(app: &App) -> anyhow::Result<Swept> {
-    let now = Utc::now();
     let mut swept = Swept::default();
     let mut by_component = BTreeMap::new();
     loop {
-        let removed = store::delete_expired(&app.db, now, BATCH).await?;
+        let removed = store::delete_expired(&app.db, BATCH).await?;
         swept.expired += note(&mut by_component, &removed);
         if is_last(&removed) {
             break;
@@ -38,9 +35,9 @@ pub async fn sweep(app: &App) -> anyhow::Result<Swept> {
     let with_own: Vec<&str> = own.iter().map(|(id, _)| *id).collect();
     let of_each = own.iter().map(|(id, after)| (Some(*id), *after));
     for (component_id, after) in of_each.chain([(None, app.settings.retention.sessions_after)]) {
-        let Some(until) = after.and_then(|after| before(now, after)) else { continue };
+        let Some(ago) = after else { continue };
         loop {
-            let removed = store::delete_inactive(&app.db, component_id, &with_own, until, BATCH).await?;
+            let removed = store::delete_inactive(&app.db, component_id, &with_own, ago, BATCH).await?;
             swept.inactive += note(&mut by_component, &removed);
             if is_last(&removed) {
                 break;
@@ -51,11 +48,6 @@ pub async fn sweep(app: &App) -> anyhow::Result<Swept> {
         tracing::info!(component, sessions, "Removed sessions that had expired, or were not used any more.");
     }
     Ok(swept)
-}
-
-/// A time so long ago that it cannot be told is before everything.
-fn before(now: DateTime<Utc>, after: Duration) -> Option<DateTime<Utc>> {
-    now.checked_sub_signed(chrono::TimeDelta::from_std(after).ok()?)
 }
 
 fn note(by_component: &mut BTreeMap<String, usize>, removed: &[Option<String>]) -> usize {

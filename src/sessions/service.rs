@@ -11,7 +11,6 @@ mod parts;
 use std::time::Instant;
 
 use axum::http::StatusCode;
-use chrono::Utc;
 use serde_json::{Map, Value};
 
 use super::{
@@ -24,6 +23,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Caller, Scope},
+    clock,
     http::{
         Problem,
         conditional::Tagged,
@@ -74,7 +74,7 @@ pub async fn create(
         session_name,
         session_state: create.session_state,
         metadata: create.metadata,
-        at: Utc::now(),
+        at: clock::now(),
     };
     let (scope, id) = (caller.scope(), &new.session_id);
     let mut tx = app.db.begin().await?;

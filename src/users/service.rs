@@ -28,14 +28,14 @@ pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Erro
     let mut tx = app.db.begin().await?;
     store::hold(&mut tx, user).await?;
     // Both find what is the user's by the sessions that are erased next.
-    let jobs = jobs::forget_user(&mut tx, user).await?;
+    let jobs = jobs::forget_user(app, &mut tx, user).await?;
     let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
     let (counts, losses) = store::erase(&mut tx, user).await?;
     for Loss { session_id, seqs } in losses {
         sessions::service::forget_runs(&mut tx, &Scope::All, &session_id, &seqs).await?;
     }
     // Of a session that has come meanwhile.
-    jobs::forget(&mut tx, &Job::Learn { user_id: user.clone() }).await?;
+    jobs::forget(app, &mut tx, &Job::Learn { user_id: user.clone() }).await?;
     tx.commit().await?;
     Ok(Erased { counts, jobs, idempotency_keys })
 }

@@ -6,7 +6,7 @@ use crate::support::TestApp;
 
 async fn enqueue(app: &TestApp, job: &colloquy::jobs::Job) {
     let mut tx = app.db().begin().await.unwrap();
-    colloquy::jobs::enqueue(&mut tx, job).await.unwrap();
+    colloquy::jobs::enqueue(&app.app, &mut tx, job).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -14,7 +14,7 @@ async fn enqueue(app: &TestApp, job: &colloquy::jobs::Job) {
 async fn a_job_exists_when_its_transaction_has_committed_and_is_gone_when_it_is_done() {
     let app = TestApp::start().await;
     let mut tx = app.db().begin().await.unwrap();
-    colloquy::jobs::enqueue(&mut tx, &colloquy::jobs::Job::CleanUp).await.unwrap();
+    colloquy::jobs::enqueue(&app.app, &mut tx, &colloquy::jobs::Job::CleanUp).await.unwrap();
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
     tx.commit().await.unwrap();
     // Another one with the same key is the same one.

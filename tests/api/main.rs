@@ -6,6 +6,7 @@ mod context;
 mod contract;
 mod dialogues;
 mod edge;
+mod databases;
 mod embedded;
 mod faults;
 mod input;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     scripted_model::{ScriptedModel, hang, slow_pieces},
-    server::{self, Server},
+    server::{self, Server, failure},
     test_database,
 };
 
@@ -130,13 +130,6 @@ async fn a_terminated_process_lets_its_run_settle() {
     });
     assert_eq!(run["content"], "settled", "{run}");
     assert!(tokio::task::spawn_blocking(move || server.process.ends_well()).await.unwrap());
-}
-
-fn failure(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let mut command = server::command(arguments);
-    let output = command.envs(environment.iter().copied()).output().expect("the binary starts");
-    assert!(!output.status.success());
-    String::from_utf8(output.stderr).expect("UTF-8")
 }
 
 #[test]

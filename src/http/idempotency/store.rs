@@ -1,10 +1,9 @@
 //! Idempotency keys in PostgreSQL.
 
-use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::{ABANDONED_AFTER, Attempt, KEPT_FOR};
-use crate::{auth::UserId, sessions::SessionId};
+use crate::{auth::UserId, database::interval, sessions::SessionId};
 
 /// Takes the key, if it is new, expired, or left behind by a request that died before it did anything. A key that is
 /// spent is never left behind.
@@ -21,14 +20,15 @@ pub(super) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> R
             body = null,
             etag = null,
             created_at = excluded.created_at
-        where k.created_at < $5 or (k.status is null and k.session_id is null and k.created_at < $6)
+        where k.created_at < now() - $5::interval
+           or (k.status is null and k.session_id is null and k.created_at < now() - $6::interval)
         ",
         attempt.scope,
         attempt.key,
         attempt.fingerprint,
         attempt.at,
-        attempt.at - KEPT_FOR,
-        attempt.at - ABANDONED_AFTER,
+        interval(KEPT_FOR),
+        interval(ABANDONED_AFTER),
     )
     .execute(connection)
     .await?;
@@ -67,19 +67,23 @@ pub(super) struct First {
     pub(super) status: Option<i16>,
     pub(super) body: Option<String>,
     pub(super) etag: Option<String>,
-    pub(super) at: DateTime<Utc>,
+    pub(super) has_expired: bool,
+    pub(super) is_abandoned: bool,
 }
 
 pub(super) async fn find(db: &PgPool, attempt: &Attempt) -> Result<Option<First>, sqlx::Error> {
     sqlx::query_as!(
         First,
-        "
-        select fingerprint, session_id, run_seq, status, body, etag, created_at as at
+        r#"
+        select fingerprint, session_id, run_seq, status, body, etag,
+               created_at < now() - $3::interval as "has_expired!", created_at < now() - $4::interval as "is_abandoned!"
         from idempotency_keys
         where scope = $1 and key = $2
-        ",
+        "#,
         attempt.scope,
         attempt.key,
+        interval(KEPT_FOR),
+        interval(ABANDONED_AFTER),
     )
     .fetch_optional(db)
     .await
@@ -146,15 +150,15 @@ pub(super) async fn delete_of_user(connection: &mut PgConnection, user: &UserId)
     Ok(i64::try_from(removed.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// Removes at most `limit` keys from before `until`.
-pub(super) async fn remove_before(db: &PgPool, until: DateTime<Utc>, limit: i64) -> Result<u64, sqlx::Error> {
+/// Removes at most `limit` keys that have been kept long enough.
+pub(super) async fn remove_old(db: &PgPool, limit: i64) -> Result<u64, sqlx::Error> {
     let removed = sqlx::query!(
         "
         delete from idempotency_keys k
-        using (select scope, key from idempotency_keys where created_at < $1 limit $2) old
-        where k.scope = old.scope and k.key = old.key and k.created_at < $1
+        using (select scope, key from idempotency_keys where created_at < now() - $1::interval limit $2) old
+        where k.scope = old.scope and k.key = old.key and k.created_at < now() - $1::interval
         ",
-        until,
+        interval(KEPT_FOR),
         limit,
     )
     .execute(db)

@@ -5,12 +5,12 @@
 use std::{fmt, time::Duration};
 
 use anyhow::Context;
-use chrono::Utc;
 use reqwest::{Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock,
     config::EmbeddingSettings,
     llm::{ErrorKind, ModelError, retry},
 };
@@ -118,7 +118,7 @@ impl RemoteEmbedder {
             status => format!("answered {status}"),
         };
         let wish = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = wish.and_then(|wish| retry::parse_retry_after(wish, Utc::now()));
+        let retry_after = wish.and_then(|wish| retry::parse_retry_after(wish, clock::now()));
         ModelError { retry_after, ..self.error(kind, &what) }
     }
 

@@ -4,13 +4,13 @@
 
 use std::{error::Error as _, time::Duration};
 
-use chrono::Utc;
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::wire::{Fault, Refusal};
 use crate::{
+    clock,
     config::ModelSettings,
     llm::{ErrorKind, ModelError, credentials, retry},
 };
@@ -137,7 +137,7 @@ fn error_message(body: &Value) -> Option<&str> {
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    retry::parse_retry_after(value, Utc::now())
+    retry::parse_retry_after(value, clock::now())
 }
 
 /// The innermost reason: the outer ones of an HTTP client repeat the URL, which may hold credentials.

@@ -78,7 +78,7 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
+    use crate::clock;
 
     use super::*;
     use crate::sessions::SessionId;
@@ -90,7 +90,7 @@ mod tests {
             agent_id: "a".into(),
             input: input.into(),
             content: Some(content.into()),
-            created_at: Utc::now(),
+            created_at: clock::now(),
         }
     }
 

@@ -15,7 +15,7 @@ mod reply;
 
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use super::{
     change::{self, Author, Change},
@@ -26,6 +26,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::{Scope, UserId},
+    clock,
     config::{AgentMemorySettings, AgentSettings},
     jobs::{self, Job},
     search::{self, model::Search, vectors},
@@ -64,23 +65,23 @@ pub fn wake(app: &Arc<App>, user: &UserId) {
 /// Queues the jobs that are missing; by the clock, when a process starts, and before somebody looks at what waits. A
 /// user whose job has failed for good has none missing: that one waits to be retried, or for the user's next run.
 pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
-    for user in jobs::users_without_job(&app.db, MOST_QUEUED).await? {
+    for user in jobs::users_without_job(app, MOST_QUEUED).await? {
         queue(app, user).await?;
     }
-    jobs::unpark_learning(&app.db).await?;
-    jobs::hasten_learning(&app.db, None).await
+    jobs::unpark_learning(app).await?;
+    jobs::hasten_learning(app, None).await
 }
 
 /// Where a job waits already there is nothing to do: what it reads, it reads when it has begun.
 async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
     let job = Job::Learn { user_id: user.clone() };
-    if jobs::is_waiting(&app.db, &job).await? {
-        return jobs::hasten_learning(&app.db, Some(&job)).await;
+    if jobs::is_waiting(app, &app.db, &job).await? {
+        return jobs::hasten_learning(app, Some(&job)).await;
     }
     let mut tx = app.db.begin().await?;
     // Another may have queued it meanwhile; to do so again would give a job that has failed all its attempts back.
-    if store::hold_unread(&mut tx, &user).await? && !jobs::is_waiting(&mut *tx, &job).await? {
-        jobs::enqueue(&mut tx, &job).await?;
+    if store::hold_unread(&mut tx, &user).await? && !jobs::is_waiting(app, &mut *tx, &job).await? {
+        jobs::enqueue(app, &mut tx, &job).await?;
     }
     tx.commit().await
 }
@@ -131,7 +132,7 @@ pub async fn study(
         |said: &str, _| reply::parse(said, shown.len(), turns.len()).map_err(|complaint| format!("it {complaint}"));
     let operations = ask::ask(app, question, read, prompt::complaint).await?.value;
     let expires_at =
-        settings.expire_after.and_then(|after| Utc::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
+        settings.expire_after.and_then(|after| clock::now().checked_add_signed(TimeDelta::from_std(after).ok()?));
     let lessons = operations.into_iter().filter_map(|operation| operation.into_lesson(&shown, expires_at));
     Ok(lessons.filter(|lesson| may_be_kept(settings, lesson, turns)).collect())
 }
@@ -182,7 +183,7 @@ async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: &[Lesson]) 
     store::lock_user(&mut tx, user).await?;
     // What was deleted meanwhile is not learned; what another worker has read is learned already.
     let taken = store::take_turns(&mut tx, user, turns).await?;
-    let at = Utc::now();
+    let at = clock::now();
     for lesson in lessons {
         let sources: Vec<Source> =
             lesson.turns.iter().map(|at| turns[*at].source()).filter(|source| taken.contains(source)).collect();

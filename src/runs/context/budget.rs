@@ -111,7 +111,7 @@ pub fn whole_or_reduced(run: PastRun, max_tokens: usize) -> PastRun {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
+    use crate::clock;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn said(role: Role, content: &str) -> Message {
-        Message::new(role, Some(content.into()), Utc::now())
+        Message::new(role, Some(content.into()), clock::now())
     }
 
     /// A run with as many tool calls as asked for.
@@ -131,7 +131,7 @@ mod tests {
         let mut messages = vec![said(Role::User, question)];
         for number in 0..calls {
             let id = format!("call_{number}");
-            let mut asked = Message::new(Role::Assistant, None, Utc::now());
+            let mut asked = Message::new(Role::Assistant, None, clock::now());
             asked.tool_calls = Some(vec![ToolCall { id: id.clone(), name: "look".into(), arguments: json!({"n": 1}) }]);
             let mut answered = said(Role::Tool, "found it");
             answered.answers = Some(AnsweredCall {

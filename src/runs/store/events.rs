@@ -1,11 +1,14 @@
 //! Stored events of runs, in batches: a row is not one token.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::Claim;
 use crate::{
     auth::Scope,
+    database::interval,
     runs::{
         events::EncodedEvent,
         model::{ProcessId, RunId},
@@ -105,13 +108,13 @@ pub async fn count_events(db: &PgPool, session_id: &SessionId, seq: i64) -> Resu
     .await
 }
 
-/// Removes events that are older than `before`, a number of batches at a time. Answers how many went.
-pub async fn delete_events(db: &PgPool, before: DateTime<Utc>, at_most: i64) -> Result<u64, sqlx::Error> {
+/// Removes events that are older than this, a number of batches at a time. Answers how many went.
+pub async fn delete_events(db: &PgPool, age: Duration, at_most: i64) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         r#"
         delete from run_events using (
             select session_id, seq, first_index from run_events
-            where created_at < $1
+            where created_at < now() - $1::interval
             order by created_at
             limit $2
             for update skip locked
@@ -120,7 +123,7 @@ pub async fn delete_events(db: &PgPool, before: DateTime<Utc>, at_most: i64) -> 
           and run_events.seq = old.seq
           and run_events.first_index = old.first_index
         "#,
-        before,
+        interval(age),
         at_most,
     )
     .execute(db)

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use sqlx::{PgPool, postgres::types::PgInterval};
+use sqlx::PgPool;
 
-use crate::runs::model::ProcessId;
+use crate::{database::interval, runs::model::ProcessId};
 
 /// Enters a process among the living, for `lifetime` by the database's clock.
-pub async fn enter(db: &PgPool, process: ProcessId, lifetime: Duration, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn enter(db: &PgPool, process: ProcessId, lifetime: Duration) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into processes (process_id, expires_at, started_at) values ($1, clock_timestamp() + $2::interval, $3)",
+        "insert into processes (process_id, expires_at, started_at) values ($1, clock_timestamp() + $2::interval, now())",
         process as ProcessId,
         interval(lifetime),
-        at,
     )
     .execute(db)
     .await?;
@@ -85,8 +83,4 @@ pub async fn bury(db: &PgPool, late: bool) -> Result<Vec<ProcessId>, sqlx::Error
     )
     .fetch_all(db)
     .await
-}
-
-pub(super) fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

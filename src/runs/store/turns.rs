@@ -254,10 +254,8 @@ pub async fn waiter(
     Ok(row.map(|row| (row.run_id, row.process_id)))
 }
 
-/// The channel on which processes tell each other what to look at.
-pub const CHANNEL: &str = "colloquy_runs";
-
-pub async fn notify(db: &PgPool, message: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("select pg_notify($1, $2)", CHANNEL, message).execute(db).await?;
+/// Tells all processes that listen on the channel.
+pub async fn notify(db: &PgPool, channel: &str, message: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("select pg_notify($1, $2)", channel, message).execute(db).await?;
     Ok(())
 }

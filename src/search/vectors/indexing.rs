@@ -1,7 +1,6 @@
 //! The job that makes the vectors that are missing.
 
 use anyhow::Context;
-use chrono::Utc;
 
 use super::{
     direction::Direction,
@@ -21,10 +20,10 @@ pub async fn embed_new(app: &App) -> anyhow::Result<()> {
     // The settings may have changed since it was queued.
     let Some(embedder) = &app.embedder else { return Ok(()) };
     // What is noted from now on has a job of its own, unless this one is tried again.
-    store::set_job_waits(&app.db, None).await?;
+    store::set_job_waits(&app.db, false).await?;
     let done = embed_missing(app, embedder).await;
     if done.is_err() {
-        store::set_job_waits(&app.db, Some(Utc::now())).await?;
+        store::set_job_waits(&app.db, true).await?;
     }
     done
 }

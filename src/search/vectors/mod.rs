@@ -13,9 +13,9 @@ mod indexing;
 mod kept;
 mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use indexing::embed_new;
@@ -25,6 +25,7 @@ pub use store::Vectors;
 use super::{model::Search, store::Match};
 use crate::{
     app::App,
+    clock,
     jobs::{self, Job},
     sessions::SessionId,
 };
@@ -33,7 +34,7 @@ use store::Compared;
 
 /// After so long without being done a job counts as lost, or as failed for good, and another one takes its place: a
 /// service that was away for some hours must not end all vectors.
-const JOB_IS_LOST_AFTER: TimeDelta = TimeDelta::hours(2);
+const JOB_IS_LOST_AFTER: Duration = Duration::from_hours(2);
 /// How many runs, which are mostly two messages each, are compared with a question; of users with more, the last ones of
 /// the sessions that were used last.
 const MOST_RUNS: i64 = 25_000;
@@ -45,7 +46,7 @@ pub async fn note(app: &App, connection: &mut PgConnection, session_id: &Session
     if app.embedder.is_none() {
         return Ok(());
     }
-    store::note(connection, session_id, Utc::now()).await
+    store::note(connection, session_id, clock::now()).await
 }
 
 /// Sees to it that a job waits. After the transaction that stored something, and not in it: all runs would wait for one
@@ -59,14 +60,13 @@ pub async fn wake(app: &App) {
 }
 
 async fn enqueue(app: &App) -> Result<(), sqlx::Error> {
-    let now = Utc::now();
     // Most find one that waits already, and lock nothing.
-    if !store::needs_job(&app.db, now - JOB_IS_LOST_AFTER).await? {
+    if !store::needs_job(&app.db, JOB_IS_LOST_AFTER).await? {
         return Ok(());
     }
     let mut tx = app.db.begin().await?;
-    if store::claim_job(&mut tx, now, now - JOB_IS_LOST_AFTER).await? {
-        jobs::enqueue(&mut tx, &Job::EmbedNew).await?;
+    if store::claim_job(&mut tx, JOB_IS_LOST_AFTER).await? {
+        jobs::enqueue(app, &mut tx, &Job::EmbedNew).await?;
     }
     tx.commit().await
 }
@@ -86,7 +86,7 @@ pub async fn start(app: &App) -> Result<(), sqlx::Error> {
         return store::forget_model(&app.db).await;
     }
     let mut tx = app.db.begin().await?;
-    jobs::enqueue(&mut tx, &Job::EmbedNew).await?;
+    jobs::enqueue(app, &mut tx, &Job::EmbedNew).await?;
     tx.commit().await
 }
 

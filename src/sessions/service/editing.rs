@@ -7,6 +7,7 @@ use super::{MessagesPage, get, of_type};
 use crate::{
     app::App,
     auth::Scope,
+    clock,
     config::Settings,
     http::{
         Problem,
@@ -69,7 +70,7 @@ pub async fn edit(
     if let Some(name) = &new_name {
         check_name("/session_name", name)?;
     }
-    let at = Utc::now();
+    let at = clock::now();
     let mut tx = app.db.begin().await?;
     let session = of_type(store::lock(&mut tx, scope, session_id).await?, session_id, session_type)?;
     if_match.check(&session.tag())?;

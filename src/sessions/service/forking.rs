@@ -1,12 +1,12 @@
 //! Copies of a conversation, to go on from it in another direction.
 
 use axum::http::StatusCode;
-use chrono::Utc;
 
 use super::{check_name, find};
 use crate::{
     app::App,
     auth::Scope,
+    clock,
     http::{Problem, idempotency::Claimed, problem::OnConstraint},
     runs::RunId,
     search::vectors,
@@ -46,7 +46,7 @@ pub async fn fork(
         None => None,
     };
     let copy_id = fork.session_id.unwrap_or_else(SessionId::mint);
-    let origin = CopyOrigin { session_id, up_to_seq, session_name: session_name.as_deref(), at: Utc::now() };
+    let origin = CopyOrigin { session_id, up_to_seq, session_name: session_name.as_deref(), at: clock::now() };
     let taken = "This session id is in use; choose another, or leave it out";
     let mut tx = app.db.begin().await?;
     let is_copied = store::fork(&mut tx, scope, &origin, &copy_id).await;

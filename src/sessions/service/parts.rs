@@ -29,7 +29,7 @@ pub async fn delete_run(
     let Some(run) = store::find_run(&mut tx, scope, session_id, run_id).await? else { return Ok(()) };
     refuse_unfinished(run.status)?;
     store::delete_run(&mut tx, scope, session_id, run.seq).await?;
-    forget_runs(&mut tx, scope, session_id, &[run.seq]).await?;
+    forget_runs(app, &mut tx, scope, session_id, &[run.seq]).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -53,7 +53,7 @@ pub async fn delete_message(
         ));
     }
     store::delete_message(&mut tx, scope, session_id, &message).await?;
-    summary::forget_part(&mut tx, session_id, message.seq).await?;
+    summary::forget_part(app, &mut tx, session_id, message.seq).await?;
     retitle(&mut tx, scope, session_id, message.seq == 1).await?;
     tx.commit().await?;
     Ok(())

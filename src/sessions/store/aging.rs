@@ -1,34 +1,36 @@
 //! Sessions that have had their time, whosever they are. Pinned ones, and those with a run under way, stay.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use sqlx::PgPool;
 
+use crate::database::interval;
+
 /// Removes at most `limit` sessions that have expired. Answers their agents, teams or workflows.
-pub async fn delete_expired(db: &PgPool, at: DateTime<Utc>, limit: i64) -> Result<Vec<Option<String>>, sqlx::Error> {
+pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<Vec<Option<String>>, sqlx::Error> {
     sqlx::query_scalar!(
         "
         delete from sessions
         where session_id in (
             select session_id from sessions
-            where expires_at <= $1 and not pinned and active_seq is null
-            limit $2
-        ) and expires_at <= $1 and not pinned and active_seq is null
+            where expires_at <= now() and not pinned and active_seq is null
+            limit $1
+        ) and expires_at <= now() and not pinned and active_seq is null
         returning component_id
         ",
-        at,
         limit,
     )
     .fetch_all(db)
     .await
 }
 
-/// Removes at most `limit` sessions that were last active before `until`: those of `component_id`, or, if it is absent,
+/// Removes at most `limit` sessions that were last active so long ago: those of `component_id`, or, if it is absent,
 /// of everything but `others`.
 pub async fn delete_inactive(
     db: &PgPool,
     component_id: Option<&str>,
     others: &[&str],
-    until: DateTime<Utc>,
+    ago: Duration,
     limit: i64,
 ) -> Result<Vec<Option<String>>, sqlx::Error> {
     sqlx::query_scalar!(
@@ -36,17 +38,17 @@ pub async fn delete_inactive(
         delete from sessions
         where session_id in (
             select session_id from sessions
-            where updated_at < $3 and not pinned and active_seq is null
+            where updated_at < now() - $3::interval and not pinned and active_seq is null
               and case when $1::text is null then component_id is null or component_id <> all($2::text[])
                        else component_id = $1 end
             order by updated_at
             limit $4
-        ) and updated_at < $3 and not pinned and active_seq is null
+        ) and updated_at < now() - $3::interval and not pinned and active_seq is null
         returning component_id
         ",
         component_id,
         others as &[&str],
-        until,
+        interval(ago),
         limit,
     )
     .fetch_all(db)

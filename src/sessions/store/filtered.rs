@@ -13,6 +13,7 @@ mod order;
 use sqlx::{PgPool, Postgres, QueryBuilder};
 
 use super::rows::{SESSION_COLUMNS, SessionRow};
+use crate::database::Planning;
 use crate::sessions::{
     filter::{Place, Sort},
     model::Session,
@@ -52,7 +53,8 @@ pub async fn list(
     let mut sql = QueryBuilder::new("");
     write_list(&mut sql, selection, sort, (part, limit));
     let is_kept = is_kept(selection, sort, part);
-    let rows: Vec<Row> = sql.build_query_as().persistent(is_kept).fetch_all(db).await?;
+    let mut planning = Planning::of(db).await?;
+    let rows: Vec<Row> = sql.build_query_as().persistent(is_kept).fetch_all(planning.connection()).await?;
     Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
 }
 
@@ -154,7 +156,9 @@ pub async fn count(db: &PgPool, selection: Selection<'_>, limit: Option<i64>) ->
     let mut sql = QueryBuilder::new("select count(*) from (");
     write_ids(&mut sql, selection, limit);
     sql.push(") found");
-    let found: i64 = sql.build_query_scalar().persistent(selection.has_one_plan(None)).fetch_one(db).await?;
+    let mut planning = Planning::of(db).await?;
+    let is_kept = selection.has_one_plan(None);
+    let found: i64 = sql.build_query_scalar().persistent(is_kept).fetch_one(planning.connection()).await?;
     // Each place where a search looks has a limit of its own.
     Ok(limit.map_or(found, |limit| found.min(limit)))
 }
@@ -164,7 +168,10 @@ pub async fn delete_matching(db: &PgPool, selection: Selection<'_>, limit: i64) 
     let mut sql = QueryBuilder::new("delete from sessions where session_id in (select session_id from (");
     write_ids(&mut sql, selection, Some(limit));
     sql.push(") found limit ").push_bind(limit).push(")");
-    Ok(sql.build().persistent(false).execute(db).await?.rows_affected())
+    let mut planning = Planning::of(db).await?;
+    let deleted = sql.build().persistent(false).execute(planning.connection()).await?;
+    planning.done().await?;
+    Ok(deleted.rows_affected())
 }
 
 /// The ids of sessions that fit, each once; at most `limit` from each place.

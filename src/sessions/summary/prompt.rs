@@ -88,12 +88,12 @@ pub(super) fn complaint(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
+    use crate::clock;
 
     use super::*;
 
     fn run(messages: &[(Role, &str)]) -> PastRun {
-        let messages = messages.iter().map(|(role, text)| Message::new(*role, Some((*text).into()), Utc::now()));
+        let messages = messages.iter().map(|(role, text)| Message::new(*role, Some((*text).into()), clock::now()));
         PastRun { seq: 1, tokens: 0, messages: messages.collect() }
     }
 

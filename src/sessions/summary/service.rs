@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use chrono::Utc;
 use sqlx::PgConnection;
 
 use super::{
@@ -16,6 +15,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::Scope,
+    clock,
     config::HistorySettings,
     database,
     http::Problem,
@@ -162,26 +162,37 @@ pub async fn versions(
 /// to the newest that covers none, and what is left is folded again where that is due.
 ///
 /// For the transaction that deletes or replaces the runs; it has locked the session's row. Safe before and after.
-pub async fn forget(connection: &mut PgConnection, session_id: &SessionId, seqs: &[i64]) -> Result<(), sqlx::Error> {
+pub async fn forget(
+    app: &App,
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    seqs: &[i64],
+) -> Result<(), sqlx::Error> {
     let stepped_back = store::delete_covering(connection, session_id, seqs).await?;
     let component = store::recount(connection, session_id, seqs).await?;
-    fold_again(connection, session_id, component.filter(|_| stepped_back)).await
+    fold_again(app, connection, session_id, component.filter(|_| stepped_back)).await
 }
 
 /// The same for a run that has lost a part of what was said in it, and stays.
-pub async fn forget_part(connection: &mut PgConnection, session_id: &SessionId, seq: i64) -> Result<(), sqlx::Error> {
+pub async fn forget_part(
+    app: &App,
+    connection: &mut PgConnection,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<(), sqlx::Error> {
     let stepped_back = store::delete_covering(connection, session_id, &[seq]).await?;
     let component = store::recount(connection, session_id, &[]).await?;
-    fold_again(connection, session_id, component.filter(|_| stepped_back)).await
+    fold_again(app, connection, session_id, component.filter(|_| stepped_back)).await
 }
 
 async fn fold_again(
+    app: &App,
     connection: &mut PgConnection,
     session_id: &SessionId,
     component: Option<String>,
 ) -> Result<(), sqlx::Error> {
     let Some(agent_id) = component else { return Ok(()) };
-    jobs::enqueue(connection, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await
+    jobs::enqueue(app, connection, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await
 }
 
 /// Counts what a session holds that was stored as a whole.
@@ -254,9 +265,9 @@ async fn store_fold(
     if let Some(is_due) = is_due {
         // One that has failed was about what is folded now.
         let job = job(session_id, agent);
-        jobs::forget(&mut tx, &job).await?;
+        jobs::forget(app, &mut tx, &job).await?;
         if is_due {
-            jobs::enqueue(&mut tx, &job).await?;
+            jobs::enqueue(app, &mut tx, &job).await?;
         }
     }
     tx.commit().await?;
@@ -340,7 +351,7 @@ impl Plan {
             folded_runs: i32::try_from(self.seqs.len()).unwrap_or(i32::MAX),
             folded_tokens: i64::try_from(self.tokens).unwrap_or(i64::MAX),
             model: written.model.clone().into(),
-            created_at: Utc::now(),
+            created_at: clock::now(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A memory goes with the last run that it was drawn from.
 
-use chrono::Utc;
 use colloquy::{
     auth::UserId,
     memories::{
@@ -24,7 +23,13 @@ async fn learn(app: &TestApp, sessions: &[&str], memory: &str, replaces: Option<
         .iter()
         .map(|session| Source { session_id: SessionId::try_from((*session).to_owned()).unwrap(), seq: 1 })
         .collect();
-    let author = Author { user_id: &user, agent_id: None, sources: &sources, text_config: "english", at: Utc::now() };
+    let author = Author {
+        user_id: &user,
+        agent_id: None,
+        sources: &sources,
+        text_config: "english",
+        at: colloquy::clock::now(),
+    };
     let (memory, topics, expires_at) = (memory.to_owned(), Vec::new(), None);
     let change = match replaces {
         Some(memory_id) => Change::Replace { memory_id, memory, topics, expires_at },

@@ -147,7 +147,7 @@ async fn a_model_with_vectors_of_another_length_makes_all_anew_while_searches_go
     assert_eq!(first(&found), "My puppy is called Rex.");
     assert_eq!(found["data"][0]["explain"].get("vector"), None, "{found}");
     let mut tx = app.db().begin().await.unwrap();
-    jobs::enqueue(&mut tx, &Job::EmbedNew).await.unwrap();
+    jobs::enqueue(&app.app, &mut tx, &Job::EmbedNew).await.unwrap();
     tx.commit().await.unwrap();
     app.do_jobs().await;
     assert_eq!(first(&search(&app, "Which animals?").await), "My puppy is called Rex.");

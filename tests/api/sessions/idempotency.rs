@@ -1,6 +1,7 @@
 //! `Idempotency-Key` on what creates.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
+use colloquy::clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -64,7 +65,7 @@ async fn a_key_whose_request_died_is_usable_again_after_a_minute() {
             "insert into idempotency_keys (scope, key, fingerprint, created_at) values ('POST /sessions', $1, '', $2)",
         )
         .bind(format!("{seconds}"))
-        .bind(Utc::now() - TimeDelta::seconds(seconds))
+        .bind(clock::now() - TimeDelta::seconds(seconds))
         .execute(app.db())
     };
     started(30).await.unwrap();

@@ -20,7 +20,7 @@ pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
     let delete = "delete from runs where session_id = $1 and seq = any($2)";
     sqlx::query(delete).bind(session).bind(seqs).execute(&mut *tx).await.unwrap();
     let session = SessionId::try_from(session.to_owned()).unwrap();
-    colloquy::sessions::summary::forget(&mut tx, &session, seqs).await.unwrap();
+    colloquy::sessions::summary::forget(&app.app, &mut tx, &session, seqs).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -27,13 +27,43 @@ pub(crate) struct TestDatabase {
     pub(crate) url: String,
 }
 
+impl TestDatabase {
+    /// Runs `alter database … ` with each of these ends: what connections begin with from then on.
+    pub(crate) async fn alter(&self, changes: &[&str]) {
+        let mut connection = PgConnection::connect_with(&self.options).await.expect("the database answers");
+        for change in changes {
+            let name = self.options.get_database().expect("it has a name");
+            let statement = format!("alter database {name} {change}");
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the statement runs");
+        }
+        connection.close().await.expect("the connection closes");
+    }
+
+    /// A pool for what a test looks at and changes by itself.
+    pub(crate) async fn pool(&self) -> PgPool {
+        PgPool::connect_with(self.options.clone()).await.expect("the database answers")
+    }
+}
+
 pub(crate) async fn test_database() -> TestDatabase {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     let server = tokio::task::spawn_blocking(server).await.expect("the server starts");
     let template = template(server).await;
-    let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = next_name();
     run(server, &format!("create database {name} template {template} strategy file_copy")).await;
     TestDatabase { options: server.connect_options(&name), url: server.url(&name) }
+}
+
+/// An empty database, made with these options of `create database`.
+pub(crate) async fn empty_database(options: &str) -> TestDatabase {
+    let server = tokio::task::spawn_blocking(server).await.expect("the server starts");
+    let name = next_name();
+    run(server, &format!("create database {name} template template0 {options}")).await;
+    TestDatabase { options: server.connect_options(&name), url: server.url(&name) }
+}
+
+fn next_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Lives as long as the process; its death ends the server.

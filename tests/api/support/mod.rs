@@ -9,5 +9,5 @@ pub(crate) mod server;
 
 pub(crate) use answer::{Answer, ServerEvent};
 pub(crate) use app::TestApp;
-pub(crate) use database::{TestDatabase, test_database};
+pub(crate) use database::{TestDatabase, empty_database, test_database};
 pub(crate) use own_postgres::OwnPostgres;

@@ -22,6 +22,15 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// What a command says that does not start.
+pub(crate) fn failure(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = command(arguments);
+    let output = command.envs(environment.iter().copied()).output().expect("the binary starts");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success(), "it should refuse to start: {said}");
+    said
+}
+
 /// A process; killed when dropped.
 pub(crate) struct Process(Child);
 

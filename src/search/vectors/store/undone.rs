@@ -1,9 +1,11 @@
 //! What has no vector yet, and who sees to it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{memories::MemoryId, sessions::SessionId};
+use crate::{database::interval, memories::MemoryId, sessions::SessionId};
 
 /// Notes that something was said in a session.
 pub(in crate::search::vectors) async fn note(
@@ -24,41 +26,41 @@ pub(in crate::search::vectors) async fn note(
     Ok(())
 }
 
-/// Whether no job waits, or none since `lost`.
-pub(in crate::search::vectors) async fn needs_job(db: &PgPool, lost: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+/// Whether no job waits, or one for so long that it is lost. One that waits since a time to come was noted by a clock that
+/// was wrong.
+pub(in crate::search::vectors) async fn needs_job(db: &PgPool, lost_after: Duration) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         select exists (
-            select from embedding_state where job_waits_since is null or job_waits_since < $1
+            select from embedding_state
+            where job_waits_since is null or job_waits_since < now() - $1::interval or job_waits_since > now()
         ) as "exists!"
         "#,
-        lost,
+        interval(lost_after),
     )
     .fetch_one(db)
     .await
 }
 
-/// `true`: no job waited, or none since `lost`, and from now on one does.
+/// `true`: a job was needed, and from now on one waits.
 pub(in crate::search::vectors) async fn claim_job(
     connection: &mut PgConnection,
-    now: DateTime<Utc>,
-    lost: DateTime<Utc>,
+    lost_after: Duration,
 ) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query!(
-        "update embedding_state set job_waits_since = $1 where job_waits_since is null or job_waits_since < $2",
-        now,
-        lost,
+        "
+        update embedding_state set job_waits_since = now()
+        where job_waits_since is null or job_waits_since < now() - $1::interval or job_waits_since > now()
+        ",
+        interval(lost_after),
     )
     .execute(connection)
     .await?;
     Ok(claimed.rows_affected() > 0)
 }
 
-pub(in crate::search::vectors) async fn set_job_waits(
-    db: &PgPool,
-    since: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!("update embedding_state set job_waits_since = $1", since).execute(db).await?;
+pub(in crate::search::vectors) async fn set_job_waits(db: &PgPool, waits: bool) -> Result<(), sqlx::Error> {
+    sqlx::query!("update embedding_state set job_waits_since = case when $1 then now() end", waits).execute(db).await?;
     Ok(())
 }
 
