@@ -76,7 +76,7 @@ pub fn too_large(rejection: &BytesRejection) -> Problem {
 
 /// Whether reading failed because of [`BodyTimedOut`].
 pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<BodyTimedOut>())
+    std::iter::successors(Some(error), |&error| error.source()).any(<(dyn Error + 'static)>::is::<BodyTimedOut>)
 }
 
 pub fn body_timed_out() -> Problem {

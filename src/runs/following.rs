@@ -115,13 +115,12 @@ impl Follower {
     }
 
     async fn read_stored(&mut self) -> Result<(), sqlx::Error> {
+        if self.read_events().await? {
+            return Ok(());
+        }
         let run = store::find(&self.app.db, &self.scope, self.run_id).await?;
-        let (db, scope, session_id) = (&self.app.db, &self.scope, &self.session_id);
-        let stored = store::events_from(db, scope, session_id, self.seq, self.next, self.batches).await?;
-        if !stored.is_empty() {
-            let bytes: usize = stored.iter().map(|event| event.data.len()).sum();
-            self.batches = if bytes < SMALL_BYTES { (self.batches * 2).min(MAX_BATCHES) } else { 1 };
-            self.fetched.extend(stored);
+        // What was stored before the run had ended comes before its end.
+        if self.read_events().await? {
             return Ok(());
         }
         match run {
@@ -139,6 +138,16 @@ impl Follower {
             Some(_) => tokio::time::sleep(LOOK_INTERVAL).await,
         }
         Ok(())
+    }
+
+    /// `false`: none are stored beyond those that are known.
+    async fn read_events(&mut self) -> Result<bool, sqlx::Error> {
+        let (db, scope, session_id) = (&self.app.db, &self.scope, &self.session_id);
+        let stored = store::events_from(db, scope, session_id, self.seq, self.next, self.batches).await?;
+        let bytes: usize = stored.iter().map(|event| event.data.len()).sum();
+        self.batches = if bytes < SMALL_BYTES { (self.batches * 2).min(MAX_BATCHES) } else { 1 };
+        self.fetched.extend(stored);
+        Ok(!self.fetched.is_empty())
     }
 
     fn end_with(&mut self, events: Vec<EventKind>, first: i32) {
