@@ -11,7 +11,7 @@ use super::{
     model::{ProcessId, RunError},
     recovery, store,
 };
-use crate::app::App;
+use crate::{app::App, clock};
 
 /// Enters this process among the living and begins to give signs of life, after each of which it looks for runs that
 /// nobody executes. `alone`: no other process can reach the database.
@@ -19,7 +19,7 @@ pub(super) async fn start(app: &Arc<App>, alone: bool) -> anyhow::Result<()> {
     if alone {
         store::expire_all(&app.db).await?;
     }
-    store::enter(&app.db, app.runs.process(), lifetime(app), chrono::Utc::now()).await?;
+    store::enter(&app.db, app.runs.process(), lifetime(app)).await?;
     let (beats, beaten) = watch::channel(Instant::now());
     let (living, recovering) = (app.clone(), app.clone());
     app.tasks.spawn_service(async move { live(&living, &beats).await });
@@ -43,7 +43,7 @@ pub(super) async fn enter_anew(app: &App, buried: ProcessId) -> Result<(), sqlx:
         return Ok(());
     }
     let process = ProcessId::mint();
-    store::enter(&app.db, process, lifetime(app), chrono::Utc::now()).await?;
+    store::enter(&app.db, process, lifetime(app)).await?;
     tracing::error!("This process was taken for dead: it did not reach the database in time. Its runs are ended.");
     for run in app.runs.be_reborn(process) {
         run.stop.stop(RunError::interrupted());
@@ -67,6 +67,9 @@ async fn live(app: &App, beats: &watch::Sender<Instant>) {
     let mut last = Instant::now();
     loop {
         ticks.tick().await;
+        if let Err(error) = clock::follow(&app.db).await {
+            tracing::warn!(%error, "The database's clock could not be read; this process counts on by its own.");
+        }
         let process = app.runs.process();
         let lives = match store::renew(&app.db, process, lifetime(app)).await {
             Ok(true) => {

@@ -185,7 +185,7 @@ impl Work {
     async fn put_back_for_later(&self, problem: Problem) -> Result<Option<RunOutput>, Problem> {
         tracing::warn!(run.id = %self.claim.run_id, "A background run cannot be begun now; it is put back.");
         let put_back = || async {
-            store::append_events(&self.app.db, &self.claim, &self.entry.run.events.unstored(), Utc::now()).await?;
+            store::append_events(&self.app.db, &self.claim, &self.entry.run.events.unstored(), clock::now()).await?;
             store::put_back(&mut *self.app.db.acquire().await?, &self.claim, PutBack::Failed).await
         };
         match insist(&self.app, put_back).await {

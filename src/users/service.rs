@@ -32,7 +32,7 @@ pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Erro
     let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
     let (counts, losses) = store::erase(&mut tx, user).await?;
     for Loss { session_id, seqs } in losses {
-        sessions::service::forget_runs(&mut tx, &Scope::All, &session_id, &seqs).await?;
+        sessions::service::forget_runs(app, &mut tx, &Scope::All, &session_id, &seqs).await?;
     }
     // Of a session that has come meanwhile.
     jobs::forget(app, &mut tx, &Job::Learn { user_id: user.clone() }).await?;

@@ -4,9 +4,9 @@
 
 mod context;
 mod contract;
+mod databases;
 mod dialogues;
 mod edge;
-mod databases;
 mod embedded;
 mod faults;
 mod input;

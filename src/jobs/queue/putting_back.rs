@@ -5,7 +5,7 @@ use std::time::Duration;
 use graphile_worker::Job;
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, sql};
 use crate::app::App;
 
 /// When a job is looked at again that this build cannot read.
@@ -13,7 +13,8 @@ const UNREADABLE_PAUSE: Duration = Duration::from_mins(1);
 
 /// Somebody has asked for this attempt, and not for the next ones.
 pub(super) async fn ask_no_more(app: &App, job: &Job) -> Result<(), sqlx::Error> {
-    let reset = sqlx::query("update graphile_worker._private_jobs set priority = 0 where id = $1");
+    let reset = "update graphile_worker._private_jobs set priority = 0 where id = $1";
+    let reset = sqlx::query(sql(&app.namespace, reset));
     reset.bind(job.id()).execute(&app.db).await.map(drop)
 }
 
@@ -22,7 +23,7 @@ pub(super) async fn leave(app: &App, job: &Job, payload: &Value) -> Failure {
     let kind = payload["kind"].as_str().unwrap_or("unknown");
     // Whoever does not know the kind does not take the job again.
     let flag = "update graphile_worker._private_jobs set flags = jsonb_build_object($2::text, true) where id = $1";
-    if let Err(error) = sqlx::query(flag).bind(job.id()).bind(kind).execute(&app.db).await {
+    if let Err(error) = sqlx::query(sql(&app.namespace, flag)).bind(job.id()).bind(kind).execute(&app.db).await {
         tracing::warn!(job.id = job.id(), %error, "A job that this build cannot read could not be marked.");
     }
     put_back(app, job, UNREADABLE_PAUSE).await;
@@ -35,13 +36,14 @@ pub(super) async fn leave(app: &App, job: &Job, payload: &Value) -> Failure {
 /// Gives a job back the attempt that it has begun with, and has it wait. It is still locked, so nobody takes it before the
 /// library releases it as failed; that adds a second. One that another has taken the place of has no key, and stays done.
 pub(super) async fn put_back(app: &App, job: &Job, after: Duration) {
-    let put_back = sqlx::query(
+    let put_back = sqlx::query(sql(
+        &app.namespace,
         "
         update graphile_worker._private_jobs
         set attempts = greatest(attempts - 1, 0), run_at = now() + make_interval(secs => $2)
         where id = $1 and key is not null
         ",
-    );
+    ));
     if let Err(error) = put_back.bind(job.id()).bind(after.as_secs_f64()).execute(&app.db).await {
         tracing::warn!(job.id = job.id(), %error, "A job could not be put back: it has lost an attempt.");
     }

@@ -91,7 +91,7 @@ pub async fn learn_again(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
     let mut tx = app.db.begin().await?;
     store::lock_user(&mut tx, user).await?;
     if store::take_up_again(&mut tx, user).await? {
-        jobs::enqueue_first(&mut tx, &Job::Learn { user_id: user.clone() }).await?;
+        jobs::enqueue_first(app, &mut tx, &Job::Learn { user_id: user.clone() }).await?;
     }
     tx.commit().await
 }

@@ -114,7 +114,7 @@ impl Reading<'_> {
                 "Nothing could be learned from some of the user's turns in {MOST_ATTEMPTS} attempts: they are set aside \
                  until this job is retried. The last time: {reason}"
             );
-            jobs::park(&mut tx, &Job::LearnAgain { user_id: self.user.clone() }, &reason).await?;
+            jobs::park(self.app, &mut tx, &Job::LearnAgain { user_id: self.user.clone() }, &reason).await?;
         }
         tx.commit().await?;
         self.come_back(Later { after: PAUSE, reason: format!("Some turns are tried again later. {reason}") });

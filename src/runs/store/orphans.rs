@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{Claim, processes::interval};
+use super::Claim;
 use crate::{
+    database::interval,
     runs::model::{ProcessId, RunId},
     sessions::SessionId,
 };

@@ -62,12 +62,13 @@ pub async fn delete_message(
 /// What says of these runs, which are deleted, what was said in them goes too: the summaries that cover them, and the
 /// session's name. For the transaction that deletes them.
 pub async fn forget_runs(
+    app: &App,
     connection: &mut PgConnection,
     scope: &Scope,
     session_id: &SessionId,
     seqs: &[i64],
 ) -> Result<(), sqlx::Error> {
-    summary::forget(connection, session_id, seqs).await?;
+    summary::forget(app, connection, session_id, seqs).await?;
     retitle(connection, scope, session_id, seqs.contains(&1)).await
 }
 

@@ -88,12 +88,12 @@ pub async fn fold_session(app: &App, session_id: &SessionId, agent_id: &str) -> 
 /// counts for it: a job that has failed for good is not begun anew by every run that waits.
 pub async fn fold_if_due(app: &App, session_id: &SessionId, agent: &Agent) -> Option<SessionSummary> {
     let job = job(session_id, agent);
-    if !jobs::has_failed(&app.db, &job).await.unwrap_or(false)
+    if !jobs::has_failed(app, &job).await.unwrap_or(false)
         && let Err(error) = fold(app, &Scope::All, session_id, agent, Extent::Due).await
     {
         tracing::warn!(session.id = %session_id, %error, "A session could not be summarized at once; its job will try again.");
         if let FoldError::Ask(AskError::Unusable(_) | AskError::Model { retry_in: None, .. }) = error
-            && let Err(error) = jobs::count_attempt(&app.db, &job, &error.to_string()).await
+            && let Err(error) = jobs::count_attempt(app, &job, &error.to_string()).await
         {
             tracing::warn!(session.id = %session_id, %error, "An attempt to summarize could not be counted.");
         }
