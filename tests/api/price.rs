@@ -37,6 +37,7 @@ fn all_work(settings: &mut Settings) {
         high_tokens: Some(150),
         low_tokens: Some(50),
         max_tokens: Some(600),
+        max_runs: None,
         max_message_tokens: None,
     };
     // Who waits longer for a model that hangs learns no more of it.
