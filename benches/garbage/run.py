@@ -7,7 +7,7 @@
 
 One user talks in sessions of 50 turns with an agent that learns, summarizes and finds titles. The model answers the runs,
 and background work as the kind says. "As if every pause were over" makes the pauses of the breaker a millisecond and lets
-every job that waits begin at each turn, so that nothing but the attempts bounds what is asked. Python's standard library
+every job that waits begin at each tenth turn, so that nothing but the attempts bounds what is asked. Python's standard library
 is enough.
 """
 
@@ -140,7 +140,8 @@ def measure(number, kind, options, processes, postgres, server):
             "user_id": "alice",
         }
         open_url(f"{url}/agents/assistant/runs", body).close()
-        hurry()
+        if turn % 10 == 0:
+            hurry()
         if turn in SHOWN or turn == options.turns:
             settle()
             counts[turn] = model.calls.copy()

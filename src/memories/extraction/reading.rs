@@ -86,10 +86,11 @@ impl Reading<'_> {
         };
         let is_shared = turns.len() > 1;
         match error.downcast_ref::<AskError>() {
-            // Such an answer is paid for: it counts for all whom it was about.
-            Some(AskError::Unusable(_)) => self.count_attempt(&turns, &error).await?,
             Some(AskError::Model { retry_in: None, .. }) if is_shared => {}
-            Some(AskError::Model { retry_in: None, .. }) => self.count_attempt(&turns, &error).await?,
+            // An answer that cannot be used is paid for: it counts for every turn that it was about.
+            Some(AskError::Unusable(_) | AskError::Model { retry_in: None, .. }) => {
+                self.count_attempt(&turns, &error).await?;
+            }
             Some(failure) => {
                 let Some(later) = failure.later() else { return Err(error) };
                 self.resting.push(agent_id);

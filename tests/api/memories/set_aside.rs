@@ -9,6 +9,8 @@ use crate::support::{
     scripted_model::{Behaviour, echo, reply, status},
 };
 
+type Poison = fn() -> Behaviour;
+
 fn is_learning(request: &Value) -> bool {
     request["messages"].to_string().contains("<remembered>")
 }
@@ -18,7 +20,7 @@ fn lesson(memory: &str) -> Behaviour {
 }
 
 /// A model that learns from every turn but those with poison in them.
-fn script(app: &TestApp, poison: fn() -> Behaviour) {
+fn script(app: &TestApp, poison: Poison) {
     app.model.otherwise(move |request| {
         let text = request["messages"].to_string();
         match ["Poison", "tea", "jazz", "rain"].into_iter().find(|word| text.contains(&format!("user: I like {word}")))
@@ -53,7 +55,7 @@ fn lessons(app: &TestApp) -> usize {
 }
 
 /// Alice has a turn that is set aside, among others that were learned from.
-async fn with_one_set_aside(poison: fn() -> Behaviour) -> TestApp {
+async fn with_one_set_aside(poison: Poison) -> TestApp {
     let app = learning().await;
     script(&app, poison);
     say(&app, "I like Poison").await;
@@ -73,7 +75,7 @@ async fn with_one_set_aside(poison: fn() -> Behaviour) -> TestApp {
 
 #[tokio::test]
 async fn one_turn_that_nothing_can_be_learned_from_is_set_aside_and_shown() {
-    let kinds: [(&str, fn() -> Behaviour); 5] = [
+    let kinds: [(&str, Poison); 5] = [
         ("holds no JSON", || reply("I would rather not say.")),
         ("holds no JSON", || reply("")),
         ("a list", || reply(r#"{"memories": []}"#)),
