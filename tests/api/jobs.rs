@@ -110,7 +110,7 @@ async fn many_jobs_of_one_user_do_not_stand_before_another_users() {
     let app = TestApp::start().await;
     app.execute(
         "insert into sessions (session_id, session_type, user_id, last_seq, created_at, updated_at)
-         select 'flood-' || n, 'agent', 'flood', 0, now(), now() from generate_series(1, 100) n
+         select 'flood-' || n, 'agent'::session_type, 'flood', 0, now(), now() from generate_series(1, 100) n
          union all select 'bob-' || n, 'agent', 'bob', 0, now(), now() from generate_series(1, 2) n
          union all select 'nobody-' || n, 'agent', null, 0, now(), now() from generate_series(1, 2) n",
     )

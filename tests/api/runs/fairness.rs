@@ -18,12 +18,12 @@ async fn queue(app: &TestApp, user: &str, count: u32) {
          select '{user}-' || n, 'agent', '{user}', 1, 1, now(), now() from generate_series(1, {count}) n;
          insert into runs (session_id, seq, run_id, component_id, user_id, status, input, created_at)
          select session_id, 1, mint_id(), 'assistant', '{user}', 'PENDING', 'Hi', now()
-         from sessions where user_id = '{user}';
+         from sessions where session_id like '{user}-%';
          insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-         select session_id, 1, 0, mint_id(), 'user', 'Hi', now(), now() from sessions where user_id = '{user}';
+         select session_id, 1, 0, mint_id(), 'user', 'Hi', now(), now() from sessions where session_id like '{user}-%';
          insert into run_queue (session_id, seq, run_id, background, max_attempts, request, share)
          select session_id, 1, run_id, true, 3, '{{"run": {{"message": "Hi"}}, "continuation": null}}', '{user}'
-         from runs where user_id = '{user}'"#
+         from runs where session_id like '{user}-%'"#
     );
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.db()).await.unwrap();
 }
@@ -79,10 +79,10 @@ async fn taking_reads_a_few_rows_of_a_long_queue() {
         "insert into runs (session_id, seq, run_id, component_id, user_id, status, input, created_at)
          select 'alice-1', n, mint_id(), 'assistant', 'alice', 'PENDING', 'Hi', now() from generate_series(2, 5000) n;
          insert into run_queue (session_id, seq, run_id, background, request, share, ready)
-         select session_id, seq, run_id, true, '{}', 'alice', false from runs where session_id = 'alice-1' and seq > 1;
-         vacuum (analyze)",
+         select session_id, seq, run_id, true, '{}', 'alice', false from runs where session_id = 'alice-1' and seq > 1",
     )
     .await;
+    app.execute("vacuum (analyze)").await;
     let options = app.db().connect_options().as_ref().clone();
     let db = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     let read = async || -> i64 {
