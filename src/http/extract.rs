@@ -68,9 +68,17 @@ pub struct BodyTimedOut;
 /// A body that could not be read, most often because it is larger than `server.max_body_bytes`.
 pub fn too_large(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
-        _ if is_timeout(rejection) => body_timed_out(),
         StatusCode::PAYLOAD_TOO_LARGE => body_too_large(),
-        _ => Problem::unreadable("The body ended before it was complete; send the request again"),
+        _ => body_error(rejection),
+    }
+}
+
+/// A body that did not come in time, or not to its end.
+pub fn body_error(error: &(dyn Error + 'static)) -> Problem {
+    if is_timeout(error) {
+        body_timed_out()
+    } else {
+        Problem::unreadable("The body ended before it was complete; send the request again")
     }
 }
 

@@ -33,13 +33,9 @@ impl Upload {
         let mut chunks = body.into_data_stream();
         let mut bytes = 0;
         loop {
-            let chunk = tokio::time::timeout(patience, chunks.next()).await.map_err(|_| {
-                let detail = "The body did not arrive in time; send the request again";
-                Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
-            })?;
+            let chunk = tokio::time::timeout(patience, chunks.next()).await.map_err(|_| extract::body_timed_out())?;
             let Some(chunk) = chunk else { break };
-            let chunk = chunk
-                .map_err(|_| Problem::unreadable("The body ended before it was complete; send the request again"))?;
+            let chunk = chunk.map_err(|error| extract::body_error(&error))?;
             bytes += chunk.len() as u64;
             if max_bytes.is_some_and(|max| bytes > max) {
                 let detail = "The export is larger than this server takes; raise sessions.max_import_bytes";

@@ -54,7 +54,7 @@ async fn settings_of_the_database_do_not_reach_our_connections() {
 #[tokio::test]
 async fn a_database_with_odd_settings_can_be_migrated() {
     let database = empty_database("encoding 'UTF8' lc_collate 'C' lc_ctype 'C'").await;
-    database.alter(&["set standard_conforming_strings = off", "set statement_timeout = '2ms'"]).await;
+    database.alter(&["set standard_conforming_strings = off", "set statement_timeout = '20ms'"]).await;
     database.alter(&["set default_transaction_isolation = serializable", "set lock_timeout = '1ms'"]).await;
     let run = serve(&database.url, &[]).await.run(json!({"message": "My name is Alice"})).await;
     assert_eq!(run["status"], "COMPLETED", "{run}");

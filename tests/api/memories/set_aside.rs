@@ -79,8 +79,8 @@ async fn one_turn_that_nothing_can_be_learned_from_is_set_aside_and_shown() {
         ("holds no JSON", || reply("I would rather not say.")),
         ("holds no JSON", || reply("")),
         ("a list", || reply(r#"{"memories": []}"#)),
-        ("500", || status(500, "out of order")),
-        ("400", || status(400, "no such words, please")),
+        ("cannot be reached", || status(500, "out of order")),
+        ("refuses the request", || status(400, "no such words, please")),
     ];
     for (reason, poison) in kinds {
         let app = with_one_set_aside(poison).await;
