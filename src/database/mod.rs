@@ -135,7 +135,7 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
 }
 
 /// A time so long ago, or so far ahead, is before, or after, everything that PostgreSQL can tell.
-const LONGEST: Duration = Duration::from_secs(5_000 * 366 * 24 * 3_600);
+const LONGEST: Duration = Duration::from_hours(5_000 * 366 * 24);
 
 /// A span of time for `now() - $1`.
 pub fn interval(duration: Duration) -> PgInterval {

@@ -87,7 +87,7 @@ pub(super) async fn check_statements(options: &PgConnectOptions) -> anyhow::Resu
     let names = match found {
         Ok(rows) => names(rows)?,
         // There is one of this name, of another client, or none any more.
-        Err(error) if error.as_database_error().is_some_and(|error| error.is_about_statements()) => {
+        Err(error) if error.as_database_error().is_some_and(AboutStatements::is_about_statements) => {
             return Err(refusal());
         }
         Err(error) => return Err(error.into()),

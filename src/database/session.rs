@@ -32,9 +32,10 @@ pub(super) fn beginning(schema: Option<&str>) -> String {
 
 /// Refuses connections that a transaction pooler hands out with other settings: there they cannot be set by us.
 pub(super) async fn check(connection: &mut PgConnection, schema: Option<&str>) -> anyhow::Result<()> {
-    let columns: String = RELIED_ON.iter().map(|(name, _)| format!("current_setting('{name}'), ")).collect();
+    let columns: Vec<_> = RELIED_ON.iter().map(|(name, _)| format!("current_setting('{name}')")).collect();
+    let columns = columns.join(", ");
     let query = format!(
-        "select {columns} coalesce(current_schema()::text, ''), quote_ident(current_user), quote_ident(current_database())"
+        "select {columns}, coalesce(current_schema()::text, ''), quote_ident(current_user), quote_ident(current_database())"
     );
     // As plain text: what the pooler does with prepared statements is not known yet.
     let row = sqlx::raw_sql(AssertSqlSafe(query)).fetch_one(connection).await?;

@@ -130,7 +130,7 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
                 };
                 // Nobody may be listening any more, now or at the end.
                 drop(tell_accepted.send(Ok(Started::New(handle))));
-                drop(tell_outcome.send(carry_out(app, start, entry, (new, accepted), recalling).await));
+                drop(tell_outcome.send(Box::pin(carry_out(app, start, entry, (new, accepted), recalling)).await));
             }
         }
     });
