@@ -29,9 +29,10 @@ impl NewerWord {
     }
 }
 
-/// Gives an enum with a variant `Newer` its words, for the wire and for a PostgreSQL enum of this name.
+/// Gives an enum with a variant `Newer` its words, for the wire, where it may have a description, and for a PostgreSQL enum
+/// of this name.
 macro_rules! words {
-    ($type:ty, $postgres:literal, { $($variant:ident => $word:literal),+ $(,)? }) => {
+    ($type:ty, $postgres:literal, $description:expr, { $($variant:ident => $word:literal),+ $(,)? }) => {
         impl $type {
             /// As the wire and the database name it.
             pub fn as_str(self) -> &'static str {
@@ -88,6 +89,7 @@ macro_rules! words {
                 utoipa::openapi::ObjectBuilder::new()
                     .schema_type(utoipa::openapi::schema::Type::String)
                     .enum_values(Some([$($word),+]))
+                    .description($description)
                     .build()
                     .into()
             }

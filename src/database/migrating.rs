@@ -18,7 +18,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 /// Brings the schema of Colloquy and that of its job queue up to date. Processes that start together wait for each other.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     let namespace = Namespace::of(pool).await?;
-    let mut lock = pool.begin().await?;
+    let mut lock = super::begin(pool).await?;
     sqlx::raw_sql("set local idle_in_transaction_session_timeout = 0").execute(&mut *lock).await?;
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended('colloquy migrations ' || $1, 0))", namespace.schema)
         .execute(&mut *lock)
@@ -45,7 +45,7 @@ async fn find_trigrams(pool: &PgPool, connection: &mut PgConnection) -> anyhow::
     };
     let mut found = place(connection).await?;
     if found.is_none() {
-        let mut tx = pool.begin().await?;
+        let mut tx = super::begin(pool).await?;
         sqlx::query!("select pg_advisory_xact_lock(hashtextextended('colloquy pg_trgm', 0))").execute(&mut *tx).await?;
         // In `public`, if there is one, so that every schema can reach it and none takes it along when it is dropped.
         sqlx::raw_sql(

@@ -15,7 +15,7 @@ mod supervisor;
 use std::time::Duration;
 
 use anyhow::ensure;
-use sqlx::{Connection, PgConnection, PgPool, postgres::types::PgInterval};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInterval};
 
 use crate::config::DatabaseSettings;
 use pooler::Pooling;
@@ -100,6 +100,16 @@ impl Database {
             drop(tokio::task::spawn_blocking(|| supervisor.stop()).await);
         }
     }
+}
+
+/// Begins a transaction; never by `PgPool::begin`, for a future that is dropped in the middle of it (a client that goes away
+/// is enough) gives its connection back to the pool with a transaction that nobody ends: it keeps its locks, and what
+/// others write over it is never committed. A task of its own is not dropped.
+#[expect(clippy::disallowed_methods, reason = "one statement, of which nothing is left")]
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await });
+    begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 /// Refuses a text search configuration that this database does not have.

@@ -126,7 +126,7 @@ pub enum Planning {
 
 impl Planning {
     pub async fn of(db: &PgPool) -> Result<Self, sqlx::Error> {
-        Ok(if is_pooled(db) { Self::Transaction(db.begin().await?) } else { Self::Session(db.acquire().await?) })
+        Ok(if is_pooled(db) { Self::Transaction(super::begin(db).await?) } else { Self::Session(db.acquire().await?) })
     }
 
     pub fn connection(&mut self) -> &mut PgConnection {

@@ -19,7 +19,7 @@ use super::{Job, KINDS, Later, schedule};
 use crate::{
     app::App,
     auth::UserId,
-    database::{Namespace, Planning, is_pooled, quoted},
+    database::{self, Namespace, Planning, is_pooled, quoted},
     llm::ModelError,
     memories,
 };
@@ -27,6 +27,8 @@ use crate::{
 /// More of a user's jobs than these are all the same.
 const MOST_COUNTED: i64 = 1_000;
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
+/// What the library's own statements need, all of them short.
+const POOL_SIZE: u32 = 4;
 /// Before those that nobody asked for.
 const FIRST: i32 = -1;
 
@@ -52,7 +54,7 @@ pub async fn migrate(db: &PgPool, namespace: &Namespace) -> anyhow::Result<()> {
 
 /// Processes that start together wait for each other: `if not exists` alone lets two of them try.
 async fn index_shares(db: &PgPool, namespace: &Namespace) -> Result<(), sqlx::Error> {
-    let mut tx = db.begin().await?;
+    let mut tx = database::begin(db).await?;
     sqlx::query("select pg_advisory_xact_lock(hashtext('colloquy_jobs_by_share'))").execute(&mut *tx).await?;
     sqlx::query(sql(
         namespace,
@@ -72,7 +74,7 @@ async fn take_over(db: &PgPool, namespace: &Namespace) -> Result<(), sqlx::Error
     if !sqlx::query_scalar::<_, bool>(is_there).fetch_one(db).await? {
         return Ok(());
     }
-    let mut tx = db.begin().await?;
+    let mut tx = database::begin(db).await?;
     let jobs: Vec<Json<Value>> = sqlx::query_scalar(
         "
         delete from graphile_worker._private_jobs j
@@ -400,11 +402,18 @@ pub(super) async fn tidy(app: &App) -> anyhow::Result<()> {
     Ok(WorkerUtils::new(&app.db, app.namespace.queue.as_str()).cleanup(&[CleanupTask::GcJobQueues]).await?)
 }
 
+/// Connections for the library alone. When it stops it drops what it has begun, and a transaction that is dropped while it
+/// begins stays open on its connection: these are closed with the workers, and no run is ever stored over them.
+fn own_pool(app: &App) -> PgPool {
+    let options = app.direct.options().clone().min_connections(0).max_connections(POOL_SIZE);
+    options.connect_lazy_with(app.direct.connect_options().as_ref().clone())
+}
+
 async fn worker(app: &Arc<App>) -> anyhow::Result<Worker> {
     let settings = &app.settings.jobs;
     let lease = app.settings.runs.lease;
     let options = WorkerOptions::default()
-        .pg_pool(app.direct.clone())
+        .pg_pool(own_pool(app))
         .schema(app.namespace.queue.as_str())
         .use_notification_delivery(!is_pooled(&app.direct))
         .concurrency(settings.workers.max(1) as usize)

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::{Job, queue};
-use crate::{app::App, database::interval};
+use crate::{
+    app::App,
+    database::{self, interval},
+};
 
 /// What is done again and again, and how long after the last time.
 const SCHEDULE: [(Job, Duration); 2] =
@@ -28,7 +31,7 @@ pub(super) async fn keep(app: &App) {
 
 /// Of several processes one queues it. A last time that lies ahead is no time: the clock was wrong then, or is right now.
 async fn queue_if_due(app: &App, job: &Job, every: Duration) -> Result<(), sqlx::Error> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let taken = sqlx::query!(
         "
         insert into schedule (job, queued_at)

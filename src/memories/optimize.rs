@@ -18,6 +18,7 @@ use super::{
 use crate::{
     app::App,
     auth::UserId,
+    database,
     http::Problem,
     llm::{self, ModelError, ModelRequest, PromptMessage, ResponseSchema},
     search::vectors,
@@ -69,7 +70,7 @@ pub async fn optimize(app: &App, user: &UserId, model: &str, apply: bool) -> Res
         return Ok(Optimized { memories: preview(&before, &merges), before });
     }
     let author = Author::told(app, user);
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
     for merge in &merges {
         let old: Vec<MemoryId> = merge.old.iter().map(|memory| memory.memory_id).collect();

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Scope, UserId},
-    clock,
+    clock, database,
     http::{
         Problem,
         paging::{Page, PageRequest, SortOrder},
@@ -37,7 +37,7 @@ pub async fn list(
 /// Stores what a user's product says of them. What is known already is not stored twice.
 pub async fn create(app: &App, user: &UserId, add: Change) -> Result<MemorySchema, Problem> {
     let author = Author::told(app, user);
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
     let changed = change::apply(&mut tx, &author, &add).await?;
     tx.commit().await?;
@@ -69,7 +69,7 @@ pub async fn edit(app: &App, scope: &Scope, memory_id: MemoryId, edit: Edit) -> 
     let (user, at) = (&memory.user_id, clock::now());
     let hash = edit.memory.as_deref().map(model::hash);
     let text_config = &app.settings.search.text_config;
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
     store::edit(&mut tx, user, memory_id, &edit, hash.as_deref(), text_config, at)
         .await

@@ -149,7 +149,7 @@ pub(super) async fn settle_once(app: &Arc<App>, claim: &Claim, end: &End) -> Res
         let mut connection = app.db.acquire().await?;
         end.store(app, &mut connection, claim).await?
     } else {
-        let mut tx = app.db.begin().await?;
+        let mut tx = database::begin(&app.db).await?;
         let after = end.store(app, &mut tx, claim).await?;
         tx.commit().await?;
         after

@@ -62,7 +62,7 @@ pub enum RunStatus {
     Newer(NewerWord),
 }
 
-words!(RunStatus, "run_status", {
+words!(RunStatus, "run_status", None::<&str>, {
     Pending => "PENDING",
     Running => "RUNNING",
     Paused => "PAUSED",
@@ -91,7 +91,7 @@ pub enum Role {
     Newer(NewerWord),
 }
 
-words!(Role, "message_role", {
+words!(Role, "message_role", None::<&str>, {
     System => "system",
     User => "user",
     Assistant => "assistant",

@@ -59,6 +59,7 @@ pub struct CreateRun {
     pub on_busy: Option<OnBusy>,
     /// Where the end of a background run is told, as a signed Standard Webhooks message.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub webhook_url: Option<WebhookUrl>,
     /// An RFC 7396 merge patch on the session's state; it takes effect when the run completes.
     #[serde(default)]

@@ -35,7 +35,7 @@ use crate::{
     agents::Agent,
     app::App,
     auth::Caller,
-    clock,
+    clock, database,
     http::{
         Problem,
         idempotency::{self, Attempt},
@@ -336,7 +336,7 @@ async fn try_accept(app: &App, new: &NewRun, attempt: Option<&Attempt>) -> Resul
     let Some(attempt) = attempt else {
         return Ok(store::accept(&mut *app.db.acquire().await?, new).await?.map(Taking::Accepted));
     };
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     if !idempotency::claim_for_run(&mut tx, attempt).await? {
         drop(tx);
         let (session_id, seq) = idempotency::first_run(app, attempt).await?;

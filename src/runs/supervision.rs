@@ -15,7 +15,7 @@ use super::{
     store::{self, Fate},
     turns::Message,
 };
-use crate::{app::App, clock, database::is_pooled};
+use crate::{app::App, database::is_pooled};
 
 /// How often runs are looked after: a cancel that nobody told of takes effect within this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);

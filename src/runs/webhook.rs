@@ -20,7 +20,6 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::Sha256;
-use utoipa::ToSchema;
 
 use addresses::{PublicOnly, is_public};
 
@@ -34,9 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Where the end of a run is told. It does not print itself.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-#[schema(value_type = String)]
 pub struct WebhookUrl(String);
 
 impl WebhookUrl {

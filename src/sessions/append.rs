@@ -15,7 +15,7 @@ use super::SessionId;
 use crate::{
     app::App,
     auth::{Caller, UserId},
-    clock,
+    clock, database,
     http::{
         Body, NoQuery, Path, Problem,
         idempotency::{Claimed, IdempotencyKey},
@@ -106,7 +106,7 @@ pub async fn append_messages(
     let runs = into_runs(body.messages, clock::now());
     let run_ids: Vec<RunId> = runs.iter().map(|run| run.run_id).collect();
     let component = body.agent_id.as_deref();
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let text_config = &app.settings.search.text_config;
     let appended = store::append(&mut tx, &caller, &session_id, component, &runs, text_config).await?;
     let Some(appended) = appended else {

@@ -44,8 +44,8 @@ pub struct Lines {
 
 impl Lines {
     /// The next line, with its kind, and the bytes that it took. Empty ones are passed over.
-    pub fn next(&mut self) -> Result<Option<(Value, usize)>, Problem> {
-        while self.upload.next(&mut self.line)? {
+    pub fn read(&mut self) -> Result<Option<(Value, usize)>, Problem> {
+        while self.upload.read_line(&mut self.line)? {
             self.number += 1;
             let text = self.line.trim_ascii();
             if text.is_empty() {
@@ -187,7 +187,7 @@ pub fn read(upload: Upload) -> Result<Transcript, Problem> {
     let mut reader = Reader::default();
     let mut lines = Lines { upload, line: Vec::new(), number: 0 };
     lines.rewind()?;
-    while let Some((line, _)) = lines.next()? {
+    while let Some((line, _)) = lines.read()? {
         reader.take(line).map_err(|reason| at_line(lines.number, &reason))?;
     }
     lines.rewind()?;

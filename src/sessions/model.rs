@@ -65,7 +65,7 @@ pub enum SessionType {
     Newer(NewerWord),
 }
 
-words!(SessionType, "session_type", {
+words!(SessionType, "session_type", Some("What a session talks with."), {
     Agent => "agent",
     Team => "team",
     Workflow => "workflow",

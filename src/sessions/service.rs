@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Caller, Scope},
-    clock,
+    clock, database,
     http::{
         Problem,
         conditional::Tagged,
@@ -77,7 +77,7 @@ pub async fn create(
         at: clock::now(),
     };
     let (scope, id) = (caller.scope(), &new.session_id);
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let inserted = store::insert(&mut tx, &new).await;
     let taken = "This session id is in use; choose another, or leave it out";
     match inserted.on_constraint("sessions_pkey", || Problem::conflict(taken)) {

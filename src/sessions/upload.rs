@@ -11,7 +11,7 @@ use axum::{body::Body, http::StatusCode};
 use futures::StreamExt;
 use tempfile::SpooledTempFile;
 
-use crate::http::Problem;
+use crate::http::{Problem, extract};
 
 /// Smaller ones stay in memory.
 const IN_MEMORY: usize = 1024 * 1024;
@@ -52,7 +52,7 @@ impl Upload {
     }
 
     /// Reads the next line into `line`, without its end. `false`: there is none.
-    pub fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, Problem> {
+    pub fn read_line(&mut self, line: &mut Vec<u8>) -> Result<bool, Problem> {
         line.clear();
         let mut limited = (&mut self.0).take(MAX_LINE_BYTES + 1);
         limited.read_until(b'\n', line).map_err(|error| no_room(&error))?;

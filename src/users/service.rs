@@ -7,6 +7,7 @@ use super::store::{self, Counts, Loss};
 use crate::{
     app::App,
     auth::{Scope, UserId},
+    database,
     http::idempotency,
     jobs::{self, Job},
     sessions,
@@ -25,7 +26,7 @@ pub struct Erased {
 
 /// Erases it, in one transaction.
 pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Error> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     store::hold(&mut tx, user).await?;
     // Both find what is the user's by the sessions that are erased next.
     let jobs = jobs::forget_user(app, &mut tx, user).await?;

@@ -76,3 +76,22 @@ async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
     let status: String = sqlx::query_scalar("select status::text from runs").fetch_one(app.db()).await.unwrap();
     assert_eq!(status, "ERROR");
 }
+
+/// A client that goes away drops what its request was doing, at any moment.
+#[tokio::test]
+async fn a_transaction_that_is_dropped_while_it_begins_does_not_stay_open() {
+    let app = TestApp::start().await;
+    for polls in 1..40 {
+        let mut beginning = Box::pin(colloquy::database::begin(app.db()));
+        for _ in 0..polls {
+            if futures::poll!(&mut beginning).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let open = "select count(*) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid() and state like 'idle in transaction%'";
+    let closing = async { while sqlx::query_scalar::<_, i64>(open).fetch_one(app.db()).await.unwrap() > 0 {} };
+    tokio::time::timeout(Duration::from_secs(10), closing).await.expect("all transactions end");
+}

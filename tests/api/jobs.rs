@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::TestApp;
 
 async fn enqueue(app: &TestApp, job: &colloquy::jobs::Job) {
-    let mut tx = app.db().begin().await.unwrap();
+    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
     colloquy::jobs::enqueue(&app.app, &mut tx, job).await.unwrap();
     tx.commit().await.unwrap();
 }
@@ -13,7 +13,7 @@ async fn enqueue(app: &TestApp, job: &colloquy::jobs::Job) {
 #[tokio::test]
 async fn a_job_exists_when_its_transaction_has_committed_and_is_gone_when_it_is_done() {
     let app = TestApp::start().await;
-    let mut tx = app.db().begin().await.unwrap();
+    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
     colloquy::jobs::enqueue(&app.app, &mut tx, &colloquy::jobs::Job::CleanUp).await.unwrap();
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
     tx.commit().await.unwrap();

@@ -145,6 +145,9 @@ async fn a_model_that_fails_at_everybody_costs_nobody_an_attempt() {
     for job in jobs {
         assert_eq!((&job["status"], &job["attempts"]), (&json!("waiting"), &json!(0)), "{job}");
         let error = job["last_error"].as_str().unwrap();
-        assert!(error.contains("cannot be reached") && !error.contains("out of order") && !error.contains("TaskError"), "{error}");
+        assert!(
+            error.contains("cannot be reached") && !error.contains("out of order") && !error.contains("TaskError"),
+            "{error}"
+        );
     }
 }

@@ -140,7 +140,7 @@ fn queue(app: &TestApp) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
 #[tokio::test]
 async fn what_a_call_has_cost_does_not_fail_the_job_of_a_user_who_is_being_erased() {
     let app = with_something_unread().await;
-    let mut erasing = app.db().begin().await.unwrap();
+    let mut erasing = colloquy::database::begin(app.db()).await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
     let of_task = app.app.clone();
     let adding = app.app.tasks.spawn(async move {
@@ -157,7 +157,7 @@ async fn what_a_call_has_cost_does_not_fail_the_job_of_a_user_who_is_being_erase
 #[tokio::test]
 async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
     let app = with_something_unread().await;
-    let mut erasing = app.db().begin().await.unwrap();
+    let mut erasing = colloquy::database::begin(app.db()).await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
     let queueing = queue(&app);
     until_waiting(&app, 1, || queueing.is_finished(), "select from memory_turns%").await;
@@ -169,7 +169,7 @@ async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
 #[tokio::test]
 async fn a_job_that_is_being_queued_when_its_user_is_erased_is_erased_too() {
     let app = with_something_unread().await;
-    let mut holding = app.db().begin().await.unwrap();
+    let mut holding = colloquy::database::begin(app.db()).await.unwrap();
     sqlx::query("lock table graphile_worker._private_jobs in share mode").execute(&mut *holding).await.unwrap();
     let queueing = queue(&app);
     until_waiting(&app, 1, || queueing.is_finished(), "%_private_jobs%").await;
@@ -189,7 +189,7 @@ async fn a_user_is_erased_while_what_was_learned_of_them_is_being_stored() {
     let learned = json!({"operations": [{"op": "add", "memory": "The user likes tea.", "turns": [1]}]}).to_string();
     app.model.then(reply(&learned));
     // The job has asked the model and is about to store; the erasure holds all sessions and waits for it.
-    let mut holding = app.db().begin().await.unwrap();
+    let mut holding = colloquy::database::begin(app.db()).await.unwrap();
     let lock = "select pg_advisory_xact_lock(hashtextextended('memories of alice', 0))";
     sqlx::query(lock).execute(&mut *holding).await.unwrap();
     let learning_app = app.app.clone();

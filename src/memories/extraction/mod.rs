@@ -28,6 +28,7 @@ use crate::{
     auth::{Scope, UserId},
     clock,
     config::{AgentMemorySettings, AgentSettings},
+    database,
     jobs::{self, Job},
     search::{self, model::Search, vectors},
     sessions::{
@@ -78,7 +79,7 @@ async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
     if jobs::is_waiting(app, &app.db, &job).await? {
         return jobs::hasten_learning(app, Some(&job)).await;
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     // Another may have queued it meanwhile; to do so again would give a job that has failed all its attempts back.
     if store::hold_unread(&mut tx, &user).await? && !jobs::is_waiting(app, &mut *tx, &job).await? {
         jobs::enqueue(app, &mut tx, &job).await?;
@@ -88,7 +89,7 @@ async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
 
 /// The job that somebody has retried: the user's turns that were set aside are read again, with all their attempts.
 pub async fn learn_again(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
     if store::take_up_again(&mut tx, user).await? {
         jobs::enqueue_first(app, &mut tx, &Job::Learn { user_id: user.clone() }).await?;
@@ -179,7 +180,7 @@ fn may_be_kept(settings: &AgentMemorySettings, lesson: &Lesson, turns: &[Turn]) 
 
 /// Stores what was learned and marks the turns as read, in one transaction.
 async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: &[Lesson]) -> anyhow::Result<()> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
     // What was deleted meanwhile is not learned; what another worker has read is learned already.
     let taken = store::take_turns(&mut tx, user, turns).await?;

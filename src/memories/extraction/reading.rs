@@ -13,6 +13,7 @@ use super::{remember, study};
 use crate::{
     app::App,
     auth::UserId,
+    database,
     jobs::{self, Job, Later},
     memories::store::{self, Turn},
     sessions::ask::AskError,
@@ -107,7 +108,7 @@ impl Reading<'_> {
 
     async fn count_attempt(&mut self, turns: &[Turn], error: &anyhow::Error) -> Result<(), sqlx::Error> {
         let reason = format!("{error:#}");
-        let mut tx = self.app.db.begin().await?;
+        let mut tx = database::begin(&self.app.db).await?;
         // Whoever erases the user is waited for, and has left nothing.
         store::lock_user(&mut tx, self.user).await?;
         if store::count_attempt(&mut tx, self.user, turns, MOST_ATTEMPTS).await? > 0 {

@@ -25,7 +25,7 @@ pub use store::Vectors;
 use super::{model::Search, store::Match};
 use crate::{
     app::App,
-    clock,
+    clock, database,
     jobs::{self, Job},
     sessions::SessionId,
 };
@@ -64,7 +64,7 @@ async fn enqueue(app: &App) -> Result<(), sqlx::Error> {
     if !store::needs_job(&app.db, JOB_IS_LOST_AFTER).await? {
         return Ok(());
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     if store::claim_job(&mut tx, JOB_IS_LOST_AFTER).await? {
         jobs::enqueue(app, &mut tx, &Job::EmbedNew).await?;
     }
@@ -85,7 +85,7 @@ pub async fn start(app: &App) -> Result<(), sqlx::Error> {
     if app.embedder.is_none() {
         return store::forget_model(&app.db).await;
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     jobs::enqueue(app, &mut tx, &Job::EmbedNew).await?;
     tx.commit().await
 }

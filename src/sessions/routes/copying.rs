@@ -134,8 +134,9 @@ pub async fn export_session(
     Ok((headers, HttpBody::from_stream(lines)).into_response())
 }
 
-/// Reads in a session that was exported, whatever its size. What is there already, and the same, is left alone, so that an
-/// import may be repeated. With an `Idempotency-Key` it is at most 64 MiB.
+/// Reads in a session that was exported. What is there already, and the same, is left alone.
+///
+/// An export may have any size, and an import may be repeated. With an `Idempotency-Key` the body has at most 64 MiB.
 #[utoipa::path(
     post,
     path = "/sessions/import",

@@ -3,6 +3,7 @@
 use crate::{
     app::App,
     auth::Scope,
+    database,
     http::{Problem, conditional::IfMatch},
     sessions::{
         SessionId, SessionType,
@@ -20,7 +21,7 @@ pub async fn delete(
     if_match: &IfMatch,
 ) -> Result<(), Problem> {
     let types = session_type.map(|session_type| vec![session_type]);
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     if if_match.is_given()
         && let Some(session) = store::lock(&mut tx, scope, &session_id).await?
     {

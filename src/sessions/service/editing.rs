@@ -9,6 +9,7 @@ use crate::{
     auth::Scope,
     clock,
     config::Settings,
+    database,
     http::{
         Problem,
         conditional::{IfMatch, Tagged},
@@ -71,7 +72,7 @@ pub async fn edit(
         check_name("/session_name", name)?;
     }
     let at = clock::now();
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let session = of_type(store::lock(&mut tx, scope, session_id).await?, session_id, session_type)?;
     if_match.check(&session.tag())?;
     let (session_name, named_by) = match new_name {

@@ -6,7 +6,7 @@ use super::{check_name, find};
 use crate::{
     app::App,
     auth::Scope,
-    clock,
+    clock, database,
     http::{Problem, idempotency::Claimed, problem::OnConstraint},
     runs::RunId,
     search::vectors,
@@ -48,7 +48,7 @@ pub async fn fork(
     let copy_id = fork.session_id.unwrap_or_else(SessionId::mint);
     let origin = CopyOrigin { session_id, up_to_seq, session_name: session_name.as_deref(), at: clock::now() };
     let taken = "This session id is in use; choose another, or leave it out";
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let is_copied = store::fork(&mut tx, scope, &origin, &copy_id).await;
     if is_copied.on_constraint("sessions_pkey", || Problem::conflict(taken))? {
         vectors::note(app, &mut tx, &copy_id).await?;

@@ -11,6 +11,7 @@ use super::{check_name, check_state, export};
 use crate::{
     app::App,
     auth::Caller,
+    database,
     http::{Problem, idempotency::Claimed, problem::OnConstraint},
     search::vectors,
     sessions::{
@@ -66,7 +67,7 @@ pub async fn import(
 /// Whether an export of what is there would have the same lines.
 async fn is_same(app: &Arc<App>, caller: &Caller, session_id: &SessionId, lines: &mut Lines) -> Result<bool, Problem> {
     let mut present = pin!(export(app, caller.scope(), session_id.clone(), None).await?);
-    while let Some((line, _)) = lines.next()? {
+    while let Some((line, _)) = lines.read()? {
         match present.try_next().await? {
             Some(present) if serde_json::from_str::<Value>(&present).is_ok_and(|present| present == line) => {}
             _ => return Ok(false),
@@ -76,9 +77,9 @@ async fn is_same(app: &Arc<App>, caller: &Caller, session_id: &SessionId, lines:
 }
 
 async fn insert(app: &App, session_id: &SessionId, lines: &mut Lines, claimed: &Claimed) -> Result<(), Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let mut batch = Batch::default();
-    while let Some((line, bytes)) = lines.next()? {
+    while let Some((line, bytes)) = lines.read()? {
         let kind = line["kind"].as_str().unwrap_or_default();
         match kind {
             "session" => {

@@ -8,6 +8,7 @@ use super::of_type;
 use crate::{
     app::App,
     auth::Scope,
+    database,
     http::Problem,
     runs::{
         RunId,
@@ -24,7 +25,7 @@ pub async fn delete_run(
     session_type: Option<SessionType>,
     run_id: RunId,
 ) -> Result<(), Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     of_type(store::lock(&mut tx, scope, session_id).await?, session_id, session_type)?;
     let Some(run) = store::find_run(&mut tx, scope, session_id, run_id).await? else { return Ok(()) };
     refuse_unfinished(run.status)?;
@@ -43,7 +44,7 @@ pub async fn delete_message(
     session_type: Option<SessionType>,
     message_id: Uuid,
 ) -> Result<(), Problem> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     of_type(store::lock(&mut tx, scope, session_id).await?, session_id, session_type)?;
     let Some(message) = store::find_message(&mut tx, scope, session_id, message_id).await? else { return Ok(()) };
     refuse_unfinished(message.status)?;

@@ -256,7 +256,7 @@ async fn store_fold(
         counted_tokens: plan.counted_tokens,
         limits: agent.history,
     };
-    let mut tx = app.db.begin().await?;
+    let mut tx = database::begin(&app.db).await?;
     let is_due = if store::lock_boundary(&mut tx, scope, session_id, through).await? {
         store::insert(&mut tx, session_id, &new).await?
     } else {

@@ -35,7 +35,7 @@ async fn learn(app: &TestApp, sessions: &[&str], memory: &str, replaces: Option<
         Some(memory_id) => Change::Replace { memory_id, memory, topics, expires_at },
         None => Change::Add { memory, topics, expires_at },
     };
-    let mut tx = app.db().begin().await.unwrap();
+    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
     store::lock_user(&mut tx, &user).await.unwrap();
     let changed = change::apply(&mut tx, &author, &change).await.unwrap();
     tx.commit().await.unwrap();

@@ -34,6 +34,22 @@ async fn count(app: &TestApp, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(app.db()).await.unwrap()
 }
 
+/// Waits until this process has put a run back that it cannot execute.
+async fn until_declined(app: &TestApp) {
+    let declined = "select count(*) from run_queue where process_id is null and cardinality(declined_by) = 1";
+    let waiting = async {
+        while count(app, declined).await != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
+        let rows = "select json_build_array((select json_agg(r) from (select session_id, seq, status, error, process_id from runs) r),
+                                            (select json_agg(q) from run_queue q), (select json_agg(p) from processes p))";
+        let rows: Value = sqlx::query_scalar(rows).fetch_one(app.db()).await.unwrap();
+        panic!("no run was declined: {rows}");
+    }
+}
+
 async fn start(app: &TestApp, session_id: &str) -> String {
     let body =
         json!({"message": "hi", "session_id": session_id, "background": true, "webhook_url": "http://127.0.0.1:9/"});
@@ -101,8 +117,7 @@ async fn a_request_that_cannot_be_read_is_left_to_others_and_holds_nobody_up() {
         let path = with_a_stored_request(&app, "s", change).await;
         let other = start(&app, "t").await;
         assert_eq!(ended(&app, &other).await["status"], "COMPLETED", "{change}");
-        let declined = "select count(*) from run_queue where process_id is null and cardinality(declined_by) = 1";
-        until("it has been put back", async || count(&app, declined).await == 1).await;
+        until_declined(&app).await;
         let run = app.get(&path).await.expect(200);
         assert_eq!(run["status"], "PENDING", "{change}");
         // Whoever can read it takes it at once: here, as if it were that newer build, by what it could read.
@@ -123,11 +138,7 @@ async fn a_request_that_nobody_could_read_ends_with_its_reason_and_its_webhook_i
     for (change, webhooks) in OF_NEWER_BUILDS.into_iter().zip(webhooks) {
         let app = TestApp::with(settings).await;
         let path = with_a_stored_request(&app, "s", change).await;
-        until("it has been put back", async || {
-            count(&app, "select count(*) from run_queue where declined_at is not null and process_id is null").await
-                == 1
-        })
-        .await;
+        until_declined(&app).await;
         app.execute("update run_queue set declined_at = declined_at - interval '1 day'").await;
         let run = ended(&app, &path).await;
         assert_eq!(run["status"], "ERROR", "{change}");
@@ -141,10 +152,7 @@ async fn a_request_that_nobody_could_read_ends_with_its_reason_and_its_webhook_i
 async fn a_request_that_cannot_be_read_can_be_cancelled_and_its_webhook_is_told() {
     let app = TestApp::with(settings).await;
     let path = with_a_stored_request(&app, "s", OF_NEWER_BUILDS[0]).await;
-    until("it has been put back", async || {
-        count(&app, "select count(*) from run_queue where declined_at is not null and process_id is null").await == 1
-    })
-    .await;
+    until_declined(&app).await;
     app.post(&format!("{path}/cancel"), json!({})).await.expect(200);
     assert_eq!(app.get(&path).await.expect(200)["status"], "CANCELLED");
     assert_eq!(webhooks_of(&app, &path).await, 1);
@@ -164,10 +172,7 @@ async fn a_run_of_an_agent_that_is_not_declared_here_is_left_to_others() {
     app.execute("update runs set component_id = 'newer' where session_id = 's' and seq = 2").await;
     gate.open();
     ended(&app, &first).await;
-    until("it has been put back", async || {
-        count(&app, "select count(*) from run_queue where declined_at is not null and process_id is null").await == 1
-    })
-    .await;
+    until_declined(&app).await;
     app.execute("update run_queue set declined_at = declined_at - interval '1 day'").await;
     until("it has ended", async || count(&app, "select count(*) from runs where status = 'ERROR'").await == 1).await;
     let error: Value = sqlx::query_scalar("select error from runs where seq = 2").fetch_one(app.db()).await.unwrap();

@@ -28,6 +28,12 @@ async fn queue(app: &TestApp, user: &str, count: u32) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.db()).await.unwrap();
 }
 
+async fn living(db: &sqlx::PgPool) -> ProcessId {
+    let process = ProcessId::mint();
+    store::enter(db, process, Duration::from_secs(600)).await.unwrap();
+    process
+}
+
 async fn count(app: &TestApp, condition: &str) -> i64 {
     let statement = format!("select count(*) from runs where {condition}");
     sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(app.db()).await.unwrap()
@@ -91,10 +97,10 @@ async fn taking_reads_a_few_rows_of_a_long_queue() {
                     where relname in ('run_queue', 'sessions', 'runs')";
         sqlx::query_scalar(read).fetch_one(&db).await.unwrap()
     };
-    let mut served = String::new();
+    let (process, mut served) = (living(&db).await, String::new());
     for at_most in [1, 16] {
         let before = read().await;
-        let taken = store::take(&db, ProcessId::mint(), at_most, &mut served).await.unwrap();
+        let taken = store::take(&db, process, at_most, &mut served).await.unwrap();
         assert_eq!(i64::try_from(taken.len()).unwrap(), at_most);
         let rows = read().await - before;
         assert!(rows < 1_000, "{rows} rows were read to take {at_most} of 25,000");
@@ -107,9 +113,9 @@ async fn users_are_served_in_turn() {
     for (user, count) in [("a", 5), ("b", 2), ("c", 3)] {
         queue(&app, user, count).await;
     }
-    let (mut served, mut order) = (String::new(), String::new());
+    let (process, mut served, mut order) = (living(app.db()).await, String::new(), String::new());
     for at_most in [1, 1, 2, 3, 16] {
-        let taken = store::take(app.db(), ProcessId::mint(), at_most, &mut served).await.unwrap();
+        let taken = store::take(app.db(), process, at_most, &mut served).await.unwrap();
         order.extend(taken.iter().map(|run| run.user_id.as_ref().unwrap().as_str()));
         order.push(' ');
     }

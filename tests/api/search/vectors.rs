@@ -146,7 +146,7 @@ async fn a_model_with_vectors_of_another_length_makes_all_anew_while_searches_go
     let found = search(&app, "Which animals? Rex").await;
     assert_eq!(first(&found), "My puppy is called Rex.");
     assert_eq!(found["data"][0]["explain"].get("vector"), None, "{found}");
-    let mut tx = app.db().begin().await.unwrap();
+    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
     jobs::enqueue(&app.app, &mut tx, &Job::EmbedNew).await.unwrap();
     tx.commit().await.unwrap();
     app.do_jobs().await;

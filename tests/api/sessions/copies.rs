@@ -220,7 +220,7 @@ async fn an_export_of_any_size_is_read_in_again() {
     assert!(exported.len() > 64 * 1024 * 1024);
     app.delete("/sessions/huge").await.expect(204);
     let imported = app.import(&exported).await.expect(201);
-    assert_eq!((&imported["runs"], &imported["messages"]), (&json!(70), &json!(70)));
+    assert_eq!((&imported["run_count"], &imported["message_count"]), (&json!(70), &json!(70)));
     assert!(export(&app, "huge").await == exported);
     assert_eq!(app.import(&exported).await.expect(200)["created"], false);
     let under_a_key = app.request(Method::POST, "/sessions/import").header("idempotency-key", "k");

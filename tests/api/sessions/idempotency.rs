@@ -142,7 +142,7 @@ async fn what_was_created_is_not_created_again_when_its_answer_was_lost() {
 #[tokio::test]
 async fn a_request_that_has_lost_its_key_to_another_creates_nothing() {
     let app = TestApp::start().await;
-    let mut blocker = app.db().begin().await.unwrap();
+    let mut blocker = colloquy::database::begin(app.db()).await.unwrap();
     sqlx::query("lock table sessions in share mode").execute(&mut *blocker).await.unwrap();
     let slow = create_once(&app, "k", json!({"session_name": "Twice"}));
     let second = async {

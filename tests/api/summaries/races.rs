@@ -14,7 +14,7 @@ use crate::support::{
 
 /// Deletes runs as whoever deletes runs does: with the session's row locked, and what was derived from them.
 pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
-    let mut tx = app.db().begin().await.unwrap();
+    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
     let lock = "select from sessions where session_id = $1 for update";
     sqlx::query(lock).bind(session).execute(&mut *tx).await.unwrap();
     let delete = "delete from runs where session_id = $1 and seq = any($2)";

@@ -5,7 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{database::interval, memories::MemoryId, sessions::SessionId};
+use crate::{
+    database::{self, interval},
+    memories::MemoryId,
+    sessions::SessionId,
+};
 
 /// Notes that something was said in a session.
 pub(in crate::search::vectors) async fn note(
@@ -84,7 +88,7 @@ pub(in crate::search::vectors) async fn forget_model(db: &PgPool) -> Result<(), 
 
 /// Says which model there is. If it was another, notes all sessions and answers the one before, empty for none.
 pub(in crate::search::vectors) async fn change_model(db: &PgPool, model: &str) -> Result<Option<String>, sqlx::Error> {
-    let mut tx = db.begin().await?;
+    let mut tx = database::begin(db).await?;
     let before = sqlx::query_scalar!("select model from embedding_state for update").fetch_one(&mut *tx).await?;
     if before.as_deref() == Some(model) {
         return Ok(None);
