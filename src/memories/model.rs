@@ -8,7 +8,11 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{auth::UserId, sessions::SessionId};
+use crate::{
+    auth::UserId,
+    sessions::SessionId,
+    words::{NewerWord, words},
+};
 
 /// Longest text of a memory, in characters.
 pub const MAX_CHARS: usize = 5_000;
@@ -82,9 +86,7 @@ pub struct Source {
 }
 
 /// What happened to a memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "memory_action", rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It was learned, or told.
     Add,
@@ -94,7 +96,15 @@ pub enum Action {
     Edit,
     /// It took the place of an older memory.
     Supersede,
+    Newer(NewerWord),
 }
+
+words!(Action, "memory_action", Some("What happened to a memory."), {
+    Add => "add",
+    Confirm => "confirm",
+    Edit => "edit",
+    Supersede => "supersede",
+});
 
 /// The text as the uniqueness of memories sees it: without case, marks and spaces that carry no meaning.
 pub fn hash(text: &str) -> Vec<u8> {

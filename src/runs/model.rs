@@ -243,6 +243,9 @@ pub enum RunErrorKind {
     NotSaved,
     /// What the run was given does not fit into the session's state.
     StateTooLarge,
+    /// A kind that only a newer build of this server knows; the message says what it is.
+    #[serde(other)]
+    Unknown,
 }
 
 impl RunErrorKind {
@@ -259,6 +262,7 @@ impl RunErrorKind {
             Self::Interrupted => "interrupted",
             Self::NotSaved => "not_saved",
             Self::StateTooLarge => "state_too_large",
+            Self::Unknown => "unknown",
         }
     }
 

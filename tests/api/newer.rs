@@ -10,17 +10,24 @@ async fn rows_with_words_of_a_newer_build_are_told_with_these_and_left_alone() {
     for (session, message) in [("s", "One"), ("s", "Two"), ("t", "Three")] {
         app.run(json!({"message": message, "session_id": session, "user_id": "alice"})).await.expect(200);
     }
+    let memory = json!({"memory": "Alice likes tea", "user_id": "alice"});
+    let memory_id = app.post("/memories", memory).await.expect(201)["memory_id"].as_str().unwrap().to_owned();
     for newer in [
         "alter type run_status add value 'PARKED'",
         "alter type message_role add value 'critic'",
         "alter type session_type add value 'swarm'",
         "alter type named_by add value 'robot'",
         "alter type usage_purpose add value 'musing'",
+        "alter type memory_action add value 'doubt'",
     ] {
         app.execute(newer).await;
     }
     app.execute(
         "update runs set status = 'PARKED' where session_id = 's' and seq = 1;
+         update runs set error = '{\"kind\": \"struck\", \"message\": \"by lightning\"}',
+             context = context || '{\"window\": \"by_meaning\"}'
+         where session_id = 's' and seq = 2;
+         update memory_events set action = 'doubt';
          update messages set role = 'critic' where session_id = 's' and seq = 2 and index = 1;
          update sessions set named_by = 'robot' where session_id = 's';
          update session_usage set purpose = 'musing' where session_id = 's';
@@ -36,6 +43,8 @@ async fn rows_with_words_of_a_newer_build_are_told_with_these_and_left_alone() {
         ("/sessions/s".to_owned(), "\"session_id\":\"s\""),
         ("/sessions/s/runs".to_owned(), "PARKED"),
         ("/sessions/s/runs".to_owned(), "critic"),
+        ("/sessions/s/runs".to_owned(), "by lightning"),
+        (format!("/memories/{memory_id}/history?user_id=alice"), "doubt"),
         ("/sessions/s/run-previews".to_owned(), "PARKED"),
         (format!("/sessions/s/runs/{run_id}"), "PARKED"),
         ("/agents/assistant/runs?session_id=s".to_owned(), "PARKED"),

@@ -33,6 +33,9 @@ pub enum Window {
     LastRuns,
     /// All runs after those that the summary covers.
     AfterSummary,
+    /// A rule that only a newer build of this server knows.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ContextOptions {
