@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts what background work asks of a model that is of no use to it, and writes benches/garbage/RESULTS.md.
 
-    benches/garbage/run.py                     1,000 turns of each kind, some minutes
+    benches/garbage/run.py                     1,000 turns of each kind, a few minutes
     benches/garbage/run.py --turns 60          a trial; writes no file unless --out
     benches/garbage/run.py --kinds garbage     one kind alone
 
@@ -18,6 +18,7 @@ import pathlib
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -49,6 +50,7 @@ bind = "127.0.0.1:{port}"
 
 [database]
 url = "{database_url}"
+max_connections = 8
 {pause}
 [models.fast]
 provider = "openai"
@@ -187,7 +189,10 @@ def run(options, processes):
     kind, server = (options.server.parent.name, options.server.resolve()) if options.server else binary()
     postgres = start_postgres(processes, free_port())
     kinds = options.kinds or list(KINDS)
-    results = {name: measure(number, name, options, processes, postgres, server) for number, name in enumerate(kinds)}
+    # At once: what is counted does not depend on how long it takes.
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        measured = pool.map(lambda number: measure(number, kinds[number], options, processes, postgres, server), range(len(kinds)))
+        results = dict(zip(kinds, measured))
     text = report(results, options, kind)
     print(text)
     out = options.out or (HERE / "RESULTS.md" if options.turns >= SHOWN[-1] and not options.kinds else None)
