@@ -87,9 +87,10 @@ pub fn answer(output: RunOutput, is_form: bool) -> Result<RunOutput, Problem> {
     let Some(error) = output.error.as_ref().filter(|_| !is_form) else { return Ok(output) };
     let status = match error.kind {
         RunErrorKind::Cancelled => return Ok(output),
-        RunErrorKind::ModelProviderError | RunErrorKind::ToolLoop | RunErrorKind::AnswerTooLong => {
-            StatusCode::BAD_GATEWAY
-        }
+        RunErrorKind::ModelProviderError
+        | RunErrorKind::ToolLoop
+        | RunErrorKind::AnswerTooLong
+        | RunErrorKind::Unknown => StatusCode::BAD_GATEWAY,
         RunErrorKind::StateTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
         RunErrorKind::ModelTimeout | RunErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         RunErrorKind::Interrupted | RunErrorKind::NotSaved | RunErrorKind::QueueTimeout => {
