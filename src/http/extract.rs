@@ -84,7 +84,7 @@ pub fn body_error(error: &(dyn Error + 'static)) -> Problem {
 
 /// Whether reading failed because of [`BodyTimedOut`].
 pub fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<BodyTimedOut>())
+    std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<BodyTimedOut>)
 }
 
 pub fn body_timed_out() -> Problem {

@@ -97,7 +97,7 @@ const OF_NEWER_BUILDS: [&str; 7] = [
     r#"jsonb_set(request, '{run,message}', '{"parts": ["hi"]}')"#,
     r#"jsonb_set(request, '{continuation}', '{"kind": "rewind"}')"#,
     // Another form of it all.
-    r#"jsonb_build_array(2, request)"#,
+    "jsonb_build_array(2, request)",
     // Nor can it be read where the end is to be told.
     r#"jsonb_set(request, '{run,webhook_url}', '{"to": "http://127.0.0.1:9/"}')"#,
     "null",
@@ -272,7 +272,7 @@ async fn the_webhook_hears_of_a_run_that_could_not_be_begun_at_all() {
     let path = with_a_stored_request(
         &app,
         "s",
-        r#"jsonb_set(request, '{run,session_state}', jsonb_build_object('a', repeat('x', 2000000)))"#,
+        "jsonb_set(request, '{run,session_state}', jsonb_build_object('a', repeat('x', 2000000)))",
     )
     .await;
     let run = ended(&app, &path).await;

@@ -30,7 +30,7 @@ async fn queue(app: &TestApp, user: &str, count: u32) {
 
 async fn living(db: &sqlx::PgPool) -> ProcessId {
     let process = ProcessId::mint();
-    store::enter(db, process, Duration::from_secs(600)).await.unwrap();
+    store::enter(db, process, Duration::from_mins(10)).await.unwrap();
     process
 }
 
