@@ -6,17 +6,18 @@ import signal
 import time
 from collections.abc import Callable
 
-# Beats that take longer than the lease: the row is written when it has expired already.
+# Beats that take longer than the lease. The wait comes before the row's lock is taken, so that others can bury the
+# process meanwhile: behind the lock nobody could, and the next beat would follow at once.
 LATE_BEATS = """\
 create function be_late() returns trigger language plpgsql as $$
 begin
     if random() < 0.1 then
         perform pg_sleep({seconds});
     end if;
-    return new;
+    return null;
 end
 $$;
-create trigger beats_are_late before update on processes for each row execute function be_late();
+create trigger beats_are_late before update on processes for each statement execute function be_late();
 """
 
 

@@ -248,6 +248,17 @@ pub async fn lock_session_state(
     Ok(state.map(|state| state.0))
 }
 
+/// Whether the session of a run that is gone is still there, and no later one of the same id.
+pub async fn session_is_there(db: &PgPool, claim: &Claim, run_at: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from sessions where session_id = $1 and created_at <= $2) as "exists!""#,
+        claim.session_id.as_str(),
+        run_at,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Takes a run out of its session's history: the claimed run has taken its place. Answers its number, if it was there.
 pub async fn leave_history(
     connection: &mut PgConnection,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{
     OwnPostgres, TestApp,
-    scripted_model::{Behaviour, reply, slow_pieces},
+    scripted_model::{Behaviour, Gate, held, reply, slow_pieces},
 };
 
 async fn app_on(own: &OwnPostgres) -> TestApp {
@@ -94,4 +94,25 @@ async fn a_transaction_that_is_dropped_while_it_begins_does_not_stay_open() {
                 where datname = current_database() and pid <> pg_backend_pid() and state like 'idle in transaction%'";
     let closing = async { while sqlx::query_scalar::<_, i64>(open).fetch_one(app.db()).await.unwrap() > 0 {} };
     tokio::time::timeout(Duration::from_secs(10), closing).await.expect("all transactions end");
+}
+
+/// As when PostgreSQL crashes: the acceptance is committed asynchronously, and goes with what was not flushed yet.
+#[tokio::test]
+async fn a_run_that_the_database_has_lost_is_503_and_no_cancel() {
+    let app = TestApp::start().await;
+    app.say("s", "before").await;
+    let gate = Gate::closed();
+    app.model.then(held(&gate, reply("for nobody")));
+    let run = app.run(json!({"message": "hi", "session_id": "s"}));
+    let crash = async {
+        while app.model.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        app.execute("delete from runs where seq = 2; update sessions set last_seq = 1, active_seq = null").await;
+        gate.open();
+    };
+    let (run, ()) = tokio::join!(run, crash);
+    let problem = run.expect_problem(503);
+    assert!(problem["detail"].as_str().unwrap().contains("send the message again"), "{problem}");
+    assert_eq!(app.say("s", "hi").await["seq"], 2);
 }
