@@ -70,7 +70,7 @@ def steps_of_settings(text):
     address of a database, or a value that is left out with an …, is the reader's. What only the provider onnx has is
     taken with it alone."""
     yield Settings(1, text)
-    mentioned = re.compile(r"^# (?=\[|\w+ = )(?!(url|path|runtime) = )(?!.*…)", re.MULTILINE)
+    mentioned = re.compile(r"^# (?=\[|\w+ = )(?!(url|direct_url|path|runtime) = )(?!.*…)", re.MULTILINE)
     yield Settings(1, mentioned.sub("", text).replace('provider = "none"', 'provider = "openai"'))
     of_onnx = re.compile(r"^# (?=(path|runtime) = )", re.MULTILINE)
     yield Settings(1, of_onnx.sub("", text).replace('provider = "none"', 'provider = "onnx"'))

@@ -71,8 +71,9 @@ pub struct Taken {
 }
 
 /// Takes background runs whose turn it is and that nobody executes: one of each user in turn, of each the oldest first,
-/// none that `process` has declined, nor before its pause is over. `served` is the user whose turn was last. The work is the same whatever the length of the queue: a few entries of an
-/// index for each run that may be taken.
+/// none that `process` has declined, nor before its pause is over. `served` is the user whose turn was last.
+///
+/// The work is the same whatever the length of the queue: a few entries of an index for each run that may be taken.
 #[expect(clippy::too_many_lines, reason = "one statement, and what it answers with")]
 pub async fn take(
     db: &PgPool,
