@@ -248,12 +248,21 @@ pub async fn lock_session_state(
     Ok(state.map(|state| state.0))
 }
 
-/// Whether the session of a run that is gone is still there, and no later one of the same id.
-pub async fn session_is_there(db: &PgPool, claim: &Claim, run_at: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+/// Whether a run that is gone was never stored, as its session says, which was there before: its number is not given out,
+/// or is another run's. The number of a run that was erased is not given out again.
+pub async fn was_lost(db: &PgPool, claim: &Claim, run_at: DateTime<Utc>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select exists (select from sessions where session_id = $1 and created_at <= $2) as "exists!""#,
+        r#"
+        select exists (
+            select from sessions s
+            where s.session_id = $1 and s.created_at <= $2
+              and (s.last_seq < $3 or exists (select from runs r where r.session_id = $1 and r.seq = $3 and r.run_id <> $4))
+        ) as "exists!"
+        "#,
         claim.session_id.as_str(),
         run_at,
+        claim.seq,
+        claim.run_id as RunId,
     )
     .fetch_one(db)
     .await

@@ -315,7 +315,7 @@ impl Work {
             }
             Some(run) => (run.error.unwrap_or_else(RunError::interrupted), run.session_state.unwrap_or_default()),
             // An acceptance is committed asynchronously: a crash of the database may lose it.
-            None if store::session_is_there(&self.app.db, &self.claim, self.origin.at).await? => {
+            None if store::was_lost(&self.app.db, &self.claim, self.origin.at).await? => {
                 return Err(Problem::unavailable("The database has lost this run in a crash; send the message again"));
             }
             None => (RunError::cancelled("The session was deleted during the run."), Map::new()),

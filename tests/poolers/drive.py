@@ -48,11 +48,13 @@ class Bench:
         port, folder = free_port(), self.processes.work_dir
         name = f"{database}-{mode}-{port}"
         user = unprivileged_user() if os.geteuid() == 0 else None
+        # A session keeps its server: all connections of two processes, and those of their job queues, need one each.
+        size = 20 if mode == "session" else 12
         (folder / f"{name}.users").write_text('"bench" ""\n')
         (folder / f"{name}.ini").write_text(
             f"[databases]\n{database} = host=127.0.0.1 port={self.postgres.port} user=bench\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
-            f"auth_file = {folder}/{name}.users\npool_mode = {mode}\ndefault_pool_size = 12\n{more}\n"
+            f"auth_file = {folder}/{name}.users\npool_mode = {mode}\ndefault_pool_size = {size}\n{more}\n"
         )
         process = self.processes.start(name, [program, folder / f"{name}.ini"], user=user)
         url = f"postgres://bench@127.0.0.1:{port}/{database}"
