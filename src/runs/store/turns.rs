@@ -85,7 +85,12 @@ pub async fn take(
     const SPARE: i64 = 4;
     let rows = sqlx::query!(
         r#"
-        with recursive users (place, share, is_past_end) as (
+        with recursive ready as not materialized (
+            select session_id, seq, run_id, share
+            from run_queue
+            where background and process_id is null and ready
+              and (not_before is null or not_before <= now()) and not $1 = any(declined_by)
+        ), users (place, share, is_past_end) as (
             select 0, $3::text collate "C", false
             union all
             -- The next user; after the last one the first, and so on to the one whose turn was last.
@@ -93,28 +98,24 @@ pub async fn take(
             from users u cross join lateral (
                 (
                     select q.share, false as is_past_end
-                    from run_queue q
-                    where q.background and q.process_id is null and q.ready and q.share > u.share and not u.is_past_end
-                      and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+                    from ready q
+                    where q.share > u.share and not u.is_past_end
                     order by q.share
                     limit 1
                 )
                 union all
                 (
                     select q.share, true
-                    from run_queue q
-                    where q.background and q.process_id is null and q.ready and q.share > u.share and q.share <= $3
-                      and u.is_past_end
-                      and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+                    from ready q
+                    where q.share > u.share and q.share <= $3 and u.is_past_end
                     order by q.share
                     limit 1
                 )
                 union all
                 (
                     select q.share, true
-                    from run_queue q
-                    where q.background and q.process_id is null and q.ready and q.share <= $3 and not u.is_past_end
-                      and (q.not_before is null or q.not_before <= clock_timestamp()) and not $1 = any(q.declined_by)
+                    from ready q
+                    where q.share <= $3 and not u.is_past_end
                     order by q.share
                     limit 1
                 )
@@ -126,9 +127,8 @@ pub async fn take(
             select q.session_id, q.seq, u.share, u.place, row_number() over (partition by u.place order by q.run_id) as round
             from users u cross join lateral (
                 select session_id, seq, run_id
-                from run_queue
-                where background and process_id is null and ready and share = u.share
-                  and (not_before is null or not_before <= clock_timestamp()) and not $1 = any(declined_by)
+                from ready
+                where share = u.share
                 order by run_id
                 limit $2::bigint + $4::bigint
             ) q
