@@ -11,22 +11,18 @@ every job that waits begin at each tenth turn, so that nothing but the attempts 
 is enough.
 """
 
-import argparse
 import collections
-import json
 import pathlib
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "load"), str(HERE.parent / "prompts")]
-from machine import (  # noqa: E402
-    BenchError, free_port, open_url, run_checked, say, scratch_processes, start_postgres, wait_until_ready,
-)
-from subject import binary  # noqa: E402
+from machine import free_port, open_url, run_checked, say, start_postgres, wait_until_ready  # noqa: E402
+from model_server import serve  # noqa: E402
+from subject import binary, main  # noqa: E402
 
 TURNS_PER_SESSION = 50
 SHOWN = [10, 50, 100, 250, 500, 1_000]
@@ -78,39 +74,11 @@ class Model:
             self.calls[work] += 1
         return self.answer(call) if work != RUN else (200, "Noted. " + "A few more words. " * 10)
 
-    def serve(self, port):
-        model = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self):
-                request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                status, text = model.respond(request)
-                choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-                usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-                answer = {"id": "bench", "object": "chat.completion", "model": "useless", "choices": [choice], "usage": usage}
-                body = json.dumps(answer if status == 200 else {"error": {"message": text}}).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
-
 
 def measure(number, kind, options, processes, postgres, server):
     """The calls of each kind of work after so many turns."""
     model, model_port, port = Model(KINDS[kind]), free_port(), free_port()
-    model_server = model.serve(model_port)
+    model_server = serve(model, model_port)
     hurries = "pause were over" in kind
     database_url = postgres.create_database(f"garbage{number}")
     pause = '\n[jobs]\nmodel_pause = "1ms"\n' if hurries else ""
@@ -202,20 +170,9 @@ def run(options, processes):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=1_000)
+def add_options(parser):
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS))
-    parser.add_argument("--server", type=pathlib.Path, help="a colloquy binary, instead of the one in target")
-    parser.add_argument("--out", type=pathlib.Path, help="where the report goes (default benches/garbage/RESULTS.md)")
-    options = parser.parse_args()
-    try:
-        with scratch_processes("garbage") as processes:
-            return run(options, processes)
-    except BenchError as error:
-        say(f"error: {error}")
-        return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, "garbage", 1_000, run, add_options))

@@ -34,8 +34,11 @@ class Model:
         self.calls = []
         self.lock = threading.Lock()
 
-    def answer(self, request):
-        prompt = [(message["role"], message.get("content") or "") for message in request["messages"]]
+    def respond(self, request):
+        return 200, self.answer(request["messages"])
+
+    def answer(self, messages):
+        prompt = [(message["role"], message.get("content") or "") for message in messages]
         is_fold = any(text.startswith("<previous_summary>") for _, text in prompt)
         is_lesson = any(text.startswith("<remembered>") for _, text in prompt)
         with self.lock:
@@ -64,7 +67,7 @@ class Call:
 
 
 def serve(model, port):
-    """Serves the model on a thread of its own."""
+    """Serves on a thread of its own what `model.respond` says to a request: a status and a text."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -73,17 +76,16 @@ def serve(model, port):
 
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            message = {"role": "assistant", "content": model.answer(request)}
-            body = json.dumps(
-                {
-                    "id": "chatcmpl-bench",
-                    "object": "chat.completion",
-                    "model": request["model"],
-                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-                }
-            ).encode()
-            self.send_response(200)
+            status, text = model.respond(request)
+            answer = {
+                "id": "chatcmpl-bench",
+                "object": "chat.completion",
+                "model": request["model"],
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            }
+            body = json.dumps(answer if status == 200 else {"error": {"message": text}}).encode()
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

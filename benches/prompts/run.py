@@ -10,7 +10,6 @@ whose user has more and more memories. A turn begins when the background work of
 person who reads the answer first. Python's standard library is enough.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -21,11 +20,11 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "benches" / "load"))
-from machine import BenchError, free_port, open_url, say, scratch_processes, start_postgres, wait_until_ready  # noqa: E402
+from machine import BenchError, free_port, open_url, say, start_postgres, wait_until_ready  # noqa: E402
 
 sys.path.insert(0, str(HERE))
 from model_server import MEMORY_CHARACTERS, WORDS, Model, prose, serve  # noqa: E402
-from subject import binary, wait_for_jobs  # noqa: E402
+from subject import binary, main, wait_for_jobs  # noqa: E402
 
 MESSAGE_CHARACTERS, ANSWER_CHARACTERS, SUMMARY_CHARACTERS = 200, 800, 1_200
 KNOWN_MEMORIES = [0, 10, 80, 300, 800]
@@ -212,19 +211,5 @@ def run(options, processes):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=500)
-    parser.add_argument("--server", type=pathlib.Path, help="a colloquy binary, instead of the one in target")
-    parser.add_argument("--out", type=pathlib.Path, help="where the report goes (default benches/prompts/RESULTS.md)")
-    options = parser.parse_args()
-    try:
-        with scratch_processes("prompts") as processes:
-            return run(options, processes)
-    except BenchError as error:
-        say(f"error: {error}")
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, "prompts", 500, run))
