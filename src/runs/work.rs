@@ -117,11 +117,7 @@ impl Work {
                 return Err(Problem::unavailable(detail).about_run(self.claim.run_id.0));
             }
             Err(problem) => {
-                let kind = match problem.status() {
-                    StatusCode::UNPROCESSABLE_ENTITY => RunErrorKind::StateTooLarge,
-                    _ => RunErrorKind::NotSaved,
-                };
-                let error = RunError { kind, message: problem.detail().to_owned() };
+                let error = RunError { kind: RunErrorKind::NotSaved, message: problem.detail().to_owned() };
                 events.push(&EventKind::RunError(error.clone()));
                 self.write_down(error);
                 Err(problem)
@@ -149,6 +145,10 @@ impl Work {
             // No model has been asked yet.
             (Err(problem), ()) if self.run.is_background() && problem.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 return self.put_back_for_later(problem).await;
+            }
+            (Err(problem), ()) if problem.status() == StatusCode::UNPROCESSABLE_ENTITY => {
+                let error = RunError { kind: RunErrorKind::StateTooLarge, message: problem.detail().to_owned() };
+                return self.settle(None, End::failed(error, self.agent.model_info.clone())).await.map(Some);
             }
             (Err(problem), ()) => return Err(problem),
         };
