@@ -35,6 +35,8 @@ pub struct Registry {
 struct Inner {
     process: ProcessId,
     runs: BTreeMap<RunId, Arc<LiveRun>>,
+    /// Places for background runs that are being taken.
+    reserved: usize,
 }
 
 /// A run of this process.
@@ -76,6 +78,8 @@ impl StopSignal {
 pub struct Entry {
     registry: Arc<Registry>,
     pub run: Arc<LiveRun>,
+    /// Whether there was a place for the run when it was entered.
+    pub may_begin: bool,
 }
 
 impl Drop for Entry {
@@ -87,7 +91,26 @@ impl Drop for Entry {
     }
 }
 
+/// Places for background runs that are being taken: until this is dropped, no other run begins in them.
+#[derive(Debug)]
+pub struct Places {
+    registry: Arc<Registry>,
+    pub count: usize,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.registry.lock().reserved -= self.count;
+    }
+}
+
 impl Inner {
+    /// How many more background runs this process may execute.
+    fn free_background(&self, limit: usize) -> usize {
+        let taken = self.runs.values().filter(|run| run.background).count() + self.reserved;
+        limit.saturating_sub(taken)
+    }
+
     fn refuse_too_many(&self, user: Option<&UserId>, limits: &RunSettings) -> Result<(), Problem> {
         let awaited = self.runs.values().filter(|run| !run.background);
         let (mut all, mut of_user) = (0, 0);
@@ -110,7 +133,7 @@ impl Inner {
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            inner: Mutex::new(Inner { process: ProcessId::mint(), runs: BTreeMap::new() }),
+            inner: Mutex::new(Inner { process: ProcessId::mint(), runs: BTreeMap::new(), reserved: 0 }),
             work: Notify::new(),
             taking: tokio::sync::Mutex::default(),
             entering: tokio::sync::Mutex::default(),
@@ -132,7 +155,10 @@ impl Registry {
             inner.refuse_too_many(user, limits)?;
         }
         let run_id = RunId::mint();
-        Ok(self.insert(&mut inner, run_id, user, log(run_id), background))
+        let may_begin = !background || inner.free_background(limits.background_concurrency) > 0;
+        let mut entry = self.insert(&mut inner, run_id, user, log(run_id), background);
+        entry.may_begin = may_begin;
+        Ok(entry)
     }
 
     /// Enters a background run that this process has taken.
@@ -158,7 +184,7 @@ impl Registry {
             is_stored: OnceLock::new(),
         });
         inner.runs.insert(run_id, run.clone());
-        Entry { registry: self.clone(), run }
+        Entry { registry: self.clone(), run, may_begin: true }
     }
 
     pub fn get(&self, run_id: RunId) -> Option<Arc<LiveRun>> {
@@ -169,9 +195,12 @@ impl Registry {
         self.lock().runs.values().cloned().collect()
     }
 
-    /// How many more background runs this process may execute.
-    pub fn free_background(&self, limit: usize) -> usize {
-        limit.saturating_sub(self.lock().runs.values().filter(|run| run.background).count())
+    /// Reserves all places that are free.
+    pub fn reserve_background(self: &Arc<Self>, limit: usize) -> Places {
+        let mut inner = self.lock();
+        let count = inner.free_background(limit);
+        inner.reserved += count;
+        Places { registry: self.clone(), count }
     }
 
     /// As whom this process executes runs.

@@ -94,8 +94,6 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
         refuse_too_many(app, &start.caller).await?;
     }
     let limits = &app.settings.runs;
-    // Counted before the run itself is.
-    let may_begin = !start.run.is_background() || app.runs.free_background(limits.background_concurrency) > 0;
     let entry = app
         .runs
         .enter(start.caller.user(), start.run.is_background(), limits, |run_id| start.log(run_id, &session_id))?;
@@ -103,7 +101,7 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
     let app = app.clone();
     let tasks = app.clone();
     tasks.tasks.spawn(async move {
-        let mut new = match new_run(&app, &start, session_id, entry.run.run_id, may_begin) {
+        let mut new = match new_run(&app, &start, session_id, &entry) {
             Ok(new) => new,
             Err(problem) => return drop(tell_accepted.send(Err(problem))),
         };
@@ -283,12 +281,12 @@ async fn refuse_too_many(app: &App, caller: &Caller) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(10)))
 }
 
-fn new_run(app: &App, start: &Start, session_id: SessionId, run_id: RunId, may_begin: bool) -> Result<NewRun, Problem> {
+fn new_run(app: &App, start: &Start, session_id: SessionId, entry: &Entry) -> Result<NewRun, Problem> {
     let Start { caller, agent, run, .. } = start;
     let limits = &app.settings.runs;
     let queued = run.is_background().then(|| Queued { run: run.clone(), continuation: start.continuation.clone() });
     Ok(NewRun {
-        run_id,
+        run_id: entry.run.run_id,
         session_id,
         session_type: SessionType::Agent,
         component_id: agent.settings.id.clone(),
@@ -301,7 +299,7 @@ fn new_run(app: &App, start: &Start, session_id: SessionId, run_id: RunId, may_b
         text_config: app.settings.search.text_config.clone(),
         process: app.runs.process(),
         background: run.is_background(),
-        may_begin,
+        may_begin: entry.may_begin,
         max_waiting: if run.on_busy == Some(OnBusy::Reject) { 0 } else { limits.max_waiting_per_session },
         max_attempts: limits.max_attempts,
         request: queued.map(serde_json::to_value).transpose().map_err(anyhow::Error::from)?,

@@ -110,12 +110,12 @@ async fn take_background_runs(app: &Arc<App>) {
             () = app.runs.work.notified() => {}
             () = app.tasks.stopping().cancelled() => return,
         }
-        let free = app.runs.free_background(limit);
-        if free == 0 {
+        let places = app.runs.reserve_background(limit);
+        if places.count == 0 {
             continue;
         }
         let _taking = app.runs.taking.lock().await;
-        let most = i64::try_from(free).unwrap_or(i64::MAX);
+        let most = i64::try_from(places.count).unwrap_or(i64::MAX);
         match store::take(&app.db, app.runs.process(), most, &mut served).await {
             Ok(taken) => {
                 for run in taken {
