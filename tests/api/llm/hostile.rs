@@ -22,8 +22,8 @@ const JSON: &str = "application/json";
 /// The beginning of an event, and of an answer, that is all text from there on.
 const OPEN_EVENT: &str = r#"data: {"choices":[{"index":0,"delta":{"content":""#;
 const OPEN_BODY: &str = r#"{"choices":[{"index":0,"message":{"content":""#;
-/// What the sockets' buffers may hold of what nobody reads any more.
-const UNREAD: usize = 16 * MIB;
+/// More than the sockets' buffers hold of what nobody reads any more (`tcp_rmem`, `tcp_wmem`: here and there 32 MiB).
+const UNREAD: usize = 64 * MIB;
 /// More than any call here may take on a busy machine, and much less than the endless ones would.
 const LONG: Duration = Duration::from_secs(20);
 
