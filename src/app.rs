@@ -1,9 +1,11 @@
-//! What every room shares. Built once, by `main` and by every test.
+//! The state that all rooms share. Built once, by the server and by every test.
 
 use std::{
-    collections::BTreeMap,
+    any::{Any, TypeId},
+    collections::{BTreeMap, HashMap},
+    fmt,
     future::Future,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -18,9 +20,6 @@ use crate::{
     config::Settings,
     database::{self, Namespace, Pools},
     llm::{self, Embedder, Models},
-    runs::{Registry, Webhooks},
-    search,
-    sessions::ask::Breakers,
 };
 
 /// A running Colloquy, without its HTTP server.
@@ -28,30 +27,23 @@ use crate::{
 pub struct App {
     pub settings: Settings,
     pub db: PgPool,
-    /// For what needs a connection to itself.
+    /// For work that needs a database session, see `database::Pools`.
     pub direct: PgPool,
-    /// What this installation calls its own in the database.
+    /// The names of this installation in the database.
     pub namespace: Namespace,
     pub models: Models,
     pub agents: Agents,
-    /// Which models background work leaves alone for now.
-    pub breakers: Breakers,
-    /// What makes vectors of texts; absent: searches go by words.
+    /// Computes embeddings. `None`: searches use keywords only.
     pub embedder: Option<Embedder>,
-    /// The runs of this process.
-    pub runs: Arc<Registry>,
-    pub webhooks: Webhooks,
-    /// Whether this process does jobs now.
+    /// Whether the job workers of this process are running.
     pub workers_are_up: AtomicBool,
-    /// The sizes of large collections, for searches.
-    pub search_statistics: search::Statistics,
-    pub kept_vectors: search::KeptVectors,
+    rooms: Rooms,
     pub tasks: Tasks,
     pub started_at: DateTime<Utc>,
 }
 
 impl App {
-    /// Joins settings, models and a migrated database. Finds a model when none is configured.
+    /// Combines settings, models and a migrated database. Detects a model if none is configured.
     pub async fn build(settings: Settings, pools: impl Into<Pools>) -> anyhow::Result<Arc<Self>> {
         let Pools { pool: db, direct } = pools.into();
         clock::follow(&db).await?;
@@ -70,8 +62,6 @@ impl App {
             announce(agent);
         }
         let embedder = Embedder::new(&settings.search.embeddings, &http)?;
-        let webhooks = Webhooks::new(&settings.webhooks)?;
-        let breakers = Breakers::new(settings.jobs.model_pause);
         Ok(Arc::new(Self {
             settings,
             db,
@@ -79,16 +69,43 @@ impl App {
             namespace,
             models,
             agents,
-            breakers,
             embedder,
-            runs: Arc::default(),
-            webhooks,
             workers_are_up: AtomicBool::new(false),
-            search_statistics: search::Statistics::default(),
-            kept_vectors: search::KeptVectors::default(),
+            rooms: Rooms::default(),
             tasks: Tasks::default(),
             started_at: clock::now(),
         }))
+    }
+}
+
+impl App {
+    /// The process-wide state of a room, created on first use. This way `App` does not depend on the rooms that build
+    /// on it.
+    pub fn room<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        self.room_with(T::default)
+    }
+
+    /// Like [`App::room`], for a type without a default.
+    pub fn room_with<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.rooms.get(make)
+    }
+}
+
+/// One value per type.
+#[derive(Default)]
+struct Rooms(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Rooms {
+    fn get<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = rooms.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make())).clone();
+        room.downcast().unwrap_or_else(|_| unreachable!("a value is kept under its own type"))
+    }
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rooms")
     }
 }
 
@@ -100,9 +117,9 @@ fn announce(agent: &crate::agents::Agent) {
 /// Work that outlives the request that began it, and that a shutdown waits for.
 #[derive(Debug, Default)]
 pub struct Tasks {
-    /// Runs, and whatever else has to come to its own end.
+    /// Runs, and other work that has to end by itself.
     tracker: TaskTracker,
-    /// What goes on as long as there are runs: signs of life, for one.
+    /// Work that continues as long as there are runs, such as heartbeats.
     services: TaskTracker,
     stopping: CancellationToken,
     stop: CancellationToken,
@@ -114,7 +131,7 @@ impl Tasks {
         self.tracker.spawn(work)
     }
 
-    /// Spawns what goes on until all other work has ended.
+    /// Spawns work that continues until all other work has ended; then it is cancelled.
     pub fn spawn_service(&self, work: impl Future<Output = ()> + Send + 'static) {
         let settled = self.settled.clone();
         self.services.spawn(async move {
@@ -122,18 +139,18 @@ impl Tasks {
         });
     }
 
-    /// Cancelled when the process is told to stop: what has not begun should not begin.
+    /// Cancelled when the process is told to stop: no new work should begin.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 
-    /// Cancelled when running work has to come to its end.
+    /// Cancelled when running work has to end.
     pub fn stop_token(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Lets nothing new begin and waits for the work to end by itself for `grace`; then tells it to stop and waits for
-    /// that.
+    /// Prevents new work, and waits up to `grace` for running work to end by itself. Then tells it to stop, and waits a
+    /// few seconds for that.
     pub async fn shut_down(&self, grace: Duration) {
         self.stopping.cancel();
         self.tracker.close();

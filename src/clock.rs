@@ -1,9 +1,9 @@
-//! What time it is. That is for the database to say: processes whose own clocks differ store and compare the same times.
+//! The current time. It is the database's, so that processes with different clocks store and compare the same times.
 //!
-//! [`follow`] reads the database's clock at start and with every sign of life; [`now`] counts on from there by the
-//! machine's monotonic clock. A statement that decides what is due or expired asks the database itself, with `now()`.
+//! [`follow`] reads the database's clock at start and with every heartbeat. [`now`] extrapolates from there with the
+//! machine's monotonic clock. Statements that decide what is due or expired use the database's own `now()`.
 //!
-//! *Architecture Invariant:* no other file reads the machine's clock. `.clippy.toml` sees to that.
+//! *Architecture Invariant:* no other file reads the machine's wall clock. `.clippy.toml` enforces that.
 
 use std::{
     sync::{PoisonError, RwLock},
@@ -13,14 +13,14 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
-/// A smaller difference is left alone: a time that goes back and forth would put what follows each other out of order.
+/// Smaller differences are ignored: a time that jumps back and forth would break the order of events.
 const TOLERANCE: TimeDelta = TimeDelta::milliseconds(50);
-/// An answer that took longer says too little about when it was given.
+/// A reading with a longer round trip is too imprecise to replace another one.
 const PRECISE: Duration = Duration::from_secs(1);
 
 static READ: RwLock<Option<Reading>> = RwLock::new(None);
 
-/// What the database's clock showed at a moment of this process.
+/// A reading of the database's clock, with the moment of this process that it belongs to.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     moment: Instant,
@@ -36,14 +36,14 @@ impl Reading {
     }
 }
 
-/// The database's time; the machine's as long as no database was asked.
+/// The database's time. Before the first `follow`, the machine's.
 pub fn now() -> DateTime<Utc> {
     let reading = *READ.read().unwrap_or_else(PoisonError::into_inner);
     #[expect(clippy::disallowed_methods, reason = "there is no database yet")]
     reading.map_or_else(Utc::now, Reading::now)
 }
 
-/// Sets this process's time by the database's.
+/// Synchronizes this process's time with the database's.
 pub async fn follow(db: &PgPool) -> Result<(), sqlx::Error> {
     let asked = Instant::now();
     let time = sqlx::query_scalar!(r#"select clock_timestamp() as "time!""#).fetch_one(db).await?;

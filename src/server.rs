@@ -1,4 +1,4 @@
-//! Starting, serving, stopping.
+//! Startup, serving and shutdown.
 
 mod bodies;
 mod connections;
@@ -9,16 +9,24 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::extract::Request;
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, util::MapRequestLayer};
 
-use crate::{app::App, config::Settings, database::Database, http::router, jobs, memories, runs, search};
+use crate::{
+    api::router,
+    app::App,
+    config::Settings,
+    database::{self, Database},
+    engine::supervision,
+    jobs, memories, search, webhooks, worker,
+};
 
-/// How long clients may take to read what is left for them when all runs have ended.
+/// How long clients may take to read the rest of their responses after all runs have ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Serves until the process is told to stop; then lets running runs settle.
+/// Serves until the process gets a stop signal, then lets active runs settle.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let bind = settings.server.bind;
     let listener = TcpListener::bind(bind).await.with_context(|| {
@@ -28,13 +36,13 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!(%address, "Colloquy serves on http://{address}, its documentation on http://{address}/docs.");
     serve_on(listener, app.clone(), stop_signal()).await?;
-    runs::supervision::end(&app).await;
+    supervision::end(&app).await;
     database.close().await;
     tracing::info!("Colloquy has stopped.");
     Ok(())
 }
 
-/// Does background work until the process is told to stop; then finishes what it has begun.
+/// Does background work until the process gets a stop signal, then finishes what it has begun.
 pub async fn work(settings: Settings) -> anyhow::Result<()> {
     let grace = settings.server.shutdown_grace;
     let (database, app) = start(settings).await?;
@@ -42,25 +50,31 @@ pub async fn work(settings: Settings) -> anyhow::Result<()> {
     stop_signal().await;
     tracing::info!("Stopping: no new work; what has begun may end.");
     app.tasks.shut_down(grace).await;
-    runs::supervision::end(&app).await;
+    supervision::end(&app).await;
     database.close().await;
     tracing::info!("Colloquy has stopped.");
     Ok(())
 }
 
-/// A database that is up to date, and the application on it with its background work running.
+/// Opens and migrates the database, and starts the application and its background work.
 async fn start(settings: Settings) -> anyhow::Result<(Database, Arc<App>)> {
     let database = Database::open(&settings.database).await?;
-    database.migrate().await?;
+    migrate(&database.pools.direct).await?;
+    webhooks::check_secret(&settings.webhooks)?;
     let app = App::build(settings, database.pools.clone()).await?;
     search::vectors::start(&app).await?;
     memories::extraction::sweep(&app).await?;
-    runs::supervision::start(&app, database.is_private()).await?;
-    jobs::spawn_workers(&app);
+    supervision::start(&app, database.is_private()).await?;
+    worker::spawn(&app);
     Ok((database, app))
 }
 
-/// Serves on `listener` until `stop` resolves; then takes no new requests, and returns when running runs have settled,
+/// Migrates the schemas of Colloquy and of its job queue. Processes that start together wait for each other.
+pub async fn migrate(db: &PgPool) -> anyhow::Result<()> {
+    database::migrate(db, jobs::migrate).await
+}
+
+/// Serves on `listener` until `stop` resolves. Then accepts no new requests, and returns when active runs have settled,
 /// at most `server.shutdown_grace` and a few seconds later.
 pub async fn serve_on(
     listener: TcpListener,
@@ -77,7 +91,7 @@ pub async fn serve_on(
     let serving = async {
         tokio::select! {
             () = connections::serve(listener, service, &app.settings.server, &stopping) => {}
-            // A client that keeps its connection open must not keep the process.
+            // A client that keeps its connection open must not delay the shutdown.
             () = async { settled.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => {}
         }
     };
@@ -90,7 +104,7 @@ pub async fn serve_on(
     Ok(())
 }
 
-/// `/sessions/` means `/sessions`. The documentation keeps its slash: its page loads what stands beside it.
+/// Treats `/sessions/` as `/sessions`. `/docs/` keeps its slash, because its page loads files by relative paths.
 fn trim_trailing_slash(mut request: Request) -> Request {
     let path = request.uri().path();
     if path.len() < 2 || !path.ends_with('/') || path == "/docs/" {

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// `RUST_LOG` chooses what is logged; without it, what an operator wants to see.
+/// `RUST_LOG` sets the log filter. The default is what an operator wants to see.
 pub fn start() {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,graphile_worker=warn"));

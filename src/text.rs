@@ -1,4 +1,4 @@
-//! Rules for text that comes from outside: from callers and from models.
+//! Rules for untrusted text: from callers and from models.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub fn check_id(id: &str) -> Result<(), TextError> {
     Ok(())
 }
 
-/// The JSON pointer of the first NUL character in `value`, in a key or in a text.
+/// The JSON pointer of the first NUL character in `value`, in a key or in a string.
 pub fn find_nul(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -48,7 +48,7 @@ pub fn find_nul(value: &Value) -> Option<String> {
     }
 }
 
-/// How deep JSON may nest: far below what the parser takes, because stored values stand inside of others.
+/// Maximum nesting depth of JSON. Far below the parser's limit, because stored values are nested inside others.
 pub const MAX_DEPTH: usize = 64;
 
 /// How many levels of lists and objects `value` has.
@@ -60,7 +60,7 @@ pub fn depth(value: &Value) -> usize {
     }
 }
 
-/// How many levels of lists and objects JSON text has; for text that is no JSON, a guess.
+/// How many levels of lists and objects JSON text has; an estimate if the text is not valid JSON.
 pub fn nesting(json: &[u8]) -> usize {
     let (mut deepest, mut level, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
     for byte in json {

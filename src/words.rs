@@ -1,17 +1,17 @@
-//! Words out of a few, as PostgreSQL keeps them: enums that a newer build may have added a word to. A row with such a word
-//! stays readable, and is told with it; what this build does with a run goes by the words that it knows.
+//! Enums that are stored as PostgreSQL enums, to which a newer build may have added labels. A row with an unknown label
+//! stays readable, and is returned with that label. This build acts only on labels that it knows.
 
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError},
 };
 
-/// A word of a newer build.
+/// An enum label that only a newer build knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewerWord(&'static str);
 
 impl NewerWord {
-    /// Keeps the word for good: there are as many as labels that newer builds have given their enums.
+    /// Interns the label. This leaks memory, but only once per label that newer builds have added to their enums.
     pub fn keep(word: &str) -> Self {
         static KEPT: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,12 +29,12 @@ impl NewerWord {
     }
 }
 
-/// Gives an enum with a variant `Newer` its words, for the wire, where it may have a description, and for a PostgreSQL enum
-/// of this name.
+/// Gives an enum with a variant `Newer` its labels, for the wire (with an optional description) and for the PostgreSQL
+/// enum of the given name.
 macro_rules! words {
     ($type:ty, $postgres:literal, $description:expr, { $($variant:ident => $word:literal),+ $(,)? }) => {
         impl $type {
-            /// As the wire and the database name it.
+            /// The label on the wire and in the database.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -42,7 +42,7 @@ macro_rules! words {
                 }
             }
 
-            /// The one that PostgreSQL calls so.
+            /// Parses a label from the database.
             pub fn stored(word: &str) -> Self {
                 match word {
                     $($word => Self::$variant,)+

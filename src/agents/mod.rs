@@ -1,9 +1,7 @@
-//! Agents: who answers. Those of the settings file are read once, at start.
+//! Agents: the configured ways to answer. They are read from the settings file once, at start.
 //!
-//! `model` has the definition, `routes` shows them on the wire. How an agent is executed is the business of `runs`.
+//! `model` has the definition. `engine` executes agents, `api::agentos::agents` lists them.
 
 pub mod model;
-pub mod routes;
-pub mod wire;
 
-pub use model::{Agent, Agents};
+pub use self::model::{Agent, Agents};

@@ -1,4 +1,4 @@
-//! The agents of this installation.
+//! The configured agents.
 
 use std::sync::Arc;
 
@@ -6,21 +6,20 @@ use anyhow::Context;
 
 use crate::{
     config::{AgentSettings, HistorySettings},
-    http::Problem,
-    llm::{ModelInfo, Models, count_tokens},
-    sessions::SessionId,
+    llm::{Models, count_tokens},
+    model::{Error, ModelInfo, SessionId},
 };
 
-/// An agent that is ready to run.
+/// An agent that is ready to run, with its model and limits resolved.
 #[derive(Clone, Debug)]
 pub struct Agent {
     pub name: String,
     /// The name of its model in [`Models`].
     pub model: String,
     pub model_info: ModelInfo,
-    /// Its limits of history: its own over the general ones.
+    /// The agent's own history limits, or else the general ones.
     pub history: HistorySettings,
-    /// What every prompt of it begins with.
+    /// The system text that every prompt of the agent begins with.
     pub instructions: Option<String>,
     pub instruction_tokens: usize,
     pub settings: AgentSettings,
@@ -40,17 +39,17 @@ impl Agent {
         }
     }
 
-    /// The session of runs that name none.
+    /// The default session: for runs that name no session.
     pub fn own_session(&self) -> Option<SessionId> {
         self.settings.session_id.clone().map(SessionId::stored)
     }
 
-    /// The name of the model that summarizes its sessions and finds titles for them.
+    /// The name of the model that writes summaries and titles for the agent's sessions.
     pub fn summary_model(&self) -> &str {
         self.settings.session_summary.model.as_deref().unwrap_or(&self.model)
     }
 
-    /// The name of the model that learns memories.
+    /// The name of the model that extracts memories.
     pub fn memory_model(&self) -> &str {
         self.settings.memory.model.as_deref().unwrap_or(&self.model)
     }
@@ -67,7 +66,7 @@ fn instructions(settings: &AgentSettings) -> Option<String> {
 pub struct Agents(Vec<Arc<Agent>>);
 
 impl Agents {
-    /// Joins the declared agents with their models; one that names none gets `default_model`.
+    /// Resolves the declared agents' models. An agent without a `model` gets `default_model`.
     pub fn new(
         declared: &[AgentSettings],
         history: HistorySettings,
@@ -86,9 +85,9 @@ impl Agents {
         self.0.iter()
     }
 
-    pub fn get(&self, id: &str) -> Result<Arc<Agent>, Problem> {
+    pub fn get(&self, id: &str) -> Result<Arc<Agent>, Error> {
         self.0.iter().find(|agent| agent.settings.id == id).cloned().ok_or_else(|| {
-            Problem::not_found(format!("Agent not found: there is no '{id}'; GET /agents lists those that there are"))
+            Error::not_found(format!("Agent not found: there is no '{id}'; GET /agents lists those that there are"))
         })
     }
 }

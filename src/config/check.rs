@@ -1,22 +1,23 @@
-//! Rules over several settings, checked once at start. Every refusal names the key, the value and the remedy.
+//! Validation of the settings, once at start. Every error contains the key, the remedy and, unless it may hold a
+//! secret, the value.
 
 use std::{collections::HashSet, time::Duration};
 
 use anyhow::{bail, ensure};
 
-use super::{AgentSettings, HistorySettings, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings};
-use crate::{database::check_schema, text};
+use super::{AgentSettings, HistorySettings, MAX_HISTORY_RUNS, ModelSettings, Provider, Settings, check_schema};
+use crate::text;
 
-/// The agent that exists when none is declared. It remembers.
+/// The agent that exists if none is declared. It has summaries and memories.
 const DEFAULT_AGENT: &str = "assistant";
 
-/// Less holds no summary of anything.
+/// A lower limit is too short for any summary.
 const MIN_SUMMARY_TOKENS: u32 = 50;
-/// Less would summarize each run by itself.
+/// A lower limit would summarize each run separately.
 const MIN_RUNS: u32 = 2;
-/// Less leaves nothing of a message but the mark that it was shortened.
+/// A lower limit would leave nothing of a message but the mark that it was shortened.
 const MIN_MESSAGE_TOKENS: u32 = 100;
-/// It is doubled five times.
+/// Maximum of `jobs.model_pause`: the pause is doubled up to five times.
 const LONGEST_MODEL_PAUSE: Duration = Duration::from_hours(1);
 
 impl Settings {

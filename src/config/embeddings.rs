@@ -1,4 +1,4 @@
-//! Settings of vectors.
+//! Settings of embeddings.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,46 +10,46 @@ use serde::Deserialize;
 
 use super::SearchWeights;
 
-/// More texts than this are refused by services.
+/// Embedding services refuse larger batches.
 const MOST_TEXTS: u32 = 2_048;
 /// Longer vectors would make a search slow.
 const MOST_DIMENSIONS: u32 = 8_192;
-/// Less than this is hardly a sentence, and more takes more time than a search has.
+/// Fewer tokens are hardly a sentence; more take too long for a search.
 const TOKENS: std::ops::RangeInclusive<u32> = 16..=8_192;
 
-/// Why `onnx` is refused where it was left out of the build.
+/// The error for `onnx` in a build without that feature.
 pub const NO_ONNX: &str = "search.embeddings.provider is \"onnx\", which this build does not have; build with `cargo build \
                            --release --features onnx`, or use \"openai\" with the base_url of a server on this machine";
 
-/// What turns texts into vectors, so that a search also finds what says the same in other words.
+/// The embedding model. With vectors, a search also finds texts that say the same in other words.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddingSettings {
     pub provider: EmbeddingProvider,
-    /// The provider's name for the model, for example `text-embedding-3-small`. With `onnx` any name; vectors of another
-    /// name are not compared. Empty, that of the folder.
+    /// The provider's name for the model, for example `text-embedding-3-small`. With `onnx` any name; if empty, the
+    /// name of the folder. Only vectors of the same name are compared.
     pub id: String,
-    /// Another endpoint than the provider's own, for example `http://127.0.0.1:8080/v1`.
+    /// An endpoint in place of the provider's own, for example `http://127.0.0.1:8080/v1`.
     pub base_url: Option<String>,
-    /// The environment variable that holds the key; absent, `OPENAI_API_KEY`.
+    /// The environment variable that holds the API key. Default: `OPENAI_API_KEY`.
     pub api_key_env: Option<String>,
-    /// For models that can make shorter vectors; absent, the model's own length.
+    /// The length of the vectors, for models that support shorter ones. Default: the model's own length.
     pub dimensions: Option<u32>,
     /// The folder of an ONNX model: `model.onnx` or `onnx/model.onnx`, and `tokenizer.json`.
     pub path: Option<PathBuf>,
-    /// The library of the ONNX runtime; absent, what `ORT_DYLIB_PATH` says, or the system finds.
+    /// The path of the ONNX Runtime library. Default: `ORT_DYLIB_PATH`, otherwise the library that the system finds.
     pub runtime: Option<PathBuf>,
-    /// How much of a text an ONNX model looks at.
+    /// How much of a text an ONNX model reads, in tokens.
     pub max_tokens: u32,
-    /// How an ONNX model's vectors of tokens become one of a text.
+    /// How an ONNX model's token vectors are combined into one text vector.
     pub pooling: Pooling,
-    /// How long a question may take; then its words alone are searched for.
+    /// Limit for the embedding of a search query. After that, the search uses keywords only.
     #[serde(with = "humantime_serde")]
     pub query_timeout: Duration,
-    /// Limit for one call in the background.
+    /// Limit for one embedding call in the background.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// Texts of one call in the background.
+    /// Texts per embedding call in the background.
     pub batch_size: u32,
 }
 
@@ -72,26 +72,26 @@ impl Default for EmbeddingSettings {
     }
 }
 
-/// Who turns texts into vectors.
+/// The provider of embeddings.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub enum EmbeddingProvider {
-    /// Nobody: searches go by words.
+    /// No embeddings: searches use keywords only.
     None,
-    /// OpenAI, and with `base_url` anything that speaks its embeddings API.
+    /// OpenAI or, with `base_url`, any service with the same embeddings API.
     OpenAi,
-    /// A model in this process, where the build has the feature `onnx`.
+    /// A model in this process. Needs a build with the feature `onnx`.
     Onnx,
 }
 
-/// How the vectors of tokens become one.
+/// How token vectors are combined into one vector.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub enum Pooling {
-    /// Their mean.
+    /// The mean of all token vectors.
     #[default]
     Mean,
-    /// The first token's.
+    /// The vector of the first token.
     Cls,
 }
 
@@ -164,7 +164,7 @@ impl EmbeddingSettings {
         }
     }
 
-    /// The name of the model: vectors of another name are not compared.
+    /// The name of the model. Only vectors of the same name are compared.
     pub fn model(&self) -> String {
         let folder = self.path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let name = if self.id.is_empty() { folder.unwrap_or_default() } else { self.id.clone() };
@@ -195,7 +195,7 @@ impl EmbeddingSettings {
         Ok(())
     }
 
-    /// What is set would be without effect.
+    /// Refuses keys that the chosen provider does not use.
     fn check_unused(&self) -> anyhow::Result<()> {
         use EmbeddingProvider::{Onnx, OpenAi};
         let set: [(&str, bool, &[EmbeddingProvider]); 7] = [

@@ -2,44 +2,44 @@
 
 use serde::Deserialize;
 
-/// Limits of the verbatim part of a prompt, in tokens.
+/// Limits of the verbatim history in a prompt. All but `max_runs` are in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistorySettings {
-    /// With summaries: when the runs after the summary take more than this, the oldest are folded into it.
+    /// High-water mark, with summaries: if the runs after the summary exceed it, the oldest are folded into it.
     pub high_tokens: u32,
-    /// With summaries: a fold leaves this much, or less, word for word.
+    /// Low-water mark, with summaries: a fold leaves at most this much verbatim.
     pub low_tokens: u32,
-    /// With summaries: when more runs than this come after the summary, however short they are, all but half as many are
-    /// folded into it.
+    /// With summaries: if more runs than this follow the summary, however short they are, a fold leaves only half this
+    /// number verbatim.
     pub max_runs: u32,
-    /// The verbatim part never takes more, whatever happens to the folds: the oldest runs are left out.
+    /// Hard limit of the verbatim history, even if folds fail: the oldest runs are left out.
     pub max_tokens: u32,
-    /// A longer message is shortened in the prompt; stored it stays whole.
+    /// Longer messages are shortened in the prompt. The stored message stays complete.
     pub max_message_tokens: u32,
 }
 
 impl Default for HistorySettings {
-    /// With a summary these leave half of the smallest usual context, 8,000 tokens, to instructions, message and answer.
-    /// Of turns with 80 tokens and more the tokens decide.
+    /// With a summary, these leave half of the smallest common context window (8,000 tokens) for instructions, message
+    /// and answer. From 80 tokens per turn, `high_tokens` is reached before `max_runs`.
     fn default() -> Self {
         Self { high_tokens: 3_200, low_tokens: 1_400, max_runs: 40, max_tokens: 6_000, max_message_tokens: 32_000 }
     }
 }
 
 impl HistorySettings {
-    /// Whether so much after the summary is to be folded into it.
+    /// Whether this many tokens or runs after the summary require a fold.
     pub fn is_exceeded_by(&self, tokens: i64, runs: i64) -> bool {
         tokens > i64::from(self.high_tokens) || runs > i64::from(self.max_runs)
     }
 
-    /// How many runs a fold leaves word for word that was made because there were too many.
+    /// How many runs stay verbatim after a fold because of `max_runs`.
     pub fn low_runs(&self) -> u32 {
         self.max_runs / 2
     }
 }
 
-/// What an agent has instead of `[history]`.
+/// An agent's overrides of `[history]`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistoryOverrides {
@@ -66,12 +66,12 @@ impl HistoryOverrides {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummarySettings {
-    /// A name from `[models]`; absent, the agent's own model.
+    /// A name from `[models]`. Default: the agent's own model.
     pub model: Option<String>,
-    /// What the summary should hold, instead of the built-in wording. What the model reads and how it has to answer is
-    /// said either way.
+    /// What the summary should contain, in place of the built-in instructions. The format of input and answer is
+    /// described to the model in any case.
     pub prompt: Option<String>,
-    /// The longest summary, in tokens.
+    /// Maximum length of a summary, in tokens.
     pub max_tokens: u32,
 }
 

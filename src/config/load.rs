@@ -1,4 +1,4 @@
-//! Laying defaults, file, environment and command line over each other.
+//! Loads the settings: merges defaults, file, environment and command line.
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
 
@@ -9,9 +9,9 @@ use super::{EmbeddingProvider, Settings};
 
 const DEFAULT_FILE: &str = "colloquy.toml";
 
-/// What the command line says; it wins over everything else.
+/// Settings from the command line. They override all others.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides {
+pub struct CommandLine {
     /// Read this file instead of `colloquy.toml`; it must exist.
     pub file: Option<PathBuf>,
     pub bind: Option<SocketAddr>,
@@ -20,14 +20,14 @@ pub struct Overrides {
 
 impl Settings {
     /// Reads and checks the settings of this process.
-    pub fn load(overrides: Overrides) -> anyhow::Result<Self> {
+    pub fn load(overrides: CommandLine) -> anyhow::Result<Self> {
         let readable =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self::load_from(overrides, readable.collect())
     }
 
-    /// The same with the environment as a parameter.
-    pub fn load_from(overrides: Overrides, environment: HashMap<String, String>) -> anyhow::Result<Self> {
+    /// Like [`Settings::load`], with the environment as a parameter.
+    pub fn load_from(overrides: CommandLine, environment: HashMap<String, String>) -> anyhow::Result<Self> {
         let mut settings = read(overrides.file, &environment)?;
         if let Some(url) = environment.get("DATABASE_URL").filter(|url| !url.is_empty()) {
             settings.database.url.get_or_insert_with(|| url.clone());
@@ -87,8 +87,8 @@ fn read(file: Option<PathBuf>, environment: &HashMap<String, String>) -> anyhow:
     })
 }
 
-/// `COLLOQUY_SERVER__BIND` is `server.bind`. A name without the double underscore is none of ours: Kubernetes sets
-/// `COLLOQUY_PORT` and its like in every pod beside a service called colloquy.
+/// `COLLOQUY_SERVER__BIND` sets `server.bind`. Names without a double underscore are ignored: Kubernetes sets
+/// `COLLOQUY_PORT` and similar variables in every pod beside a service called colloquy.
 fn variables(environment: &HashMap<String, String>) -> Environment {
     let ours = environment
         .iter()
@@ -115,7 +115,7 @@ mod tests {
     fn load(toml: &str, environment: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
         file.write_all(toml.as_bytes()).unwrap();
-        let overrides = Overrides { file: Some(file.path().into()), ..Overrides::default() };
+        let overrides = CommandLine { file: Some(file.path().into()), ..CommandLine::default() };
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Settings::load_from(overrides, environment)
     }
@@ -138,7 +138,7 @@ mod tests {
         let settings = load(toml, &[("COLLOQUY_SERVER__BIND", "127.0.0.1:2"), ("COLLOQUY_PORT", "tcp://1:2")]).unwrap();
         assert_eq!(settings.server.bind.port(), 2);
         assert_eq!(settings.database.max_connections, 3);
-        let overrides = Overrides { bind: Some("127.0.0.1:9".parse().unwrap()), ..Overrides::default() };
+        let overrides = CommandLine { bind: Some("127.0.0.1:9".parse().unwrap()), ..CommandLine::default() };
         let environment = HashMap::from([("COLLOQUY_SERVER__BIND".to_owned(), "127.0.0.1:2".to_owned())]);
         assert_eq!(Settings::load_from(overrides, environment).unwrap().server.bind.port(), 9);
     }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_missing_settings_file_is_named() {
-        let overrides = Overrides { file: Some("no/such.toml".into()), ..Overrides::default() };
+        let overrides = CommandLine { file: Some("no/such.toml".into()), ..CommandLine::default() };
         let message = Settings::load_from(overrides, HashMap::new()).unwrap_err().to_string();
         assert!(message.contains("no/such.toml"), "{message}");
     }

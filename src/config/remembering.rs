@@ -6,16 +6,18 @@ use serde::Deserialize;
 
 use super::EmbeddingSettings;
 
-/// How what was said and what is remembered is found again.
+/// Search in messages and memories.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchSettings {
-    /// The text search configuration of PostgreSQL by which words are told apart. `english` also matches other forms of
-    /// an English word, and takes words of other languages nearly as they are; `simple` knows no language.
+    /// PostgreSQL's text search configuration, which determines the words of a text. `english` also matches other forms
+    /// of an English word, and keeps words of other languages nearly unchanged; `simple` is independent of the
+    /// language.
     pub text_config: String,
-    /// BM25: how soon further occurrences of a word stop to count.
+    /// BM25, at least 0: term frequency saturation. The lower it is, the sooner further occurrences of a word stop
+    /// counting.
     pub k1: f64,
-    /// BM25: how much a long text is marked down, 0 to 1.
+    /// BM25, 0 to 1: how much long texts are penalized.
     pub b: f64,
     pub weights: SearchWeights,
     pub embeddings: EmbeddingSettings,
@@ -33,27 +35,27 @@ impl Default for SearchSettings {
     }
 }
 
-/// What counts how much in a search. A text with the best keyword score has 1.
+/// Weights of the parts of a search score. The best keyword score is 1.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchWeights {
-    /// How much of the score of a text itself is what it is about, against its words, 0 to 1; nothing without vectors.
+    /// Share of vector similarity in the score of a text itself, 0 to 1; the rest is its keywords. 0 without vectors.
     pub vector: f64,
-    /// A memory, for the turn that it was drawn from.
+    /// The score of a memory, for the turn that it was drawn from.
     pub memory: f64,
-    /// A turn, for those before and after it.
+    /// The score of a turn, for the turns directly before and after it.
     pub neighbour: f64,
-    /// A turn, for the second before and after it.
+    /// The score of a turn, for the second turns before and after it.
     pub second_neighbour: f64,
-    /// The mean of a session's two best turns, for each of its turns.
+    /// The mean score of a session's two best turns, for each of its turns.
     pub session: f64,
-    /// A date that the question names, for what was said then.
+    /// For texts from a date that the query names.
     pub date: f64,
-    /// A person whom the question names, for what that person said.
+    /// For turns of a speaker whom the query names.
     pub speaker: f64,
-    /// What a user said, against what was answered.
+    /// For what a user said, as opposed to an answer.
     pub role: f64,
-    /// What tells something, against what only asks.
+    /// For texts that state something, as opposed to those that only ask.
     pub statement: f64,
 }
 
@@ -73,13 +75,13 @@ impl Default for SearchWeights {
     }
 }
 
-/// How much of what is known of a user goes into a prompt.
+/// Limits of memories in prompts and in learning.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemorySettings {
-    /// Tokens that the memories in one prompt may take.
+    /// Maximum tokens of all memories in one prompt.
     pub max_tokens: usize,
-    /// Turns that one call of a model learns from, at most.
+    /// Maximum number of turns that one model call learns from.
     pub turns_per_call: u32,
 }
 
@@ -89,19 +91,19 @@ impl Default for MemorySettings {
     }
 }
 
-/// What an agent learns of its users: the memory manager, in the words of AgentOS.
+/// What an agent learns about its users. AgentOS calls this the memory manager.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgentMemorySettings {
-    /// A name from `[models]`; absent, the agent's own model.
+    /// A name from `[models]`. Default: the agent's own model.
     pub model: Option<String>,
-    /// What to look for, beside lasting facts and preferences.
+    /// What to look for, in addition to lasting facts and preferences.
     pub instructions: Option<String>,
-    /// Only memories with one of these topics are kept; empty, all.
+    /// Only memories with one of these topics are kept. If empty, all are.
     pub topics: Vec<String>,
     /// Memories with one of these topics are not kept.
     pub excluded_topics: Vec<String>,
-    /// After how long what was learned is no longer found; absent: never.
+    /// How long after learning a memory expires: it is then no longer found. Default: never.
     #[serde(with = "humantime_serde")]
     pub expire_after: Option<Duration>,
 }

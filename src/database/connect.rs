@@ -1,4 +1,4 @@
-//! Reaching the database at start.
+//! Connects to the database at start.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -11,20 +11,20 @@ use sqlx::{
 
 use super::{
     embedded::{EmbeddedPostgres, Options},
-    is_unavailable, look,
+    look,
     namespace::quoted,
     pooler::{self, Pooling},
     session,
 };
-use crate::config::DatabaseSettings;
+use crate::{config::DatabaseSettings, model::error::is_unavailable};
 
 pub(super) const EMBEDDED_DATABASE: &str = "colloquy";
-/// Beyond the pool's own: for psql, backups and a second process.
+/// Server connections beyond the pool's maximum: for psql, backups and a second process.
 const SPARE_CONNECTIONS: u32 = 20;
-/// How poolers refuse what a client wants to begin with, and a database that they do not have.
+/// Error texts of poolers: for a startup parameter, and for a database that they do not know.
 const UNSUPPORTED: &str = "unsupported startup parameter";
 const NO_SUCH_DATABASE: &str = "no such database";
-/// A connection that was idle for longer is tried before it is used.
+/// A pooled connection that was idle for longer is pinged before use.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 pub(super) fn parse_url(setting: &str, url: &str) -> anyhow::Result<PgConnectOptions> {
@@ -62,20 +62,20 @@ async fn create_database(server: &EmbeddedPostgres) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// What a server turned out to be.
+/// A server that answered, and how its connections are pooled.
 #[derive(Debug)]
 pub(super) struct Reached {
     pub(super) options: PgConnectOptions,
     pub(super) pooling: Pooling,
 }
 
-/// Waits until a server answers, and looks at what it is. What cannot get better is refused at once.
+/// Connects with exponential backoff until the server answers, and checks it. Permanent errors are returned at once.
 pub(super) async fn reach(
     options: PgConnectOptions,
     settings: &DatabaseSettings,
     setting: &str,
 ) -> anyhow::Result<Reached> {
-    // Poolers refuse it as a parameter of the start; it is set afterwards.
+    // Poolers refuse `extra_float_digits` as a startup parameter. It is set, or checked, after connecting.
     let options = options.extra_float_digits(None);
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
@@ -104,7 +104,8 @@ async fn look_at(options: &PgConnectOptions) -> anyhow::Result<Pooling> {
     Ok(pooling)
 }
 
-/// The pool that everything goes over, but for what needs a session of its own where this one has none.
+/// Opens a pool: the main one, or the direct one for work that needs a session. Session settings are applied to each
+/// new connection; behind a transaction pooler they can only be checked.
 pub(super) async fn open_pool(reached: &Reached, settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
     let schema = settings.schema.as_deref();
     let mut pool = PgPoolOptions::new().max_connections(settings.max_connections);
@@ -138,7 +139,7 @@ pub(super) async fn open_pool(reached: &Reached, settings: &DatabaseSettings) ->
     Ok(pool)
 }
 
-/// The pool for what needs a session, over `database.direct_url`.
+/// Opens the pool for work that needs a session (migrations, LISTEN, job queue), over `database.direct_url`.
 pub(super) async fn open_direct(
     url: &str,
     indirect: &PgConnectOptions,
@@ -160,7 +161,7 @@ pub(super) async fn open_direct(
     open_pool(&reached, settings).await
 }
 
-/// Makes the schema that the settings name, if there is none.
+/// Creates the schema `database.schema` if it does not exist.
 pub(super) async fn create_schema(connection: &mut PgConnection, schema: &str) -> anyhow::Result<()> {
     let exists =
         sqlx::query_scalar!(r#"select exists (select from pg_namespace where nspname = $1) as "exists!""#, schema)
@@ -176,7 +177,7 @@ pub(super) async fn create_schema(connection: &mut PgConnection, schema: &str) -
     Ok(())
 }
 
-/// What other attempts may cure: the server is away, starting, or full.
+/// Whether a retry may succeed: the server is down, starting, or out of connections.
 fn may_get_better(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Tls(_) => false,
@@ -188,7 +189,7 @@ fn may_get_better(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What is wrong and what to do, without the password.
+/// Adds the cause and the remedy to a connection error, without the password.
 fn explain(error: anyhow::Error, options: &PgConnectOptions, setting: &str) -> anyhow::Error {
     let Some(error) = error.downcast_ref::<sqlx::Error>() else { return error };
     let place = format!("{}:{}", options.get_host(), options.get_port());

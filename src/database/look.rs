@@ -1,4 +1,4 @@
-//! What a database has to be like, looked at once at start.
+//! Requirements for the database, checked once at start.
 
 use anyhow::{bail, ensure};
 use sqlx::{PgConnection, Row};
@@ -6,12 +6,12 @@ use sqlx::{PgConnection, Row};
 /// PostgreSQL 14.
 const OLDEST_VERSION: i32 = 140_000;
 
-/// Refuses a database that cannot hold what is kept here, with the remedy.
+/// Refuses a database that does not meet the requirements. The error contains the remedy.
 pub(super) async fn look(connection: &mut PgConnection) -> anyhow::Result<()> {
     let query = "select current_setting('server_version_num')::int, current_setting('server_version'), \
                  current_setting('server_encoding'), current_database()::text, pg_is_in_recovery(), \
                  current_setting('transaction_read_only')::bool, current_setting('session_replication_role')";
-    // As plain text: there may be a pooler that takes no prepared statements.
+    // Simple query protocol: a pooler may not support prepared statements.
     let row = sqlx::raw_sql(query).fetch_one(connection).await?;
     let (version, encoding): (String, String) = (row.try_get(1)?, row.try_get(2)?);
     let name: String = row.try_get(3)?;

@@ -1,4 +1,4 @@
-//! Bringing the schema up to date.
+//! Schema migrations.
 
 use std::sync::LazyLock;
 
@@ -6,24 +6,28 @@ use anyhow::{Context, ensure};
 use sqlx::{Connection, PgConnection, PgPool, Row, migrate::Migrator};
 
 use super::{Namespace, is_pooled};
-use crate::jobs;
 
-/// The migrator's own lock belongs to a session, which a transaction pooler does not keep.
+/// sqlx's own lock is switched off: it is a session-level advisory lock, which a transaction pooler does not keep.
+/// [`migrate`] takes a transaction-level lock instead.
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrations = sqlx::migrate!();
     migrations.set_locking(false);
     migrations
 });
 
-/// Brings the schema of Colloquy and that of its job queue up to date. Processes that start together wait for each other.
-pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+/// Applies pending migrations, then runs `then`, under one advisory lock: processes that start together wait for each
+/// other.
+pub async fn migrate(
+    pool: &PgPool,
+    then: impl AsyncFnOnce(&PgPool, &Namespace) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let namespace = Namespace::of(pool).await?;
     let mut lock = super::begin(pool).await?;
     sqlx::raw_sql("set local idle_in_transaction_session_timeout = 0").execute(&mut *lock).await?;
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended('colloquy migrations ' || $1, 0))", namespace.schema)
         .execute(&mut *lock)
         .await?;
-    // Not given back: its search path may have been changed.
+    // Detached, and not returned to the pool: `find_trigrams` may change its `search_path`.
     let mut connection = pool.acquire().await?.detach();
     find_trigrams(pool, &mut connection).await?;
     MIGRATIONS.run(&mut connection).await.context(
@@ -31,11 +35,12 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
          if a newer Colloquy has migrated it, run that version, otherwise see the reason",
     )?;
     connection.close().await?;
-    jobs::migrate(pool, &namespace).await?;
+    then(pool, &namespace).await?;
     Ok(lock.commit().await?)
 }
 
-/// Sees to it that the migrations find `pg_trgm`, of which a database has one, whatever the number of its installations.
+/// Ensures that the extension `pg_trgm` exists and is in the connection's `search_path`. A database has only one copy
+/// of an extension, which all installations in the database share.
 async fn find_trigrams(pool: &PgPool, connection: &mut PgConnection) -> anyhow::Result<()> {
     let query = "select n.nspname::text, pg_opclass_is_visible(o.oid) \
                  from pg_opclass o join pg_namespace n on n.oid = o.opcnamespace where o.opcname = 'gin_trgm_ops'";
@@ -47,7 +52,8 @@ async fn find_trigrams(pool: &PgPool, connection: &mut PgConnection) -> anyhow::
     if found.is_none() {
         let mut tx = super::begin(pool).await?;
         sqlx::query!("select pg_advisory_xact_lock(hashtextextended('colloquy pg_trgm', 0))").execute(&mut *tx).await?;
-        // In `public`, if there is one, so that every schema can reach it and none takes it along when it is dropped.
+        // In `public` if it exists: every schema can reach the extension there, and dropping an installation's schema
+        // does not drop it.
         sqlx::raw_sql(
             "do $$ begin
                  if to_regnamespace('public') is null then create extension if not exists pg_trgm;
@@ -83,7 +89,7 @@ async fn find_trigrams(pool: &PgPool, connection: &mut PgConnection) -> anyhow::
 /// Whether this build's migrations have all been applied, for `/ready`.
 pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
-    // The migrator's own table, which is not there when the macros check their statements.
+    // Not a checked macro: the migrator's own table does not exist when the macros check their statements.
     let applied: Option<i64> =
         sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(pool).await?;
     Ok(applied >= newest)

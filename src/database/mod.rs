@@ -1,6 +1,6 @@
-//! The connection pool, the migrations, and the embedded PostgreSQL for those who named no database.
+//! Connection pools, migrations, and the embedded PostgreSQL for installations without a configured database.
 //!
-//! *Architecture Invariant:* no connection is held while a model thinks. Nothing outside this room knows whether the
+//! *Architecture Invariant:* no connection is held during a model call. Nothing outside this room knows whether the
 //! database is embedded.
 
 mod connect;
@@ -17,19 +17,19 @@ use std::time::Duration;
 use anyhow::ensure;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, postgres::types::PgInterval};
 
+use self::{pooler::Pooling, supervisor::Supervisor};
 use crate::config::DatabaseSettings;
-use pooler::Pooling;
-use supervisor::Supervisor;
 
-pub use migrating::{is_migrated, migrate};
-pub use namespace::{Namespace, check_schema, quoted};
-pub use pooler::{Planning, is_pooled};
+pub use self::migrating::{is_migrated, migrate};
+pub use self::namespace::{Namespace, quoted};
+pub use self::pooler::{Planning, is_pooled};
 
 /// The pools of an open database.
 #[derive(Clone, Debug)]
 pub struct Pools {
     pub pool: PgPool,
-    /// For what needs a session of its own: migrations, LISTEN, the queue's workers. Without `database.direct_url` the same.
+    /// For work that needs a session: migrations, LISTEN, the queue's workers. Equals `pool` without
+    /// `database.direct_url`.
     pub direct: PgPool,
 }
 
@@ -47,7 +47,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects to the database of the settings, or starts the embedded one; waits while it is still coming up.
+    /// Connects to the configured database, or starts the embedded one. Retries while the server is starting.
     pub async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
         const SETTING: &str = "database.url";
         let (options, embedded) = if let Some(url) = &settings.url {
@@ -81,12 +81,7 @@ impl Database {
         Ok(Self { pools: Pools { pool, direct }, embedded })
     }
 
-    /// Brings the schema up to date. Processes that start together wait for each other on an advisory lock.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        migrate(&self.pools.direct).await
-    }
-
-    /// Whether no other process can serve on this database.
+    /// Whether this process is the only one on this database.
     pub fn is_private(&self) -> bool {
         self.embedded.is_some()
     }
@@ -96,15 +91,16 @@ impl Database {
         self.pools.direct.close().await;
         self.pools.pool.close().await;
         if let Some(supervisor) = self.embedded {
-            // It logs for itself when something goes wrong.
+            // `stop` logs its own failures.
             drop(tokio::task::spawn_blocking(|| supervisor.stop()).await);
         }
     }
 }
 
-/// Begins a transaction; never by `PgPool::begin`, for a future that is dropped in the middle of it (a client that goes away
-/// is enough) gives its connection back to the pool with a transaction that nobody ends: it keeps its locks, and what
-/// others write over it is never committed. A task of its own is not dropped.
+/// Begins a transaction. Replaces `PgPool::begin`, which is not cancel-safe: if its future is dropped midway (a client
+/// that disconnects is enough), the connection returns to the pool with an open transaction. That transaction keeps its
+/// locks, and later writes on the connection are never committed. Here `begin` runs in its own task, which is not
+/// dropped.
 #[expect(clippy::disallowed_methods, reason = "one statement, of which nothing is left")]
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let pool = pool.clone();
@@ -128,26 +124,10 @@ pub async fn check_text_config(pool: &PgPool, name: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Whether the same statement may succeed later: the database is away, starting, stopping, or out of connections.
-pub fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        // Protocol: the stream ended inside a message, because the server went away.
-        sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
-        }),
-        _ => false,
-    }
-}
-
-/// A time so long ago, or so far ahead, is before, or after, everything that PostgreSQL can tell.
+/// Longer spans are capped, so that `now() - $1` stays within PostgreSQL's timestamps, which begin in 4713 BC.
 const LONGEST: Duration = Duration::from_hours(5_000 * 366 * 24);
 
-/// A span of time for `now() - $1`.
+/// A duration as an SQL interval, for `now() - $1`.
 pub fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }

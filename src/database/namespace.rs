@@ -1,15 +1,14 @@
-//! Where an installation keeps what is its own, so that several can share a database.
+//! The database names of an installation. Separate names let several installations share a database.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use sqlx::PgPool;
 
-/// The schema of installations that name none.
-const DEFAULT_SCHEMA: &str = "public";
-/// PostgreSQL cuts longer names off.
-const MAX_NAME_BYTES: usize = 63;
-const QUEUE_SUFFIX: &str = "_jobs";
+use crate::config::{QUEUE_SUFFIX, check_schema};
 
-/// The names of an installation: its schema, that of its job queue, and the channel on which its processes talk.
+/// In this schema, the queue and the channel keep their default names.
+const DEFAULT_SCHEMA: &str = "public";
+
+/// An installation's schema, its job queue's schema, and the NOTIFY channel of its processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     pub schema: String,
@@ -18,7 +17,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// The one that the connections of this pool are in.
+    /// The namespace of this pool's connections, by their `current_schema()`.
     pub async fn of(db: &PgPool) -> anyhow::Result<Self> {
         let schema = sqlx::query_scalar!("select current_schema()::text").fetch_one(db).await?;
         Self::new(schema.context(
@@ -35,22 +34,7 @@ impl Namespace {
     }
 }
 
-/// Refuses the name of a schema that cannot hold an installation.
-pub fn check_schema(name: &str) -> anyhow::Result<()> {
-    ensure!(
-        !name.is_empty() && name.len() + QUEUE_SUFFIX.len() <= MAX_NAME_BYTES && !name.contains('\0'),
-        "database.schema \"{name}\" has {} bytes; use a name of 1 to {}",
-        name.len(),
-        MAX_NAME_BYTES - QUEUE_SUFFIX.len()
-    );
-    ensure!(
-        !name.starts_with("pg_") && name != "information_schema",
-        "database.schema \"{name}\" is PostgreSQL's own; use another name"
-    );
-    Ok(())
-}
-
-/// A name as it stands in SQL.
+/// Quotes an SQL identifier.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,9 +1,10 @@
-//! Connection poolers such as PgBouncer, told by what they do.
+//! Detects connection poolers such as PgBouncer by their behaviour.
 //!
-//! One that gives each client a server for as long as it is connected (`pool_mode = session`) needs no care. One that
-//! gives it a server for a transaction (`pool_mode = transaction`) keeps nothing of a session: no setting, no LISTEN, no
-//! lock, and a statement is prepared on whichever server comes next. It has to carry prepared statements along, as
-//! PgBouncer does since 1.21; whatever else needs a session goes over `database.direct_url`, or is done without.
+//! Session pooling (`pool_mode = session`) needs no special handling: a client keeps its server connection for as long
+//! as it is connected. Transaction pooling (`pool_mode = transaction`) assigns a server connection per transaction and
+//! keeps no session state: no settings, no LISTEN, no session locks, and a statement is prepared on whichever server
+//! connection comes next. The pooler has to support prepared statements, as PgBouncer does since 1.21. Everything else
+//! that needs a session goes over `database.direct_url`, or is done without.
 
 use std::time::Duration;
 
@@ -14,21 +15,22 @@ use sqlx::{
     postgres::{PgConnectOptions, PgRow},
 };
 
-use super::{is_unavailable, namespace::quoted};
+use super::namespace::quoted;
+use crate::model::error::is_unavailable;
 
-/// How the connections of a pool are called in `pg_stat_activity`, and how those are told apart that share servers.
+/// The `application_name` of connections in `pg_stat_activity`. [`is_pooled`] recognizes transaction pooling by it.
 const NAME: &str = "colloquy";
 const NAME_OF_POOLED: &str = "colloquy (pooled)";
-/// A pool that has one server makes a second client wait.
+/// Timeout of a probe: a pooler with one server connection makes the second client wait.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How the library calls the statements that it prepares.
+/// Prefix of the names that sqlx gives to prepared statements.
 const NAMES_OF_STATEMENTS: &str = "sqlx_s_";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pooling {
-    /// A client has a server to itself: there is no pooler, or one that pools sessions.
+    /// Each client has its own server connection: no pooler, or session pooling.
     Session,
-    /// Clients take turns.
+    /// Clients share server connections, one transaction at a time.
     Transaction,
 }
 
@@ -38,12 +40,13 @@ impl Pooling {
     }
 }
 
-/// Whether the connections of this pool share servers, transaction by transaction.
+/// Whether this pool's connections go through a transaction pooler.
 pub fn is_pooled(db: &PgPool) -> bool {
     db.connect_options().get_application_name() == Some(NAME_OF_POOLED)
 }
 
-/// Tells by two clients: if one is given the server of the other, or one server after the other, they share.
+/// Detects the mode with two clients. It is transaction pooling if both get the same server connection, or if one
+/// client gets different ones in turn.
 pub(super) async fn pooling(one: &mut PgConnection, options: &PgConnectOptions) -> anyhow::Result<Pooling> {
     let mut other = PgConnection::connect_with(options).await?;
     let first = server_of(one).await?;
@@ -53,7 +56,7 @@ pub(super) async fn pooling(one: &mut PgConnection, options: &PgConnectOptions) 
         }
         bail!("the pooler gives a server for each statement; set its pool_mode to transaction or session");
     }
-    // One that has to wait waits for the server of the other.
+    // A client that has to wait is waiting for the other one's server connection, so a timeout counts as shared.
     let held = tokio::time::timeout(PATIENCE, server_of(&mut other)).await.unwrap_or(Ok(first))?;
     let is_shared = held == first || {
         let again = tokio::time::timeout(PATIENCE, server_of(one)).await;
@@ -68,7 +71,8 @@ async fn server_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }
 
-/// Refuses a transaction pooler that hands prepared statements on as they are: they meet those of other clients.
+/// Refuses a transaction pooler that passes prepared statements on unchanged: their names collide with those of other
+/// clients.
 pub(super) async fn check_statements(options: &PgConnectOptions) -> anyhow::Result<()> {
     let refusal = || {
         anyhow!(
@@ -79,14 +83,14 @@ pub(super) async fn check_statements(options: &PgConnectOptions) -> anyhow::Resu
     };
     let mut connection = PgConnection::connect_with(options).await?;
     sqlx::raw_sql("begin").execute(&mut connection).await?;
-    // A pooler that carries them along gives them names of its own.
+    // A pooler that supports prepared statements renames them.
     let query =
         "select name from pg_prepared_statements where statement like 'select name from pg_prepared_statements%'";
     let found = sqlx::query(query).fetch_all(&mut connection).await;
     let names = |rows: Vec<PgRow>| rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>();
     let names = match found {
         Ok(rows) => names(rows)?,
-        // There is one of this name, of another client, or none any more.
+        // Another client's statement has this name, or the statement no longer exists.
         Err(error) if error.as_database_error().is_some_and(AboutStatements::is_about_statements) => {
             return Err(refusal());
         }
@@ -94,7 +98,7 @@ pub(super) async fn check_statements(options: &PgConnectOptions) -> anyhow::Resu
     };
     let is_carried = names.iter().any(|name| !name.starts_with(NAMES_OF_STATEMENTS));
     if !is_carried {
-        // Nobody else should meet it.
+        // Deallocated, so that no other client collides with it.
         for name in &names {
             let forget = format!("deallocate {}", quoted(name));
             sqlx::raw_sql(AssertSqlSafe(forget)).execute(&mut connection).await?;
@@ -116,8 +120,8 @@ impl AboutStatements for dyn sqlx::error::DatabaseError {
     }
 }
 
-/// A connection for statements that are planned anew each time. They have no name, and so are said in two parts that only
-/// a transaction keeps together where clients share servers.
+/// A connection for statements that are planned anew on each execution. They are unnamed and sent in two steps
+/// (prepare, execute). Behind a transaction pooler, only a transaction keeps both steps on the same server connection.
 #[derive(Debug)]
 pub enum Planning {
     Session(PoolConnection<Postgres>),
@@ -136,7 +140,7 @@ impl Planning {
         }
     }
 
-    /// Keeps what was changed. Who has only read may leave it out.
+    /// Commits. Optional if there were only reads.
     pub async fn done(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Session(_) => Ok(()),

@@ -1,11 +1,11 @@
-//! What every connection has, whatever its role or its database sets.
+//! Settings of every connection, whatever defaults its role or its database has.
 
 use anyhow::ensure;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::namespace::quoted;
 
-/// What statements here rely on. `search_path` is set beside these where the settings name a schema.
+/// Settings that our statements rely on. `search_path` is set too if `database.schema` is given.
 const RELIED_ON: [(&str, &str); 9] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
@@ -18,11 +18,12 @@ const RELIED_ON: [(&str, &str); 9] = [
     ("gin_fuzzy_search_limit", "0"),
 ];
 
-/// Requests have limits of their own, of which their callers are told; migrations and housekeeping take what they take.
+/// Timeouts that are switched off. Requests have their own limits, which are reported to the caller; migrations and
+/// housekeeping have no time limit.
 const LIMITS: [&str; 4] =
     ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"];
 
-/// The statements with which a connection begins.
+/// The statements that initialize a connection.
 pub(super) fn beginning(schema: Option<&str>) -> String {
     let relied_on = RELIED_ON.iter().map(|(name, value)| format!("set {name} = '{value}';"));
     let limits = LIMITS.iter().map(|name| format!("set {name} = 0;"));
@@ -30,14 +31,14 @@ pub(super) fn beginning(schema: Option<&str>) -> String {
     relied_on.chain(limits).chain(path).collect()
 }
 
-/// Refuses connections that a transaction pooler hands out with other settings: there they cannot be set by us.
+/// Refuses a transaction pooler whose connections have other settings: clients cannot set them there.
 pub(super) async fn check(connection: &mut PgConnection, schema: Option<&str>) -> anyhow::Result<()> {
     let columns: Vec<_> = RELIED_ON.iter().map(|(name, _)| format!("current_setting('{name}')")).collect();
     let columns = columns.join(", ");
     let query = format!(
         "select {columns}, coalesce(current_schema()::text, ''), quote_ident(current_user), quote_ident(current_database())"
     );
-    // As plain text: what the pooler does with prepared statements is not known yet.
+    // Simple query protocol: it leaves no prepared statement on the pooler's connections.
     let row = sqlx::raw_sql(AssertSqlSafe(query)).fetch_one(connection).await?;
     let text = |column: usize| row.try_get::<String, _>(column);
     let mut remedies = Vec::new();

@@ -15,7 +15,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Supervisor {
     watcher: JoinHandle<()>,
-    /// Closed to say that the server is to end.
+    /// Dropped to tell the thread to stop the server.
     alive: Sender<()>,
 }
 
@@ -28,7 +28,7 @@ impl Supervisor {
         Ok(Self { watcher, alive })
     }
 
-    /// Ends the server and waits for that. Blocks.
+    /// Stops the server. Blocks until it has ended.
     pub(super) fn stop(self) {
         drop(self.alive);
         if self.watcher.join().is_err() {
@@ -46,7 +46,7 @@ fn keep_running(mut server: Option<EmbeddedPostgres>, options: &Options, owner: 
         if server.as_ref().is_some_and(|server| !server.has_ended()) {
             continue;
         }
-        // The directory has to be free before it can be claimed again.
+        // Dropped first: the directory has to be unlocked before it can be claimed again.
         drop(server.take());
         match EmbeddedPostgres::start(options) {
             Ok(started) => server = Some(started),

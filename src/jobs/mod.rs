@@ -1,65 +1,57 @@
-//! Background work that must not be lost: what there is to do, and who does it.
+//! Durable background jobs, their queue, their schedule and their workers.
 //!
-//! A job is a row, [`enqueue`]d in the transaction of what made it necessary, or after it where that left a row which the
-//! clock finds. Workers, tokio tasks of any process, take it up; one that fails is tried again with growing pauses, and
-//! after its last attempt it stays with its error until somebody retries it over `/jobs`. A job that cannot be done now,
-//! through no fault of its own, is put back and keeps its attempts ([`Later`]); so is one of a kind that only a newer
-//! build knows. `queue` alone names the queue's library, `store` reads what stands in it.
+//! A job is a row. It is [`enqueue`]d in the transaction that makes it necessary; or after it, if that transaction
+//! leaves a row that a scheduled sweep finds. Workers are tokio tasks of any process. A job that fails is retried with
+//! exponential backoff; after its last attempt it stays with its error until somebody retries it over `/jobs`. A job
+//! that cannot be done now, through no fault of its own, is put back and keeps its attempts ([`Later`]); so is a job of
+//! a kind that only a newer build knows. `worker`, above all rooms, dispatches the jobs. Only `queue` names the queue's
+//! library; `store` lists its jobs.
 //!
-//! *Architecture Invariant:* a job is safe to run twice, and says nothing but what to look at: what it works on is read
+//! *Architecture Invariant:* a job is idempotent, and contains only what to look at: the data that it works on is read
 //! when it runs. Jobs with the same key are one job as long as none of them has begun.
 
 pub mod model;
 mod queue;
-pub mod routes;
 mod schedule;
-mod store;
+pub mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    app::App,
-    auth::UserId,
-    http::idempotency,
-    memories,
-    runs::{self, RunId, WebhookUrl, webhook},
-    search,
-    sessions::{self, SessionId, retention},
-};
+use crate::model::{RunId, SessionId, UserId, WebhookUrl};
 
-pub use queue::{
+pub use self::queue::{
     count_attempt, enqueue, enqueue_first, enqueue_unless_there, forget, forget_user, has_failed, hasten_learning,
-    is_waiting, migrate, park, run_due, spawn_workers, unpark_learning, users_without_job,
+    is_waiting, migrate, park, run_due, spawn_workers, tidy, unpark_learning, users_without_job,
 };
 
-/// Something to be done in the background.
+/// A background job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Job {
-    /// Remove what has expired.
+    /// Delete expired data.
     CleanUp,
-    /// Forget the lines of jobs that are done.
+    /// Delete queues without jobs, and replaced jobs.
     TidyQueue,
-    /// Tell the end of a run to whoever asked for it. The URL is never part of what is queued: it stands in the run's row.
-    /// Only an older build queues it.
+    /// Deliver the webhook of a run. The URL is never serialized into the job: it is in the run's row. Only older
+    /// builds queue it.
     DeliverWebhook {
         run_id: RunId,
         #[serde(default, skip_serializing)]
         url: Option<WebhookUrl>,
     },
-    /// Take the oldest runs of a session into its summary, by the summary manager of this agent.
+    /// Fold the oldest runs of a session into its summary, with the summary manager of this agent.
     FoldSession { session_id: SessionId, agent_id: String },
     /// Find a better name for a session.
     TitleSession { session_id: SessionId, agent_id: String },
     /// Learn from the unread turns of a user.
     Learn { user_id: UserId },
-    /// Have the turns of a user read again that were set aside. It stands among the failed jobs until somebody retries it.
+    /// Read the set-aside turns of a user again. The job is among the failed ones until somebody retries it.
     LearnAgain { user_id: UserId },
-    /// Make the vectors that are missing.
+    /// Create the missing vectors.
     EmbedNew,
 }
 
@@ -67,7 +59,7 @@ pub enum Job {
 const KINDS: [&str; 8] =
     ["clean_up", "tidy_queue", "deliver_webhook", "fold_session", "title_session", "learn", "learn_again", "embed_new"];
 
-/// A job that cannot be done now, through no fault of its own. It is put back, and loses no attempt.
+/// The error of a job that cannot be done now, through no fault of its own. The job is put back and loses no attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct Later {
@@ -76,36 +68,7 @@ pub struct Later {
 }
 
 impl Job {
-    /// Does it. An error means another attempt.
-    async fn run(self, app: &Arc<App>) -> anyhow::Result<()> {
-        match self {
-            Self::CleanUp => {
-                // One that fails keeps none of the others from being done.
-                let done = [
-                    runs::clean_up(app).await,
-                    idempotency::sweep(app).await.map(drop),
-                    search::vectors::sweep(app).await.map_err(Into::into),
-                    memories::extraction::sweep(app).await.map_err(Into::into),
-                    memories::service::sweep(app).await.map_err(Into::into),
-                    retention::sweep(app).await.map(drop),
-                ];
-                done.into_iter().collect()
-            }
-            Self::TidyQueue => queue::tidy(app).await,
-            Self::DeliverWebhook { run_id, url } => webhook::deliver(app, run_id, url).await,
-            Self::FoldSession { session_id, agent_id } => {
-                sessions::summary::fold_session(app, &session_id, &agent_id).await
-            }
-            Self::TitleSession { session_id, agent_id } => {
-                sessions::title::title_session(app, &session_id, &agent_id).await
-            }
-            Self::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
-            Self::LearnAgain { user_id } => Ok(memories::extraction::learn_again(app, &user_id).await?),
-            Self::EmbedNew => search::vectors::embed_new(app).await,
-        }
-    }
-
-    /// Jobs of the same key are one job, until it begins.
+    /// Jobs with the same key are deduplicated, until one begins.
     fn key(&self) -> String {
         match self {
             Self::CleanUp => "clean_up".into(),
@@ -119,7 +82,7 @@ impl Job {
         }
     }
 
-    /// Jobs of the same line are done one after the other.
+    /// Jobs of the same line are executed one at a time.
     fn line(&self) -> Option<String> {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
@@ -130,7 +93,7 @@ impl Job {
         }
     }
 
-    /// How often it is tried. The pauses grow as e to the number of tries, in seconds.
+    /// The pause after attempt n is e^n seconds.
     fn max_attempts(&self) -> i32 {
         match self {
             Self::CleanUp
@@ -138,13 +101,13 @@ impl Job {
             | Self::FoldSession { .. }
             | Self::TitleSession { .. }
             | Self::LearnAgain { .. } => 3,
-            // For about an hour and a half.
+            // Over about half an hour.
             Self::DeliverWebhook { .. } | Self::Learn { .. } | Self::EmbedNew => 8,
         }
     }
 }
 
-/// A short name for something whose id may be long: keys and lines have a length limit.
+/// Shortens an id that may be long: keys and lines have a length limit.
 fn digest(id: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
 }

@@ -1,21 +1,18 @@
-//! What is done by the clock: the database's, so that a process whose own is wrong delays and hastens nothing.
+//! Scheduled jobs. They follow the database's clock, so a process with a wrong clock neither delays nor hastens them.
 
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::{Job, queue};
-use crate::{
-    app::App,
-    database::{self, interval},
-};
+use super::{Job, queue, store};
+use crate::{app::App, database};
 
-/// What is done again and again, and how long after the last time.
+/// The scheduled jobs, and how long after the last time each is due again.
 const SCHEDULE: [(Job, Duration); 2] =
     [(Job::CleanUp, Duration::from_mins(1)), (Job::TidyQueue, Duration::from_mins(30))];
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Queues what is due, as long as the process lives.
+/// Enqueues the jobs that are due, as long as the process lives.
 pub(super) async fn keep(app: &App) {
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,25 +26,10 @@ pub(super) async fn keep(app: &App) {
     }
 }
 
-/// Of several processes one queues it. A last time that lies ahead is no time: the clock was wrong then, or is right now.
+/// If several processes try, only one enqueues the job.
 async fn queue_if_due(app: &App, job: &Job, every: Duration) -> Result<(), sqlx::Error> {
     let mut tx = database::begin(&app.db).await?;
-    let taken = sqlx::query!(
-        "
-        insert into schedule (job, queued_at)
-        select $1, now()
-        where not exists (
-            select from schedule where job = $1 and queued_at > now() - $2::interval and queued_at <= now()
-        )
-        on conflict (job) do update set queued_at = excluded.queued_at
-        where schedule.queued_at <= excluded.queued_at - $2::interval or schedule.queued_at > excluded.queued_at
-        ",
-        job.key(),
-        interval(every),
-    )
-    .execute(&mut *tx)
-    .await?;
-    if taken.rows_affected() > 0 {
+    if store::note_queued(&mut tx, job, every).await? {
         queue::enqueue(app, &mut tx, job).await?;
     }
     tx.commit().await

@@ -1,14 +1,18 @@
-//! What stands in the queue. The tables are the library's, so the macros cannot check these statements.
+//! The jobs in the queue, and when scheduled jobs were last enqueued. The queue's tables are the library's, so the
+//! macros cannot check the statements on them.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::types::Json;
+use sqlx::{PgConnection, types::Json};
 
 use super::{
+    Job,
     model::{JobStatus, JobView},
     queue::sql,
 };
-use crate::app::App;
+use crate::{app::App, database::interval};
 
 #[derive(sqlx::FromRow)]
 struct JobRow {
@@ -22,8 +26,8 @@ struct JobRow {
     created_at: DateTime<Utc>,
 }
 
-/// The jobs with this status, the newest first, below the id `before` if given.
-pub(super) async fn list(
+/// The jobs with this status, newest first; only those below the id `before`, if given.
+pub async fn list(
     app: &App,
     status: Option<JobStatus>,
     before: Option<i64>,
@@ -35,7 +39,7 @@ pub(super) async fn list(
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
         from graphile_worker._private_jobs j
         where ($1::bigint is null or id < $1)
-          -- What another job has taken the place of is no work any more.
+          -- A job that was replaced is no longer work, unless it is still running.
           and (locked_at is not null
                or not exists (select from graphile_worker._private_job_retirements r where r.id = j.id))
           and case $2
@@ -56,8 +60,9 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(JobRow::into_view).collect())
 }
 
-/// Gives a job that is not running all its attempts again, from now on, and before the others. `None`: there is none.
-pub(super) async fn retry(app: &App, id: i64) -> Result<Option<JobView>, sqlx::Error> {
+/// Gives a job that is not running all its attempts again. It is due now, and goes before all others. `None` if there
+/// is no such job.
+pub async fn retry(app: &App, id: i64) -> Result<Option<JobView>, sqlx::Error> {
     let row: Option<JobRow> = sqlx::query_as(sql(
         &app.namespace,
         r"
@@ -78,7 +83,7 @@ impl JobRow {
             (false, true) => JobStatus::Failed,
             (false, false) => JobStatus::Waiting,
         };
-        // Without reading the job: it may be one of a newer build.
+        // Without parsing the job: it may come from a newer build.
         let field = |name: &str| self.payload.0.get(name).and_then(Value::as_str).map(str::to_owned);
         JobView {
             job_id: self.id,
@@ -94,7 +99,7 @@ impl JobRow {
     }
 }
 
-/// The library stores an error as Rust's `Debug` shows it, such as `TaskError("It said \"no\"")`.
+/// Undoes Rust's `Debug` format, in which the library stores an error, such as `TaskError("It said \"no\"")`.
 fn in_plain_words(stored: &str) -> String {
     let quoted = stored.split_once("(\"").and_then(|(name, rest)| {
         let is_name = !name.is_empty() && name.chars().all(char::is_alphanumeric);
@@ -122,6 +127,31 @@ fn in_plain_words(stored: &str) -> String {
         }
     }
     text
+}
+
+/// Records that a scheduled job is enqueued now. `false` if the last time was less than `every` ago. A last time in the
+/// future is ignored: the clock was wrong then, or has been corrected since.
+pub(super) async fn note_queued(
+    connection: &mut PgConnection,
+    job: &Job,
+    every: Duration,
+) -> Result<bool, sqlx::Error> {
+    let noted = sqlx::query!(
+        "
+        insert into schedule (job, queued_at)
+        select $1, now()
+        where not exists (
+            select from schedule where job = $1 and queued_at > now() - $2::interval and queued_at <= now()
+        )
+        on conflict (job) do update set queued_at = excluded.queued_at
+        where schedule.queued_at <= excluded.queued_at - $2::interval or schedule.queued_at > excluded.queued_at
+        ",
+        job.key(),
+        interval(every),
+    )
+    .execute(connection)
+    .await?;
+    Ok(noted.rows_affected() > 0)
 }
 
 #[cfg(test)]

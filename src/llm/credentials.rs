@@ -1,13 +1,14 @@
-//! The keys of the providers: which environment variable holds one, and what it means when it is not set.
+//! API keys of the providers: which environment variable holds one, and what to do if it is not set.
 //!
-//! *Architecture Invariant:* a key is read here, kept as a [`SecretString`], and is in no setting, log or error.
+//! *Architecture Invariant:* keys are read only here, kept as a [`SecretString`], and never appear in settings, logs or
+//! errors.
 
 use anyhow::bail;
 use secrecy::SecretString;
 
 use crate::config::{ModelSettings, Provider};
 
-/// Reads a variable of the process environment; an empty one counts as not set.
+/// Reads a variable of the process environment; an empty one counts as unset.
 #[expect(clippy::disallowed_methods, reason = "keys are the one thing that is read outside of config::Settings")]
 pub(super) fn from_environment(variable: &str) -> Option<String> {
     let value = std::env::var(variable).ok()?;
@@ -25,8 +26,8 @@ pub(super) fn usual_variable(provider: Provider) -> Option<&'static str> {
     }
 }
 
-/// Finds the key of the model whose settings stand at `path`. A model with its own `base_url` may go without one, as local
-/// servers do.
+/// Finds the key of the model with the settings at `path`. A missing key is an error only for a hosted provider: a
+/// model with its own `base_url` may go without one, as local servers do, and so may Ollama.
 pub(super) fn find_key(
     path: &str,
     settings: &ModelSettings,

@@ -1,4 +1,4 @@
-//! Choosing a model when none is configured, so that the server answers from its first start.
+//! Choosing a model if none is configured, so that the server answers from its first start.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::credentials;
 use crate::config::{ModelSettings, Provider};
 
-/// The hosted providers in the order in which their keys are looked for, each with its small, inexpensive and fast
-/// model that calls tools: good enough for every task here and no surprise on the bill.
+/// Hosted providers in the order in which their keys are looked for, each with a small, inexpensive and fast model that
+/// supports tools: good enough for every task here, and no surprise on the bill.
 const HOSTED: [(&str, Provider, &str); 3] = [
     ("openai", Provider::OpenAi, "gpt-4o-mini"),
     ("anthropic", Provider::Anthropic, "claude-haiku-4-5"),
@@ -17,11 +17,11 @@ const HOSTED: [(&str, Provider, &str); 3] = [
 
 const LOCAL_OLLAMA: &str = "http://127.0.0.1:11434";
 
-/// A local server answers at once or is not there; the start does not wait for it.
+/// Timeout for the local Ollama. A local server answers at once or does not run; the start must not wait for it.
 const OLLAMA_PATIENCE: Duration = Duration::from_millis(300);
 
-/// The name and settings of the model to use when the configuration has none: the first hosted provider whose key is
-/// in the environment, else the first model of a local Ollama, else the built-in offline responder.
+/// The name and settings of the model to use if none is configured: the first hosted provider whose key is in the
+/// environment, else the first model of a local Ollama, else the built-in offline responder.
 pub async fn detect(http: &reqwest::Client) -> (String, ModelSettings) {
     detect_with(http, credentials::from_environment, LOCAL_OLLAMA).await
 }

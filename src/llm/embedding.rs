@@ -1,6 +1,6 @@
 //! Embedding models: texts in, vectors out.
 //!
-//! A vector is only comparable with those of the same model and length, so [`Embedder::name_for`] has both in it.
+//! Vectors are comparable only within the same model and length, so [`Embedder::name_for`] contains both.
 
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -16,16 +16,16 @@ use std::{
 
 use tokio::time::Instant;
 
+#[cfg(feature = "onnx")]
+use self::onnx::OnnxEmbedder;
+use self::remote::RemoteEmbedder;
 use super::{ErrorKind, ModelError, credentials};
 use crate::config::{EmbeddingProvider, EmbeddingSettings, ModelSettings, Provider};
-#[cfg(feature = "onnx")]
-use onnx::OnnxEmbedder;
-use remote::RemoteEmbedder;
 
-/// How much of a text is looked at, in characters: what services take, with a margin for scripts of many tokens.
+/// Only this many characters of a text are embedded: the limit of services, with a margin for scripts with many tokens.
 const MAX_CHARS: usize = 6_000;
-/// How long questions are not asked about after one was answered too late or not at all: whoever waits for a search should
-/// not wait for a service that is down.
+/// How long questions are not embedded after one has failed or timed out: searches must not wait for a service that is
+/// down.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// The model that turns texts into vectors.
@@ -38,11 +38,11 @@ pub struct Embedder {
     timeout: Duration,
     query_timeout: Duration,
     paused_until: Mutex<Option<Instant>>,
-    /// The length of the last vectors; 0: there were none yet.
+    /// The length of the last vectors; 0 before the first.
     dimensions: AtomicUsize,
 }
 
-/// Where the model is.
+/// Where the model runs.
 #[derive(Debug)]
 enum Backend {
     Remote(RemoteEmbedder),
@@ -80,8 +80,7 @@ impl Backend {
 }
 
 impl Embedder {
-    /// Prepares the model of the settings: one in this process is loaded, a service is not called yet. `None`: there is
-    /// none.
+    /// Prepares the configured model: a local one is loaded, a service is not called yet. `None` if none is configured.
     pub fn new(settings: &EmbeddingSettings, http: &reqwest::Client) -> anyhow::Result<Option<Self>> {
         let Some(backend) = Backend::new(settings, http)? else { return Ok(None) };
         Ok(Some(Self {
@@ -95,28 +94,28 @@ impl Embedder {
         }))
     }
 
-    /// The name of the model whose vectors have this length.
+    /// The name under which vectors of this length are stored.
     pub fn name_for(&self, dimensions: usize) -> String {
         format!("{}/{dimensions}", self.model)
     }
 
-    /// The name of the model whose vectors are as long as the last ones, as the next will be most likely.
+    /// The name for vectors of the last length, which the next ones most likely have too. `None` before the first.
     pub fn likely_name(&self) -> Option<String> {
         let dimensions = self.dimensions.load(Ordering::Relaxed);
         (dimensions > 0).then(|| self.name_for(dimensions))
     }
 
-    /// How many texts [`Embedder::embed`] is given best.
+    /// The recommended number of texts per call of [`Embedder::embed`].
     pub fn batch_size(&self) -> usize {
         self.batch_size
     }
 
-    /// The vectors of some texts, in their order, all of one length. Not a second try: its job has those.
+    /// The vectors of some texts, in their order, all of one length. Without retries: the background job has its own.
     pub async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, ModelError> {
         self.call(texts, self.timeout).await
     }
 
-    /// The vector of a question that somebody waits for. `None`: there is none in time; why is logged.
+    /// The vector of a question, within the timeout for queries. `None` if it fails, which is logged, or while paused.
     pub async fn embed_question(&self, question: &str) -> Option<Vec<f32>> {
         if self.is_paused() {
             return None;
@@ -126,7 +125,7 @@ impl Embedder {
             Err(error) => {
                 let detail = &error.detail;
                 tracing::warn!(model = self.model, detail, "A question has no vector: searching by its words alone.");
-                // A refusal is the question's own.
+                // A refusal concerns this question only, not the service.
                 if error.kind.is_transient() {
                     *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE);
                 }
@@ -135,7 +134,7 @@ impl Embedder {
         }
     }
 
-    /// Whether questions are not asked about for a while.
+    /// Whether questions are currently not embedded, after a failure.
     pub fn is_paused(&self) -> bool {
         self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
@@ -153,7 +152,8 @@ fn beginning(text: &str) -> &str {
     text.char_indices().nth(MAX_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
-/// Whether these can be compared: one for each text, of one length, that point somewhere.
+/// Validates the vectors: one for each text, all of the same length, with finite numbers, and none of them the zero
+/// vector.
 fn check(vectors: &[Vec<f32>], texts: usize) -> Result<(), ModelError> {
     let length = vectors.first().map_or(0, Vec::len);
     let points = |vector: &Vec<f32>| {

@@ -1,19 +1,18 @@
-//! JSON in what a model says: small and local models put prose, a code fence or a reasoning block around it.
+//! Finds JSON in a model's answer: small and local models wrap it in prose, a code fence or a reasoning block.
 
 use serde_json::{Deserializer, Value};
 
-/// The first JSON object or list in `text` that can be read; `None` when there is none. Where the text is nothing but
-/// JSON, that is it.
+/// The first valid JSON object or array in `text`, or `None`.
 pub fn find(text: &str) -> Option<Value> {
     let text = without_reasoning(text);
     text.match_indices(['{', '[']).find_map(|(start, _)| {
-        // What comes after the value is prose.
+        // Ignore the prose after the value.
         Deserializer::from_str(&text[start..]).into_iter().next()?.ok()
     })
 }
 
-/// The first JSON object in `text`, of which only the beginning has come, as far as it goes: a model ran into the limit
-/// of its answers. A text in it may end in the middle.
+/// The first JSON object in `text`, if the answer was cut off by the model's token limit: open strings and brackets are
+/// closed. The last string may be incomplete.
 pub fn find_cut_off(text: &str) -> Option<Value> {
     let text = without_reasoning(text);
     let text = &text[text.find('{')?..];

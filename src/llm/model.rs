@@ -1,39 +1,30 @@
-//! What goes to a model and what comes back, independent of any provider.
+//! Requests to and replies from a model, independent of the provider.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
 
-/// Which model answers, in the words of the wire.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ModelInfo {
-    /// The provider's name for the model, for example `gpt-4o-mini`.
-    pub id: String,
-    /// `OpenAI`, `Anthropic`, `Google`, `Ollama` or `offline`.
-    pub provider: String,
-}
+use crate::model::{ModelInfo, ToolCall, Usage};
 
-/// One call of a model. The order of the parts is the order in the prompt, so that a provider's prompt cache sees a
-/// stable prefix.
+/// One call of a model. The fields are in the order of the prompt, so that a provider's prompt cache sees a stable
+/// prefix.
 #[derive(Clone, Debug, Default)]
 pub struct ModelRequest {
     pub system: Option<String>,
     pub messages: Vec<PromptMessage>,
     pub tools: Vec<ToolSpec>,
-    /// The form of the answer, for models that can be held to one. Others have to be told in words, and what they
-    /// answer is checked either way.
+    /// The JSON schema of the answer, for models with structured output. Other models ignore or refuse it, so the
+    /// prompt must describe the form too, and the answer is validated in any case.
     pub response: Option<ResponseSchema>,
 }
 
-/// JSON that an answer has to be.
+/// The JSON form that an answer must have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponseSchema {
-    /// Letters, digits, `_` and `-`.
+    /// May contain letters, digits, `_` and `-`.
     pub name: &'static str,
-    /// JSON Schema; every object in it with `additionalProperties: false` and all its properties required, as OpenAI's
-    /// strict mode wants it.
+    /// JSON Schema. For OpenAI's strict mode, every object in it has `additionalProperties: false` and all its
+    /// properties are required.
     pub schema: Value,
 }
 
@@ -53,58 +44,20 @@ pub struct ToolSpec {
     pub parameters: Value,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ToolCall {
-    pub id: String,
-    pub name: String,
-    pub arguments: Value,
-}
-
-/// A model's whole answer to one call.
+/// A model's complete answer to one call.
 #[derive(Clone, Debug)]
 pub struct ModelReply {
     pub content: Option<String>,
     pub reasoning: Option<String>,
     pub tool_calls: Vec<ToolCall>,
     pub usage: Usage,
-    /// The model that answered: a fallback, when the first choice failed.
+    /// The model that answered: a fallback if the first choice failed.
     pub model: ModelInfo,
-    /// The provider's id of the answer, where it gives one.
+    /// The provider's id of the answer, if there is one.
     pub response_id: Option<String>,
-    /// From sending the request to the first piece of content; equals `duration` for an answer that came whole.
+    /// From sending the request to the first piece of content; equals `duration` without streaming.
     pub time_to_first_token: Duration,
     pub duration: Duration,
-}
-
-/// Tokens of one call or the sum of several, as the provider counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Usage {
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub total_tokens: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub reasoning_tokens: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub cache_read_tokens: i64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub cache_write_tokens: i64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-fn is_zero(count: &i64) -> bool {
-    *count == 0
-}
-
-impl std::ops::AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.total_tokens += other.total_tokens;
-        self.reasoning_tokens += other.reasoning_tokens;
-        self.cache_read_tokens += other.cache_read_tokens;
-        self.cache_write_tokens += other.cache_write_tokens;
-    }
 }
 
 /// Why a model gave no answer.
@@ -112,16 +65,16 @@ impl std::ops::AddAssign for Usage {
 #[error("{message}")]
 pub struct ModelError {
     pub kind: ErrorKind,
-    /// For callers: nothing of the provider's words, of its address or of the prompt.
+    /// For callers: contains neither the provider's words nor its address nor the prompt.
     pub message: String,
-    /// For operators, in logs and beside stored errors. It holds no key, but may quote what a provider says.
+    /// For operators, in logs and stored errors. It contains no key, but may quote the provider.
     pub detail: String,
-    /// What the provider asked us to wait, from `Retry-After`.
+    /// The wait that the provider asks for in `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
 impl ModelError {
-    /// `name` is the model's in the settings.
+    /// `name` is the model's name in the settings.
     pub fn new(kind: ErrorKind, name: &str, detail: String) -> Self {
         let what = match kind {
             ErrorKind::TimedOut => "did not answer in time. Try again",
@@ -137,22 +90,22 @@ impl ModelError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No answer in time.
+    /// No answer before the timeout.
     TimedOut,
-    /// 429.
+    /// HTTP 429.
     RateLimited,
-    /// No connection, 408 or 5xx.
+    /// No connection, or HTTP 408 or 5xx.
     Unavailable,
-    /// Another 4xx: a wrong key, an unknown model, a request that the provider refuses.
+    /// Another HTTP 4xx: a wrong key, an unknown model, or a request that the provider refuses.
     Refused,
-    /// An answer that is not what the API promises, or a stream that was cut.
+    /// An answer that violates the API, or a stream that was cut off.
     Unreadable,
-    /// More than any real answer has.
+    /// Larger than the limits for an answer.
     TooLarge,
 }
 
 impl ErrorKind {
-    /// Whether the same call may succeed when it is made again.
+    /// Whether the same call may succeed if it is repeated.
     pub fn is_transient(self) -> bool {
         !matches!(self, Self::Refused)
     }

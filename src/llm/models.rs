@@ -1,18 +1,19 @@
-//! [`Models`]: every configured model by its name, with timeouts, retries and fallbacks applied.
+//! [`Models`]: all configured models by name, with timeouts, retries and fallbacks.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 
-use super::{
-    ErrorKind, ModelError, ModelInfo, ModelReply, ModelRequest, credentials, offline, provider::RemoteModel, retry,
+use super::{ErrorKind, ModelError, ModelReply, ModelRequest, credentials, offline, provider::RemoteModel, retry};
+use crate::{
+    config::{ModelSettings, Provider},
+    model::ModelInfo,
 };
-use crate::config::{ModelSettings, Provider};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The HTTP client for all models: pooled connections, a limit for connecting, none for answering (each model has
-/// its own).
+/// The HTTP client for all models: pooled connections and a connect timeout. Each model has its own timeout for
+/// answers.
 pub fn http_client() -> anyhow::Result<reqwest::Client> {
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -20,7 +21,7 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
         .context("The HTTP client for the models could not be built")
 }
 
-/// All models that can be called. Cheap to clone.
+/// All configured models. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Models {
     by_name: Arc<BTreeMap<String, Model>>,
@@ -41,12 +42,12 @@ enum Backend {
 }
 
 impl Models {
-    /// Prepares every model of the settings: reads its key and checks its `base_url`. Nothing is called yet.
+    /// Prepares all configured models: reads their keys and checks each `base_url`. No model is called yet.
     pub fn new(settings: &BTreeMap<String, ModelSettings>, http: &reqwest::Client) -> anyhow::Result<Self> {
         Self::with_keys(settings, http, credentials::from_environment)
     }
 
-    /// As [`Models::new`], with the keys from elsewhere than the environment: `lookup` gets the variable's name.
+    /// As [`Models::new`], but `lookup` returns the key for the name of an environment variable.
     pub fn with_keys(
         settings: &BTreeMap<String, ModelSettings>,
         http: &reqwest::Client,
@@ -59,24 +60,24 @@ impl Models {
         Ok(Self { by_name: Arc::new(by_name) })
     }
 
-    /// Which model stands behind a name; `None` for a name that is not configured.
+    /// The model with this name in the settings; `None` if it is not configured.
     pub fn info(&self, name: &str) -> Option<&ModelInfo> {
         self.by_name.get(name).map(|model| &model.info)
     }
 
-    /// All models by name, in the order of their names.
+    /// All models, ordered by name.
     pub fn list(&self) -> impl Iterator<Item = (&str, &ModelInfo)> {
         self.by_name.iter().map(|(name, model)| (name.as_str(), &model.info))
     }
 
-    /// Calls the model and waits for the whole answer.
+    /// Calls the model and waits for the complete answer.
     pub async fn complete(&self, name: &str, request: &ModelRequest) -> Result<ModelReply, ModelError> {
         self.call(name, request, &mut Delivery::Whole).await
     }
 
-    /// Calls the model and hands out each piece of content as it comes; the reply has all of it again.
+    /// Calls the model and passes on each piece of content as it comes; the reply contains all of it again.
     ///
-    /// Once a piece has been handed out an error is final: repeating the call would say everything twice.
+    /// After the first piece an error is final: a repeated call would send the content twice.
     pub async fn stream(
         &self,
         name: &str,
@@ -86,7 +87,7 @@ impl Models {
         self.call(name, request, &mut Delivery::Pieces { on_delta, begun: false }).await
     }
 
-    /// Tries the model, then its fallbacks in order. A fallback's own fallbacks are not followed.
+    /// Tries the model, then its fallbacks in order. The fallbacks of a fallback are not used.
     async fn call(
         &self,
         name: &str,
@@ -171,7 +172,7 @@ impl Model {
     }
 }
 
-/// How the caller wants the answer, and whether they have seen some of it.
+/// How the answer is delivered, and whether the caller has received a part of it.
 enum Delivery<'a> {
     Whole,
     Pieces { on_delta: &'a mut (dyn FnMut(&str) + Send), begun: bool },

@@ -1,12 +1,12 @@
-//! The built-in model: rules instead of a language model, so that the server answers with neither network nor key.
+//! The built-in model: rules instead of a language model, so that the server answers without network or key.
 //!
-//! It knows only what the request holds: what the user said (`facts.rs` reads it) and what memories and summaries say
-//! of the user. `answers.rs` replies to the questions that can be answered from that, `tools.rs` uses an offered tool
-//! in the obvious cases, `summary.rs` summarizes, `learning.rs` says what of a conversation is to be remembered, and
-//! `text.rs` has the words and sentences. The same request always gives the same reply.
+//! It knows only what is in the request: the user's messages (parsed by `facts.rs`), and memories and summaries about
+//! the user. `answers.rs` replies to questions that can be answered from these, `tools.rs` calls an offered tool in
+//! obvious cases, `summary.rs` summarizes, `learning.rs` extracts memories, and `text.rs` splits text into words and
+//! sentences. It is deterministic.
 //!
-//! *Architecture Invariant:* it never states a thing about the user that the context does not say, and its own earlier
-//! replies are no source.
+//! *Architecture Invariant:* it never states anything about the user that the context does not say, and does not learn
+//! from its own earlier replies.
 
 mod answers;
 mod facts;
@@ -18,7 +18,8 @@ mod tools;
 use std::time::{Duration, Instant};
 
 use self::facts::Facts;
-use super::{ModelInfo, ModelReply, ModelRequest, PromptMessage, ToolCall, Usage};
+use super::{ModelReply, ModelRequest, PromptMessage};
+use crate::model::{ModelInfo, ToolCall, Usage};
 
 pub(super) fn info() -> ModelInfo {
     ModelInfo { id: "offline".into(), provider: "offline".into() }
@@ -31,7 +32,7 @@ pub(super) fn complete(request: &ModelRequest) -> ModelReply {
     reply(request, turn, duration, duration)
 }
 
-/// Hands the answer out word by word, as a provider's stream would.
+/// Passes the answer on word by word, as a provider's stream would.
 pub(super) fn stream(request: &ModelRequest, on_delta: &mut dyn FnMut(&str)) -> ModelReply {
     let started = Instant::now();
     let turn = take_turn(request);
@@ -42,7 +43,7 @@ pub(super) fn stream(request: &ModelRequest, on_delta: &mut dyn FnMut(&str)) -> 
     reply(request, turn, first_piece, started.elapsed())
 }
 
-/// What the model does: it says something, or it calls a tool.
+/// The model's action: text or a tool call.
 #[derive(Debug)]
 enum Turn {
     Say(String),
@@ -69,12 +70,12 @@ fn take_turn(request: &ModelRequest) -> Turn {
     }
 }
 
-/// The request as this model sees it: the user's own words in order, without the context that was put beside them.
+/// The request as this model sees it: the user's own words in order, without the context that the prompt adds.
 #[derive(Debug)]
 struct Conversation {
-    /// What the user said before, oldest first.
+    /// The user's earlier messages, oldest first.
     earlier: Vec<String>,
-    /// What is to be answered now.
+    /// The message to be answered.
     current: String,
     last_reply: Option<String>,
     known_before: Facts,
@@ -130,7 +131,7 @@ fn reply(request: &ModelRequest, turn: Turn, time_to_first_token: Duration, dura
     }
 }
 
-/// The usual rule of thumb for English: four characters a token.
+/// Rule of thumb for English: four characters per token.
 fn tokens(chars: usize) -> i64 {
     i64::try_from(chars.div_ceil(4)).unwrap_or(i64::MAX)
 }

@@ -1,10 +1,10 @@
 //! One model of one provider, called once.
 //!
-//! `dialect.rs` and the files of the four APIs write requests and read answers, `wire.rs` reads what comes within bounds,
-//! `answer.rs` puts it together, and `failure.rs` says what went wrong. Nothing is retried here.
+//! `dialect.rs` and the files of the four APIs write requests and parse answers, `wire.rs` reads responses within
+//! limits, `answer.rs` assembles the answer, and `failure.rs` explains errors. Nothing is retried here.
 //!
-//! *Architecture Invariant:* whatever a provider sends, a call takes in a bounded number of bytes, and lets whoever waits
-//! for it give up at any moment.
+//! *Architecture Invariant:* whatever a provider sends, a call reads a bounded number of bytes, and the caller can
+//! cancel it at any moment.
 
 mod answer;
 mod anthropic;
@@ -31,8 +31,8 @@ use self::{
     failure::Failures,
     wire::{Fault, Frames},
 };
-use super::{ModelError, ModelInfo, ModelReply, ModelRequest};
-use crate::config::ModelSettings;
+use super::{ModelError, ModelReply, ModelRequest};
+use crate::{config::ModelSettings, model::ModelInfo};
 
 pub(super) struct RemoteModel {
     http: reqwest::Client,
@@ -45,7 +45,7 @@ pub(super) struct RemoteModel {
 }
 
 impl RemoteModel {
-    /// Prepares the model that the settings call `name`; fails when its `base_url` is not a URL.
+    /// Prepares the model with this name in the settings. Fails if its `base_url` is not a URL.
     pub(super) fn new(
         name: &str,
         settings: &ModelSettings,
@@ -77,7 +77,7 @@ impl RemoteModel {
         Ok(self.reply(answer, duration, duration))
     }
 
-    /// `on_delta` gets every piece of content. The timeout applies to each wait for the next event.
+    /// `on_delta` receives every piece of content. The timeout applies to each wait for the next event.
     pub(super) async fn stream(
         &self,
         request: &ModelRequest,
@@ -149,14 +149,14 @@ impl RemoteModel {
     }
 }
 
-/// A base URL may hold a password.
+/// Hides the base URL, which may contain a password.
 impl fmt::Debug for RemoteModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteModel").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
-/// A URL to whose path others can be appended.
+/// Parses a URL and makes its path end in a slash, so that paths can be appended.
 fn base_url(url: &str) -> anyhow::Result<Url> {
     let mut url = Url::parse(url)?;
     anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "its scheme is neither http nor https");

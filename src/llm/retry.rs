@@ -1,4 +1,4 @@
-//! When a failed call is made again, and how long to wait before it.
+//! When to retry a failed call, and how long to wait before that.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use chrono::{DateTime, Utc};
 
 use super::ErrorKind;
 
-/// The longest pause between two calls, whatever the provider asks for: someone is waiting for the answer.
+/// Maximum delay between two calls, even if the provider asks for more: someone is waiting for the answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Whether the same model is asked again. Not after a timeout: that has already cost the caller the whole limit.
+/// Whether to retry with the same model. Not after a timeout, which has already cost the caller the whole limit.
 pub(super) fn is_worth_repeating(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable | ErrorKind::Unreadable)
 }
 
-/// The pauses before each of `max_retries` repeated calls: doubling, with jitter so that callers who failed together
-/// do not come back together.
+/// The delays before each of `max_retries` retries: exponential backoff (doubling) with jitter, so that callers who
+/// failed together do not retry together.
 pub(super) fn pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
@@ -27,12 +27,12 @@ pub(super) fn pauses(max_retries: u32) -> impl Iterator<Item = Duration> + Send 
         .build()
 }
 
-/// The provider's wish goes before our own pause, up to a limit.
+/// The delay that the provider asks for replaces our own, up to the limit.
 pub(super) fn pause(own: Duration, asked_for: Option<Duration>) -> Duration {
     asked_for.unwrap_or(own).min(LONGEST_PAUSE)
 }
 
-/// Reads `Retry-After`: a number of seconds, or an HTTP date (RFC 9110, section 10.2.3). A past date means now.
+/// Parses `Retry-After`: a number of seconds, or an HTTP date (RFC 9110, section 10.2.3). A past date means now.
 pub(super) fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {

@@ -1,7 +1,7 @@
-//! How much of a prompt a text takes.
+//! Counts the tokens of a text.
 
-/// Tokens of `text` in OpenAI's cl100k encoding. Other encodings differ by some percent, so budgets made with this are
-/// close, not exact; newer ones, which know more words, mostly need fewer and take twice the memory to hold.
+/// Tokens of `text` in OpenAI's cl100k encoding. Other encodings differ by some percent, so budgets are approximate.
+/// Newer encodings mostly need fewer tokens, but their larger vocabularies take twice the memory.
 pub fn count_tokens(text: &str) -> usize {
     bpe_openai::cl100k_base().count(text)
 }

@@ -1,34 +1,37 @@
-//! What a run that has ended does to its user's memories.
+//! The effects of a finished run on its user's memories.
 use sqlx::PgConnection;
 
 use super::{
     change::{self, Author, Change},
-    extraction,
-    model::Source,
-    store,
+    extraction, store,
 };
-use crate::{app::App, auth::UserId, clock, config::AgentSettings, sessions::SessionId};
+use crate::{
+    app::App,
+    clock,
+    config::AgentSettings,
+    model::{SessionId, UserId, memory::Source},
+};
 
-/// What becomes of the user's memories with a run that settles, and after it.
+/// What to do with the user's memories when a run settles, and afterwards.
 #[derive(Debug)]
 pub struct AfterRun {
     user_id: UserId,
     agent_id: String,
-    /// What the agent's tools were asked to remember and forget.
+    /// The changes that the agent's memory tools requested.
     changes: Vec<Change>,
-    /// Whether the run is to be learned from later.
+    /// Whether memories are to be extracted from the run later.
     pub is_learned_from: bool,
 }
 
 impl AfterRun {
-    /// `None`: there is nothing to do, as for a run without a user.
+    /// `None` if there is nothing to do, as for a run without a user.
     pub fn new(settings: &AgentSettings, user: Option<&UserId>, changes: Vec<Change>) -> Option<Self> {
         let is_learned_from = extraction::is_on(settings);
         let user_id = user.filter(|_| is_learned_from || !changes.is_empty())?.clone();
         Some(Self { user_id, agent_id: settings.id.clone(), changes, is_learned_from })
     }
 
-    /// Whose memories.
+    /// The user whose memories are affected.
     pub fn user(&self) -> &UserId {
         &self.user_id
     }
@@ -37,7 +40,7 @@ impl AfterRun {
         !self.changes.is_empty()
     }
 
-    /// Makes the changes, in the transaction that settles the run.
+    /// Applies the changes, in the transaction that settles the run.
     pub async fn store(
         &self,
         app: &App,

@@ -1,71 +1,73 @@
-//! How memories come and go: one way for the API, for extraction and for the tools of an agent.
+//! How memories are added, superseded and forgotten: shared by the API, extraction and an agent's tools.
 //!
-//! The same fact is kept once: word for word by a unique hash, nearly so by `likeness`. A fact that
-//! contradicts another takes its place; the old one is history.
+//! Memories are deduplicated: exact duplicates by a unique hash, near-duplicates by `likeness`. A memory that
+//! contradicts another supersedes it; the old one is kept as history.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{
-    likeness,
-    model::{self, Action, MAX_CHARS, MAX_TOPIC_CHARS, MAX_TOPICS, MemoryId, Source},
-    secrets,
+    likeness, secrets,
     store::{self, NewMemory, Recorded, Similar},
 };
 use crate::{
     app::App,
-    auth::{Scope, UserId},
     clock,
+    model::{
+        MemoryId, Scope, UserId, memory as model,
+        memory::{Action, MAX_CHARS, MAX_TOPIC_CHARS, MAX_TOPICS, Source},
+    },
+    search::store::memories,
 };
 
-/// How many similar memories are looked at to find a duplicate.
+/// How many similar memories are checked for a duplicate.
 const CANDIDATES: i64 = 5;
 
-/// What is to become of a user's memories.
+/// A requested change of a user's memories.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Learn this.
+    /// Add a memory.
     Add { memory: String, topics: Vec<String>, expires_at: Option<DateTime<Utc>> },
-    /// Learn this in the place of a memory that it corrects or completes.
+    /// Add a memory that supersedes one that it corrects or completes.
     Replace { memory_id: MemoryId, memory: String, topics: Vec<String>, expires_at: Option<DateTime<Utc>> },
-    /// Erase this memory and its history.
+    /// Erase a memory and its history.
     Forget { memory_id: MemoryId },
 }
 
-/// Who asks for a change, and where it comes from.
+/// On whose behalf a change is made, and its source.
 #[derive(Debug)]
 pub struct Author<'a> {
     pub user_id: &'a UserId,
     pub agent_id: Option<&'a str>,
-    /// The runs that say so; none: it was told over the API.
+    /// The runs that state the fact; empty if it came over the API.
     pub sources: &'a [Source],
     pub text_config: &'a str,
     pub at: DateTime<Utc>,
 }
 
 impl<'a> Author<'a> {
-    /// The user's product, over the API, now.
+    /// A change made over the API, now.
     pub fn told(app: &'a App, user_id: &'a UserId) -> Self {
         Self { user_id, agent_id: None, sources: &[], text_config: &app.settings.search.text_config, at: clock::now() }
     }
 }
 
-/// What has become of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
     Added(MemoryId),
-    /// It was known: the memory that says so.
+    /// The fact was known already; the id of the memory that states it.
     Known(MemoryId),
     Replaced {
         old: MemoryId,
         new: MemoryId,
     },
     Forgotten(MemoryId),
-    /// The memory is not there any more.
+    /// The memory does not exist any more.
     Gone,
 }
 
-/// Why a text cannot be a memory, as a sentence that goes on after "the memory" or the name of a field.
+/// Checks the text of a memory. The error is a phrase to follow "the memory" or the name of a field.
 pub fn check_text(memory: &str) -> Result<(), String> {
     if memory.trim().is_empty() {
         return Err("is empty; give a sentence".into());
@@ -83,7 +85,7 @@ pub fn check_text(memory: &str) -> Result<(), String> {
     }
 }
 
-/// Why these cannot be a memory's topics.
+/// Checks the topics of a memory. The error is a phrase like that of [`check_text`].
 pub fn check_topics(topics: &[String]) -> Result<(), String> {
     if topics.len() > MAX_TOPICS {
         return Err(format!("has {} topics; use at most {MAX_TOPICS}", topics.len()));
@@ -96,7 +98,7 @@ pub fn check_topics(topics: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes a change whose texts have been checked. The transaction must hold the user's lock.
+/// Applies a change. Its texts must have been checked, and the transaction must hold the user's lock.
 pub async fn apply(tx: &mut PgConnection, author: &Author<'_>, change: &Change) -> Result<Changed, sqlx::Error> {
     match change {
         Change::Add { memory, topics, expires_at } => add(tx, author, memory, topics, *expires_at, None).await,
@@ -121,7 +123,7 @@ async fn add(
     let hash = model::hash(memory);
     if let Some(known) = find_known(tx, author, memory, &hash, replaces).await? {
         confirm(tx, author, known, memory, topics, expires_at).await?;
-        // What contradicts a memory that was said before contradicts the one that it was to replace.
+        // The text is known already, but it still contradicts `old`: the known memory supersedes it.
         let ends_another = match replaces {
             Some(old) if old != known => store::end(tx, author.user_id, old, known, author.at).await?,
             _ => false,
@@ -170,8 +172,8 @@ async fn insert(
     Ok(memory_id)
 }
 
-/// Puts one memory in the place of several of the same user that say parts of it. Some of them may be gone meanwhile;
-/// with fewer than two left nothing is merged.
+/// Merges several memories of one user into one that supersedes them. Ids that are gone or superseded by now are
+/// skipped; if fewer than two are left, nothing is merged.
 pub async fn merge(
     tx: &mut PgConnection,
     author: &Author<'_>,
@@ -180,29 +182,33 @@ pub async fn merge(
     topics: &[String],
 ) -> Result<Option<MemoryId>, sqlx::Error> {
     let scope = Scope::User(author.user_id.clone());
-    let there = store::find_all(&mut *tx, &scope, old).await?;
-    let there: Vec<MemoryId> =
-        there.iter().filter(|memory| memory.valid_to.is_none()).map(|memory| memory.memory_id).collect();
+    let mut there = memories::find_all(&mut *tx, &scope, old).await?;
+    there.retain(|memory| memory.valid_to.is_none());
     if there.len() < 2 {
         return Ok(None);
     }
+    // As long as the longest of them, which is for ever if one does not expire.
+    let expiries: Option<Vec<_>> = there.iter().map(|memory| memory.expires_at).collect();
+    let expires_at = expiries.and_then(|expiries| expiries.into_iter().max());
+    let mut parts: Vec<MemoryId> = there.iter().map(|memory| memory.memory_id).collect();
     let hash = model::hash(memory);
     let heir = if let Some(same) = store::find_by_hash(tx, author.user_id, &hash).await? {
+        store::confirm(tx, author.user_id, same.memory_id, topics, expires_at, false, author.at).await?;
+        parts.push(same.memory_id);
         same.memory_id
     } else {
-        let heir = insert(tx, author, memory, topics, &hash, None).await?;
-        store::inherit(tx, author.user_id, heir, &there).await?;
-        heir
+        insert(tx, author, memory, topics, &hash, expires_at).await?
     };
-    for old in there.into_iter().filter(|old| *old != heir) {
+    store::inherit(tx, author.user_id, heir, &parts).await?;
+    for old in parts.into_iter().filter(|old| *old != heir) {
         store::end(tx, author.user_id, old, heir, author.at).await?;
     }
     record(tx, author, heir, Action::Supersede, memory, topics).await?;
     Ok(Some(heir))
 }
 
-/// The memory that says the same. One that is to be replaced says something else, however similar it sounds, unless
-/// it is the same word for word.
+/// The existing memory that states the same, if any. The memory to be replaced is no near-duplicate, however similar it
+/// is, but an exact match with it counts.
 async fn find_known(
     tx: &mut PgConnection,
     author: &Author<'_>,
@@ -220,7 +226,7 @@ async fn find_known(
     Ok(similar.iter().find(is_same).map(|same| same.memory_id))
 }
 
-/// The known memory gets another source, or becomes the user's own; one that would expire sooner lives longer.
+/// Adds sources and topics to a known memory, or makes it the user's own. Its expiry is only ever extended.
 async fn confirm(
     tx: &mut PgConnection,
     author: &Author<'_>,

@@ -1,27 +1,26 @@
-//! Whether two texts say the same thing.
+//! Near-duplicate detection of memories.
 //!
-//! Similarity alone would merge contradictions: "is 29" and "is 30", "is vegetarian" and "is no longer vegetarian" are
-//! more alike than most true duplicates. So what carries a difference has to agree as well.
+//! Similarity alone would merge contradictions: "is 29" and "is 30", or "is vegetarian" and "is no longer vegetarian",
+//! are more alike than most true duplicates. So numbers, names and negations must match too.
 
 use std::collections::BTreeSet;
 
-/// How many of all the words of two texts have to be in both.
+/// Minimum overlap (Jaccard index) of the words of two texts.
 const ENOUGH: f64 = 0.85;
 
-/// Words that turn a statement around, or say that it has ended or begun.
+/// Words that negate a statement, or say that it has ended or begun.
 const TURNS: [&str; 24] = [
     "not", "no", "never", "none", "without", "cannot", "can't", "don't", "doesn't", "didn't", "isn't", "aren't",
     "wasn't", "won't", "wouldn't", "longer", "anymore", "stopped", "quit", "former", "formerly", "used", "instead",
     "except",
 ];
 
-/// Whether two texts that share this much of their words are duplicates: also their numbers, names and negations are
-/// the same.
+/// Whether two texts with this overlap of their words are duplicates: numbers, names and negations must be equal.
 pub(super) fn is_duplicate(one: &str, other: &str, overlap: f64) -> bool {
     overlap >= ENOUGH && markers(one) == markers(other)
 }
 
-/// What must be the same in both texts.
+/// The words that must be equal in both texts.
 fn markers(text: &str) -> BTreeSet<String> {
     let text = text.replace('\u{2019}', "'");
     let words = text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty());
@@ -29,18 +28,18 @@ fn markers(text: &str) -> BTreeSet<String> {
         .enumerate()
         .filter(|(at, word)| {
             let is_name = *at > 0 && word.chars().next().is_some_and(char::is_uppercase);
-            // Of a script without spaces a word is a whole sentence, of which one character may turn all around.
+            // In a script without spaces, a "word" is a whole sentence, and one character can negate it.
             is_name
                 || word.chars().any(|c| c.is_ascii_digit() || is_unspaced(c))
                 || TURNS.contains(&word.to_lowercase().as_str())
         })
         .map(|(_, word)| word.trim_end_matches("'s").to_lowercase())
-        // Who "the user" is, is no difference.
+        // "The user" and "I" are the same person.
         .filter(|word| word != "user" && word != "i")
         .collect()
 }
 
-/// Of a script that is written without spaces; the ranges of the database function `search_text`.
+/// Whether the script is written without spaces; the ranges of the database function `search_text`.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{3005}'..='\u{3007}' | '\u{3041}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
         | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')

@@ -1,30 +1,18 @@
-//! How a memory stands in a prompt.
+//! The line of a memory in a prompt.
 
-use super::model::MemoryId;
-use crate::llm;
+use crate::{llm, model::memory::Brief};
 
-/// What a line takes beside its text, in tokens. What is stored was counted with it.
+/// Tokens of a line beside its text. Stored token counts include them.
 const LINE_TOKENS: usize = 3;
 
-/// A memory as far as a prompt needs it.
-#[derive(Clone, Debug)]
-pub struct Brief {
-    pub memory_id: MemoryId,
-    pub memory: String,
-    /// Absent: it was not counted when it was stored.
-    pub tokens: Option<i32>,
+/// The line and its tokens.
+pub(super) fn of(brief: &Brief) -> (String, usize) {
+    let line = line(&brief.memory);
+    let tokens = brief.tokens.and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or_else(|| count(&line));
+    (line, tokens)
 }
 
-impl Brief {
-    /// The line, and what it takes.
-    pub(super) fn line(&self) -> (String, usize) {
-        let line = line(&self.memory);
-        let tokens = self.tokens.and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or_else(|| count(&line));
-        (line, tokens)
-    }
-}
-
-/// What the line of a memory takes.
+/// The tokens of a memory's line.
 pub(super) fn tokens_of(memory: &str) -> i32 {
     i32::try_from(count(&line(memory))).unwrap_or(i32::MAX)
 }
@@ -37,7 +25,7 @@ fn line(memory: &str) -> String {
     format!("- {}", one_line(memory))
 }
 
-/// Stored text is data: it cannot close the block that it stands in, nor begin another line.
+/// Stored text is data: it can neither close the block around it nor begin another line.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;")
 }

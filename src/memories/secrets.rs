@@ -1,6 +1,6 @@
-//! What must not be kept: card numbers, keys, passwords.
+//! Detects what must not be stored: card numbers, keys, passwords.
 
-/// What a text seems to hold, for the sentence that refuses it.
+/// The kind of secret that a text seems to contain, as a phrase for the error message.
 pub(super) fn find(text: &str) -> Option<&'static str> {
     if has_card_number(text) {
         return Some("a card number");
@@ -11,7 +11,7 @@ pub(super) fn find(text: &str) -> Option<&'static str> {
     has_password(text).then_some("a password")
 }
 
-/// 13 to 19 digits, with single spaces or dashes between, whose check digit is right.
+/// 13 to 19 digits, with single spaces or dashes between them and a valid check digit.
 fn has_card_number(text: &str) -> bool {
     let characters: Vec<char> = text.chars().collect();
     let mut at = 0;
@@ -37,7 +37,7 @@ fn has_card_number(text: &str) -> bool {
     false
 }
 
-/// The check of ISO/IEC 7812-1. A number of zeros passes it and is no card.
+/// The Luhn check of ISO/IEC 7812-1. All zeros would pass it, but are no card number.
 fn passes_luhn(digits: &[u32]) -> bool {
     let sum: u32 = digits
         .iter()
@@ -52,7 +52,7 @@ fn passes_luhn(digits: &[u32]) -> bool {
     sum > 0 && sum.is_multiple_of(10)
 }
 
-/// What the keys of well-known services begin with.
+/// Prefixes of the keys of well-known services.
 const KEY_PREFIXES: [&str; 13] = [
     "sk-",
     "pk_live_",
@@ -68,7 +68,8 @@ const KEY_PREFIXES: [&str; 13] = [
     "AIza",
     "eyJhbGci",
 ];
-/// A word of letters and digits that is longer than this is no word.
+/// A word with letters and digits that is at least this long, in bytes, is taken for a key, unless it looks like a
+/// path.
 const LONGEST_WORD: usize = 32;
 
 fn has_key(text: &str) -> bool {
@@ -100,7 +101,7 @@ const PASSWORD_WORDS: [&str; 11] = [
     "cvv",
 ];
 
-/// A word for a password, and then what it is, or before it.
+/// A word for "password", followed or preceded by a value.
 fn has_password(text: &str) -> bool {
     let folded = text.to_ascii_lowercase();
     let words: Vec<&str> = folded.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ':'])).collect();
@@ -136,7 +137,7 @@ fn is_password_at(words: &[&str], at: usize) -> bool {
     }
 }
 
-/// Not the next word of a sentence, as in "the password is forgotten".
+/// Distinguishes a value from the next word of a sentence, as in "the password is forgotten".
 fn looks_like_a_password(value: &str) -> bool {
     let value = value.trim_end_matches(['.', ',', '!']);
     let is_quoted = value.starts_with(['"', '\'', '`']);

@@ -1,7 +1,8 @@
-//! Memories in PostgreSQL: SQL in, rows out. Every statement is on one user's memories or filters by a [`Scope`].
+//! Memories in PostgreSQL: SQL in, rows out. Every statement except [`delete_expired`] is limited to one user's
+//! memories or filters by a [`Scope`].
 //!
-//! Here is what the API reads; `writing` has what changes memories, `history` what happened to them,
-//! `turns` what is still to be read.
+//! This file has the reads of the API; `writing` has the changes, `history` the events of memories, `turns` the unread
+//! turns.
 
 mod history;
 mod turns;
@@ -9,49 +10,34 @@ mod writing;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 
-use super::{
-    line::Brief,
-    model::{Memory, MemoryId},
-};
 use crate::{
-    auth::{Scope, UserId},
-    http::paging::{PageRequest, SortOrder},
+    model::{
+        Memory, MemoryId, Scope, UserId,
+        memory::Brief,
+        paging::{PageRequest, SortOrder},
+    },
+    search::store::memories::{MemoryRow, select_memories},
 };
 
-pub use history::{Event, MemoryWithInput, history, with_input};
-pub use turns::{Turn, count_attempt, hold_unread, new_turns, note_turns, take_turns, take_up_again, tried_turns};
-pub use writing::{
+pub use self::history::{Event, MemoryWithInput, history, with_input};
+pub use self::turns::{
+    Turn, count_attempt, hold_unread, new_turns, note_turns, take_turns, take_up_again, tried_turns,
+};
+pub use self::writing::{
     Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, delete_expired, edit, end, find_by_hash,
     forget, inherit, insert, lock_user, record, similar,
 };
 
-/// Reads memories `m`; what follows is the rest of the statement.
-macro_rules! select_memories {
-    ($rest:literal $(+ $more:literal)*, $($parameter:expr),* $(,)?) => {
-        sqlx::query_as!(
-            $crate::memories::store::MemoryRow,
-            r#"
-            select m.user_id, m.memory_id as "memory_id: MemoryId", m.memory, m.topics, m.agent_id, m.team_id,
-                   m.created_at, m.updated_at, m.valid_to, m.superseded_by as "superseded_by: MemoryId", m.expires_at
-            from memories m
-            "#
-            + $rest $(+ $more)*,
-            $($parameter),*
-        )
-    };
-}
-pub(super) use select_memories;
-
-/// Which memories to list. Those that were replaced or have expired are in no list.
+/// Filters of a list. Superseded and expired memories are never listed.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryFilter {
     pub agent_id: Option<String>,
     pub team_id: Option<String>,
-    /// All of these, in any case.
+    /// A memory must have all of these, in any case.
     pub topics: Vec<String>,
-    /// A part of the text, in any case; `%` and `_` are ordinary characters.
+    /// A substring of the text, in any case; `%` and `_` are no wildcards.
     pub content: Option<String>,
 }
 
@@ -76,7 +62,7 @@ pub enum SortBy {
     Memory,
 }
 
-/// One page of the memories that fit, in a total order: the sort field, then the id.
+/// One page of the matching memories, in a total order: the sort field, then the id.
 pub async fn list(
     db: &PgPool,
     scope: &Scope,
@@ -121,7 +107,7 @@ pub async fn list(
     Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
 }
 
-/// How many memories fit.
+/// The number of matching memories.
 pub async fn count(db: &PgPool, scope: &Scope, filter: &MemoryFilter) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -145,7 +131,7 @@ pub async fn count(db: &PgPool, scope: &Scope, filter: &MemoryFilter) -> Result<
     .await
 }
 
-/// A memory, also one that was replaced or has expired.
+/// A memory by id, even if it is superseded or expired.
 pub async fn find(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Option<Memory>, sqlx::Error> {
     let row = select_memories!(
         "where m.memory_id = $1 and ($2::text is null or m.user_id = $2)",
@@ -157,21 +143,7 @@ pub async fn find(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Opt
     Ok(row.map(MemoryRow::into_memory))
 }
 
-/// These memories, in no order. Ids that are not there, or not the caller's, are passed over.
-pub async fn find_all(
-    db: impl PgExecutor<'_>,
-    scope: &Scope,
-    memory_ids: &[MemoryId],
-) -> Result<Vec<Memory>, sqlx::Error> {
-    let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
-    let rows =
-        select_memories!("where m.memory_id = any($1) and ($2::text is null or m.user_id = $2)", &ids, scope.user(),)
-            .fetch_all(db)
-            .await?;
-    Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
-}
-
-/// A user's memories that hold, the newest first, at most `limit` of them.
+/// A user's current memories, the newest first, at most `limit` of them.
 pub async fn newest(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory>, sqlx::Error> {
     let rows = select_memories!(
         r"
@@ -187,24 +159,7 @@ pub async fn newest(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory
     Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
 }
 
-/// These memories, as far as a prompt needs them, in no order.
-pub async fn briefs(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Result<Vec<Brief>, sqlx::Error> {
-    let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
-    sqlx::query_as!(
-        Brief,
-        r#"
-        select memory_id as "memory_id: MemoryId", memory, tokens
-        from memories
-        where memory_id = any($1) and ($2::text is null or user_id = $2)
-        "#,
-        &ids,
-        scope.user(),
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// A user's newest memories that hold, as far as a prompt needs them, the newest first.
+/// As [`newest`], with only the columns that a prompt needs.
 pub async fn newest_briefs(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Brief>, sqlx::Error> {
     sqlx::query_as!(
         Brief,
@@ -222,7 +177,7 @@ pub async fn newest_briefs(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec
     .await
 }
 
-/// Every topic of the memories that hold, in alphabetical order.
+/// All distinct topics of the current memories, in alphabetical order; at most 10,000.
 pub async fn topics(db: &PgPool, scope: &Scope) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -240,7 +195,7 @@ pub async fn topics(db: &PgPool, scope: &Scope) -> Result<Vec<String>, sqlx::Err
     .await
 }
 
-/// How many memories a user has.
+/// The number of current memories of a user.
 #[derive(Debug)]
 pub struct UserStats {
     pub user_id: String,
@@ -248,7 +203,7 @@ pub struct UserStats {
     pub last_memory_updated_at: DateTime<Utc>,
 }
 
-/// One page of the users with memories, the last changed first, and how many users there are.
+/// One page of the users with memories, the most recently changed first, and the number of such users.
 pub async fn stats(db: &PgPool, scope: &Scope, page: PageRequest) -> Result<(Vec<UserStats>, i64), sqlx::Error> {
     let users = sqlx::query_as!(
         UserStats,
@@ -281,37 +236,4 @@ pub async fn stats(db: &PgPool, scope: &Scope, page: PageRequest) -> Result<(Vec
     .fetch_one(db)
     .await?;
     Ok((users, total))
-}
-
-/// A row of `memories`.
-pub(super) struct MemoryRow {
-    pub(super) user_id: String,
-    pub(super) memory_id: MemoryId,
-    pub(super) memory: String,
-    pub(super) topics: Vec<String>,
-    pub(super) agent_id: Option<String>,
-    pub(super) team_id: Option<String>,
-    pub(super) created_at: DateTime<Utc>,
-    pub(super) updated_at: DateTime<Utc>,
-    pub(super) valid_to: Option<DateTime<Utc>>,
-    pub(super) superseded_by: Option<MemoryId>,
-    pub(super) expires_at: Option<DateTime<Utc>>,
-}
-
-impl MemoryRow {
-    pub(super) fn into_memory(self) -> Memory {
-        Memory {
-            user_id: UserId::stored(self.user_id),
-            memory_id: self.memory_id,
-            memory: self.memory,
-            topics: self.topics,
-            agent_id: self.agent_id,
-            team_id: self.team_id,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            valid_to: self.valid_to,
-            superseded_by: self.superseded_by,
-            expires_at: self.expires_at,
-        }
-    }
 }

@@ -71,6 +71,6 @@ with durability as (
     from turn
     where begins and not $14
 )
-select last_seq as "seq!", active_seq as "active_seq!", begins as "begins!",
+select last_seq as "seq!", begins as "begins!",
        session_state as "session_state!: Json<Map<String, Value>>"
 from turn

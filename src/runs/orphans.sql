@@ -18,7 +18,10 @@ select held.session_id as "session_id!", held.seq as "seq!", r.run_id as "run_id
        r.process_id as "process: ProcessId", held.holder as "holder!: ProcessId",
        coalesce(q.background and q.attempts < q.max_attempts, false) as "may_go_on!",
        coalesce(q.attempts, 1::smallint) as "attempts!", r.cancel_requested_at is not null as "is_cancelled!",
-       jsonb_path_query_first(q.request, '$.run.webhook_url ? (@.type() == "string")') #>> '{}' as webhook_url
+       coalesce(
+           jsonb_path_query_first(q.request, '$.delivery.webhook_url ? (@.type() == "string")'),
+           jsonb_path_query_first(q.request, '$.run.webhook_url ? (@.type() == "string")')
+       ) #>> '{}' as webhook_url
 from held
 cross join lateral (
     select run_id, process_id, cancel_requested_at

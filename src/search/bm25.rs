@@ -1,4 +1,4 @@
-//! BM25: how well the words of a text answer those of a question, among all texts of a collection.
+//! BM25: how well a text matches the words of a question, relative to all texts of a collection.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use super::{
 };
 use crate::config::SearchSettings;
 
-/// The words of a question, each once.
+/// The distinct words of a question.
 #[derive(Debug)]
 pub struct Question<'a> {
     words: HashMap<&'a [u8], usize>,
 }
 
-/// How often a text has words of the question.
+/// Term frequencies of a text, for the words of the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrences {
-    /// A word of the question, and how often it occurs.
+    /// Index of a word of the question, and its frequency.
     counts: Vec<(usize, u16)>,
-    /// How many different words the text has: what is taken for its length.
+    /// The number of distinct words in the text, used as its length.
     length: u32,
 }
 
@@ -28,8 +28,8 @@ impl<'a> Question<'a> {
         Self { words: words.iter().enumerate().map(|(n, word)| (word.as_bytes(), n)).collect() }
     }
 
-    /// Reads a `tsvector` as PostgreSQL sends it: how many words; then of each its text, a zero, how many positions, and
-    /// these in two bytes each. All numbers begin with their highest byte. `None`: it is none.
+    /// Parses the binary form of a `tsvector`, big-endian: the number of words; for each word its text, a NUL byte, the
+    /// number of positions, and the positions with two bytes each. `None` if it is malformed.
     pub fn occurrences(&self, vector: &[u8]) -> Option<Occurrences> {
         let (length, mut rest) = vector.split_first_chunk()?;
         let length = u32::from_be_bytes(*length);
@@ -39,7 +39,7 @@ impl<'a> Question<'a> {
             let (positions, behind) = rest[end + 1..].split_first_chunk()?;
             let positions = u16::from_be_bytes(*positions);
             if let Some(n) = self.words.get(&rest[..end]) {
-                // Where positions were left out it occurs all the same.
+                // A word whose positions were stripped occurs at least once.
                 counts.push((*n, positions.max(1)));
             }
             rest = behind.get(2 * usize::from(positions)..)?;
@@ -48,8 +48,8 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The best of the rows that were found, best first. `found` are all rows of the collection with one of the words that
-/// are not in `size.common`; how many have each of the others is counted among them.
+/// The `limit` best rows, best first. `found` must hold all rows of the collection with at least one word that is not
+/// in `size.common`: the document frequencies of these words are counted in it.
 pub fn best(found: Vec<Row>, words: &[String], size: &Size, settings: &SearchSettings, limit: usize) -> Vec<Match> {
     let rarity = rarity(&found, words, size);
     let of_mean = as_f64(size.texts) / as_f64(size.words.max(1));
@@ -64,7 +64,7 @@ pub fn best(found: Vec<Row>, words: &[String], size: &Size, settings: &SearchSet
     };
     let scored = |Row { item, created_at, occurrences }| Match { item, score: score(&occurrences), created_at };
     let mut matches: Vec<Match> = found.into_iter().map(scored).collect();
-    // The order is total, so that the same question always has the same answer.
+    // A total order, so that the same question always has the same answer.
     let order = |one: &Match, other: &Match| {
         let by_score = other.score.total_cmp(&one.score).then_with(|| other.created_at.cmp(&one.created_at));
         by_score.then_with(|| one.item.cmp(&other.item))
@@ -107,9 +107,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{memories::MemoryId, search::model::Item};
+    use crate::{model::MemoryId, search::model::Item};
 
-    /// As PostgreSQL sends it.
+    /// The binary form of a `tsvector`, as PostgreSQL sends it.
     fn vector(words: &[(&str, u16)]) -> Vec<u8> {
         let mut bytes = u32::try_from(words.len()).unwrap().to_be_bytes().to_vec();
         for (word, positions) in words {
@@ -125,12 +125,12 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// How often a text has words of the question, and how long it is.
+    /// Term frequencies, and the length of the text.
     fn text(counts: &[(usize, u16)], length: u32) -> Occurrences {
         Occurrences { counts: counts.to_vec(), length }
     }
 
-    /// Which of the texts, of which the later are the newer, are best, with their scores.
+    /// The indexes of the best texts, with their scores. A later text is a newer one.
     fn best_of(texts: &[Occurrences], asked: &[&str], size: &Size) -> Vec<(u128, f64)> {
         let row = |(n, occurrences): (u128, &Occurrences)| Row {
             item: Item::Memory(MemoryId(Uuid::from_u128(n))),

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
-/// A day, a month or a year, as far as the question says it.
+/// A date as precise as the question says it: any of year, month and day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NamedDate {
     pub year: Option<i32>,
@@ -25,7 +25,7 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// All dates in `question`; `now` is what "yesterday" counts from.
+/// All dates in `question`; "yesterday" is relative to `now`.
 pub fn named_in(question: &str, now: DateTime<Utc>) -> Vec<NamedDate> {
     let words: Vec<String> = question
         .split(|c: char| !(c.is_alphanumeric() || c == '-'))
@@ -45,7 +45,7 @@ pub fn named_in(question: &str, now: DateTime<Utc>) -> Vec<NamedDate> {
         let year_at = at + 1 + usize::from(day_after.is_some());
         let day = day_before.or(day_after);
         let year = words.get(year_at).and_then(|word| year(word));
-        // "may" alone is a verb.
+        // Without a day or a year, "may" is the verb.
         if word == "may" && day.is_none() && year.is_none() {
             continue;
         }
@@ -88,7 +88,8 @@ fn of_day(date: NaiveDate) -> NamedDate {
     NamedDate { year: Some(date.year()), month: Some(date.month()), day: Some(date.day()) }
 }
 
-/// How well a time fits the best of these dates, 0 to 1. What is told of a day is often told some days later.
+/// How well a time fits the best of these dates, 0 to 1. Days near the date score too, because events are often told
+/// some days later.
 pub fn fit(dates: &[NamedDate], time: DateTime<Utc>) -> f64 {
     dates.iter().map(|date| fit_one(*date, time)).fold(0.0, f64::max)
 }
@@ -106,7 +107,7 @@ fn fit_one(date: NamedDate, time: DateTime<Utc>) -> f64 {
             _ => 0.3,
         },
         (Some(_), None) => 1.0,
-        // A whole year says little.
+        // A year alone is weak evidence.
         (None, _) => 0.3,
     }
 }

@@ -1,8 +1,7 @@
-//! What else speaks for a hit, beside its words: pure functions of what the store has found.
+//! Scoring beyond BM25: pure functions of the evidence that the store has found.
 //!
-//! Scores are added with weights, not ranks: joining ranks was measured to be worse than BM25 alone. Every addition is
-//! bounded, so that none can outweigh the words by itself. The weights were tuned on long conversations of two people
-//! (`benches/retrieval`).
+//! Weighted scores are added, because rank fusion measured worse than BM25 alone. Every bonus is bounded, so that none
+//! outweighs the words by itself. The weights were tuned on long conversations of two people (`benches/retrieval`).
 
 use std::collections::HashMap;
 
@@ -10,39 +9,43 @@ use chrono::{DateTime, Utc};
 
 use super::{
     dates::{self, NamedDate},
-    model::{Item, Parts, Place},
+    model::{Item, Place},
     store::{Match, Nearby},
 };
-use crate::{config::SearchWeights, memories::MemoryId, runs::Role};
+use crate::{
+    config::SearchWeights,
+    model::{MemoryId, Role, ScoreParts},
+};
 
-/// How many of a session's best turns speak for it.
+/// How many of a session's best turns make up the score of the session.
 const BEST_OF_SESSION: usize = 2;
-/// How many rows are weighed for their vectors alone, and the first of which is no nearer than rows are by chance.
+/// How many of the nearest rows are scored by their vectors. The last of these is the noise floor: similarity by
+/// chance.
 pub const MOST_NEAR: usize = 100;
 
-/// What the store has found for a question.
+/// All that the store has found for a question.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// Rows with words of the question, best first.
+    /// Rows that contain words of the question, best first.
     pub matches: Vec<Match>,
-    /// Rows whose vectors are near that of the question, nearest first. Absent: there are no vectors.
+    /// Rows with the vectors nearest to the question's, nearest first. `None` without vectors.
     pub near: Option<Vec<Match>>,
-    /// The turns that matching memories were drawn from.
+    /// The turns that the matching memories come from.
     pub sources: Vec<(MemoryId, Place)>,
-    /// The turns that match or are such sources; `nearby` counts them.
+    /// The turns that match, and those of `sources`; [`Nearby::of`] is an index into these.
     pub places: Vec<Place>,
     pub nearby: Vec<Nearby>,
 }
 
-/// A row with its score, in parts.
+/// A row with the parts of its score.
 #[derive(Clone, Debug)]
 pub struct Ranked {
     pub item: Item,
-    pub parts: Parts,
+    pub parts: ScoreParts,
     pub created_at: DateTime<Utc>,
 }
 
-/// All rows that anything speaks for, best first.
+/// All rows with any evidence, best first.
 pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &SearchWeights) -> Vec<Ranked> {
     let texts = Texts::of(evidence, weights);
     let dates = dates::named_in(question, now);
@@ -50,12 +53,12 @@ pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &S
     for (item, (parts, created_at)) in texts.0 {
         if let Item::Memory(_) = item {
             let date = weights.date * dates::fit(&dates, created_at);
-            // A memory asks nothing.
-            let parts = Parts { date, statement: weights.statement, ..parts };
+            // A memory is never a question, so it always gets the bonus for statements.
+            let parts = ScoreParts { date, statement: weights.statement, ..parts };
             ranked.push(Ranked { item: item.clone(), parts, created_at });
         }
     }
-    // The order is total, so that the same question always has the same answer.
+    // A total order, so that the same question always has the same answer.
     ranked.sort_by(|one, other| {
         let by_score = other.parts.sum().total_cmp(&one.parts.sum());
         by_score.then_with(|| other.created_at.cmp(&one.created_at)).then_with(|| one.item.cmp(&other.item))
@@ -63,35 +66,34 @@ pub fn rank(question: &str, now: DateTime<Utc>, evidence: &Evidence, weights: &S
     ranked
 }
 
-/// What each text has by itself: its words, and what it is about.
-struct Texts<'a>(HashMap<&'a Item, (Parts, DateTime<Utc>)>);
+/// The own score of each text: by its words and by its vector.
+struct Texts<'a>(HashMap<&'a Item, (ScoreParts, DateTime<Utc>)>);
 
 impl<'a> Texts<'a> {
-    /// Both are shares of their best, so that neither's unit counts; together the best text has 1 at most. All texts are
-    /// near each other to some degree, and how much depends on the model: what is no nearer than many others counts as not
-    /// near at all.
+    /// Both scores are divided by their maximum, so that units do not matter; together they are at most 1. All vectors
+    /// are similar to some degree, which depends on the model: a row no nearer than the [`MOST_NEAR`]th nearest gets 0.
     fn of(evidence: &'a Evidence, weights: &SearchWeights) -> Self {
         let vector_weight = if evidence.near.is_some() { weights.vector } else { 0.0 };
-        let mut texts: HashMap<&Item, (Parts, DateTime<Utc>)> = HashMap::new();
+        let mut texts: HashMap<&Item, (ScoreParts, DateTime<Utc>)> = HashMap::new();
         for (found, share) in shares(&evidence.matches, 0.0) {
-            let (parts, _) = texts.entry(&found.item).or_insert((Parts::default(), found.created_at));
+            let (parts, _) = texts.entry(&found.item).or_insert((ScoreParts::default(), found.created_at));
             parts.keyword = (1.0 - vector_weight) * share;
         }
         let near = evidence.near.as_deref().unwrap_or_default();
         let by_chance = near.get(MOST_NEAR - 1).map_or(0.0, |last| last.score);
         for (found, share) in shares(near, by_chance) {
-            let (parts, _) = texts.entry(&found.item).or_insert((Parts::default(), found.created_at));
+            let (parts, _) = texts.entry(&found.item).or_insert((ScoreParts::default(), found.created_at));
             parts.vector = vector_weight * share;
         }
         Self(texts)
     }
 
-    fn parts(&self, item: &Item) -> Parts {
+    fn parts(&self, item: &Item) -> ScoreParts {
         self.0.get(item).map(|(parts, _)| *parts).unwrap_or_default()
     }
 }
 
-/// Each with its share of what the best has above the floor, unless all are there.
+/// Scales the scores to 0 at the floor and 1 at the best. A floor that even the best does not exceed is ignored.
 fn shares(found: &[Match], floor: f64) -> impl Iterator<Item = (&Match, f64)> {
     let best = found.first().map_or(1.0, |best| best.score).max(f64::MIN_POSITIVE);
     let floor = if floor < best { floor } else { 0.0 };
@@ -106,13 +108,13 @@ fn rank_turns(
     weights: &SearchWeights,
 ) -> Vec<Ranked> {
     let by_memory = best_memories(evidence, texts);
-    let own = |place: &Place| Parts {
+    let own = |place: &Place| ScoreParts {
         memory: weights.memory * by_memory.get(place).copied().unwrap_or_default(),
         ..texts.parts(&Item::Message(place.clone()))
     };
     let strengths: Vec<f64> = evidence.places.iter().map(|place| own(place).sum()).collect();
     let sessions = session_strengths(&evidence.places, &strengths);
-    let mut turns: HashMap<&Place, (Parts, f64, &Nearby)> = HashMap::new();
+    let mut turns: HashMap<&Place, (ScoreParts, f64, &Nearby)> = HashMap::new();
     for near in &evidence.nearby {
         let strength = strengths.get(near.of).copied().unwrap_or_default();
         let (parts, second, _) = turns.entry(&near.place).or_insert_with(|| (own(&near.place), 0.0, near));
@@ -141,7 +143,7 @@ fn rank_turns(
     turns.collect()
 }
 
-/// For each turn, the best of the memories that were drawn from it.
+/// For each turn, the best score of the memories that come from it.
 fn best_memories<'a>(evidence: &'a Evidence, texts: &Texts<'_>) -> HashMap<&'a Place, f64> {
     let mut best = HashMap::new();
     for (memory_id, place) in &evidence.sources {
@@ -152,7 +154,7 @@ fn best_memories<'a>(evidence: &'a Evidence, texts: &Texts<'_>) -> HashMap<&'a P
     best
 }
 
-/// The mean of each session's best turns; a session of fewer turns has that much less.
+/// The mean of each session's [`BEST_OF_SESSION`] best turns; missing turns count as 0.
 fn session_strengths<'a>(places: &'a [Place], strengths: &[f64]) -> HashMap<&'a str, f64> {
     let mut by_session: HashMap<&str, Vec<f64>> = HashMap::new();
     for (place, strength) in places.iter().zip(strengths) {
@@ -169,7 +171,7 @@ fn session_strengths<'a>(places: &'a [Place], strengths: &[f64]) -> HashMap<&'a 
 
 const LONGEST_NAME: usize = 40;
 
-/// Who speaks in a turn of a conversation of several people, which is written `Ann: Hello`.
+/// The speaker of a turn in a conversation of several people, written as `Ann: Hello`.
 fn speaker(opening: &str) -> Option<&str> {
     let (name, rest) = opening.split_once(':')?;
     let is_name = name.len() <= LONGEST_NAME
@@ -180,7 +182,7 @@ fn speaker(opening: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// The one speaker whom the question names; where it names several, none is preferred.
+/// The speaker that the question names; `None` if it names several.
 fn named_speaker(question: &str, speakers: &[&str]) -> Option<String> {
     let question = question.to_lowercase();
     let words: Vec<&str> = question.split(|c: char| !c.is_alphanumeric()).collect();

@@ -1,4 +1,4 @@
-//! The steps of one search: rows that match, the turns around them, their order, their texts.
+//! The steps of one search: matching rows, the turns around them, their order, their texts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,55 +6,56 @@ use std::{
 };
 
 use super::{
+    Statistics,
     bm25::{self, Question},
-    model::{Found, Hit, Item, Outcome, Parts, Place, Search, VectorUse},
+    model::{FoundItem, Hit, Item, Place, Search, SearchOutcome, VectorUse},
     rank::{self, Evidence, Ranked},
     statistics::{Collection, LARGE, Size},
-    store::{self, FoundMemory, Match, Wanted},
+    store::{self, FoundMemory, Match, Wanted, memories},
     vectors,
 };
 use crate::{
     app::App,
     clock, llm,
-    memories::{self, Brief, MemoryId},
+    model::{MemoryId, ScoreParts, memory::Brief},
 };
 
-/// How many of the best rows are weighed when the answer is bounded by tokens.
+/// Maximum number of hits of a search, also if only `max_tokens` bounds the answer.
 const MOST_HITS: usize = 100;
-/// How many of the best texts by words alone are looked at more closely.
+/// How many of the best rows by BM25 are ranked further.
 const CANDIDATES: usize = 200;
 
-/// Looks for everything that speaks for a text, and tells the texts, best first.
-pub async fn search(app: &App, search: &Search) -> Result<Outcome, sqlx::Error> {
+/// Searches messages and memories and returns the texts, best first.
+pub async fn search(app: &App, search: &Search) -> Result<SearchOutcome, sqlx::Error> {
     let Gathered { evidence, vectors, .. } = gather(app, search, false).await?;
     let hits = read(app, search, order(app, search, &evidence)).await?;
     let hits = match search.max_tokens {
         Some(budget) => within(hits, budget),
         None => hits,
     };
-    Ok(Outcome { hits, vectors })
+    Ok(SearchOutcome { hits, vectors })
 }
 
-/// Looks for memories alone, and tells them as far as a prompt needs them, with what their scores are made of, best first.
-pub async fn search_briefs(app: &App, search: &Search) -> Result<Vec<(Brief, Parts)>, sqlx::Error> {
+/// Searches memories only and returns what a prompt needs of them, with the parts of their scores, best first.
+pub async fn search_briefs(app: &App, search: &Search) -> Result<Vec<(Brief, ScoreParts)>, sqlx::Error> {
     let Gathered { evidence, found, .. } = gather(app, search, true).await?;
     let ranked = order(app, search, &evidence).into_iter().filter_map(|ranked| match ranked.item {
         Item::Memory(memory_id) => Some((memory_id, ranked.parts)),
         Item::Message(_) => None,
     });
-    let ranked: Vec<(MemoryId, Parts)> = ranked.collect();
+    let ranked: Vec<(MemoryId, ScoreParts)> = ranked.collect();
     let found = found.into_iter().filter_map(FoundMemory::into_brief);
     let mut briefs: HashMap<MemoryId, Brief> = found.map(|brief| (brief.memory_id, brief)).collect();
     let ids = ranked.iter().map(|(memory_id, _)| *memory_id);
     let unread: Vec<MemoryId> = ids.filter(|memory_id| !briefs.contains_key(memory_id)).collect();
     if !unread.is_empty() {
-        let read = memories::store::briefs(&app.db, &search.scope, &unread).await?;
+        let read = memories::briefs(&app.db, &search.scope, &unread).await?;
         briefs.extend(read.into_iter().map(|brief| (brief.memory_id, brief)));
     }
     Ok(ranked.into_iter().filter_map(|(memory_id, parts)| Some((briefs.remove(&memory_id)?, parts))).collect())
 }
 
-/// All that was found and fits the search, best first.
+/// Ranks the evidence and applies the limits of the search, best first.
 fn order(app: &App, search: &Search, evidence: &Evidence) -> Vec<Ranked> {
     let mut ranked = rank::rank(&search.query, clock::now(), evidence, &app.settings.search.weights);
     if !search.messages {
@@ -66,12 +67,12 @@ fn order(app: &App, search: &Search, evidence: &Evidence) -> Vec<Ranked> {
     ranked
 }
 
-/// What there is to order.
+/// Evidence to be ranked.
 #[derive(Default)]
 struct Gathered {
     evidence: Evidence,
     vectors: VectorUse,
-    /// Memories that were found with their texts.
+    /// Memories that were read with their texts.
     found: Vec<FoundMemory>,
 }
 
@@ -80,12 +81,12 @@ async fn gather(app: &App, search: &Search, with_texts: bool) -> Result<Gathered
     let remembered = remembered_size(app, search);
     let words = store::words(&app.db, config, &search.query);
     let (size, words, found) = if !search.messages && remembered.is_none() {
-        // Memories are few: who reads no messages need not know the words first, nor which of them are common.
+        // Memories are few, so a search without messages needs neither the words nor the common words beforehand.
         let found = store::find_memories(&app.db, search, Wanted::AllBy { config, with_texts });
         let (words, found) = tokio::try_join!(words, found)?;
         let size = match FoundMemory::size(&found) {
             Some(size) if size.texts < LARGE => Arc::new(size),
-            // Nothing was found, and nothing else looks.
+            // No match, and no vectors to search.
             None if app.embedder.is_none() => return Ok(Gathered::default()),
             _ => count(app, search).await?,
         };
@@ -115,7 +116,7 @@ async fn gather(app: &App, search: &Search, with_texts: bool) -> Result<Gathered
     Ok(Gathered { evidence, vectors, found: found.unwrap_or_default() })
 }
 
-/// The turns that memories among the evidence were drawn from; these, and the turns among it, once each.
+/// The turns that the matching memories come from; and these with the matching turns, without duplicates.
 async fn find_places(
     app: &App,
     search: &Search,
@@ -139,7 +140,7 @@ async fn find_places(
     Ok((sources, places))
 }
 
-/// `found`: what has been found already with all words.
+/// `found`: memories already found by all words, if any.
 async fn find_matches(
     app: &App,
     search: &Search,
@@ -164,7 +165,7 @@ async fn find_matches(
     Ok(bm25::best(found, words, &of_all_words, settings, CANDIDATES))
 }
 
-/// The rows of the scope whose vectors are nearest, nearest first; `None` where there are no vectors to go by.
+/// The rows of the scope with the nearest vectors, nearest first; `None` without vectors.
 async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, VectorUse), sqlx::Error> {
     let Some(embedder) = &app.embedder else { return Ok((None, VectorUse::Off)) };
     let likely = embedder.likely_name().filter(|_| !embedder.is_paused());
@@ -174,7 +175,7 @@ async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, Ve
             None => Ok(None),
         }
     };
-    // At once: they take about as long.
+    // Concurrently: both take about the same time.
     let (question, read) = tokio::join!(embedder.embed_question(&search.query), reading);
     let Some(question) = question else { return Ok((None, VectorUse::Unavailable)) };
     let model = embedder.name_for(question.len());
@@ -185,28 +186,28 @@ async fn find_near(app: &App, search: &Search) -> Result<(Option<Vec<Match>>, Ve
     Ok((Some(vectors::nearest(&rows, &question, (search.from, search.to), rank::MOST_NEAR)), VectorUse::Used))
 }
 
-/// How much there was to search through, if that was much and not long ago.
+/// The cached size of the collection, if it is large and was counted recently.
 fn remembered_size(app: &App, search: &Search) -> Option<Arc<Size>> {
-    app.search_statistics.get(&collection(search)?)
+    app.room::<Statistics>().get(&collection(search)?)
 }
 
-/// What is searched through; `None`: a part of it, which is not worth remembering.
+/// The cache key of the collection. `None` if dates or filters restrict the search: partial sizes are not cached.
 fn collection(search: &Search) -> Option<Collection> {
     let is_whole = search.from.is_none() && search.to.is_none() && search.filter.is_empty();
     let session_id = || search.session_id.as_ref().map(|id| id.as_str().to_owned());
     is_whole.then(|| (search.scope.user().map(Into::into), session_id(), search.messages, search.memories))
 }
 
-/// How much there is to search through; remembered for a while where there is much.
+/// Counts the collection; the size of a large one is cached.
 async fn count(app: &App, search: &Search) -> Result<Arc<Size>, sqlx::Error> {
     let size = store::size(&app.db, search).await?;
     let Some(collection) = collection(search).filter(|_| size.texts >= LARGE) else { return Ok(Arc::new(size)) };
     let size = Arc::new(store::with_common_words(&app.db, search, size).await?);
-    app.search_statistics.remember(collection, &size);
+    app.room::<Statistics>().remember(collection, &size);
     Ok(size)
 }
 
-/// Adds the texts. What was deleted meanwhile is left out.
+/// Reads the texts of the hits. Rows that were deleted meanwhile are dropped.
 async fn read(app: &App, search: &Search, ranked: Vec<Ranked>) -> Result<Vec<Hit>, sqlx::Error> {
     let (mut places, mut memory_ids) = (Vec::new(), Vec::new());
     for ranked in &ranked {
@@ -215,15 +216,15 @@ async fn read(app: &App, search: &Search, ranked: Vec<Ranked>) -> Result<Vec<Hit
             Item::Memory(memory_id) => memory_ids.push(*memory_id),
         }
     }
-    let mut found: HashMap<Item, Found> = HashMap::new();
+    let mut found: HashMap<Item, FoundItem> = HashMap::new();
     if !places.is_empty() {
         for (place, message) in store::messages(&app.db, &search.scope, &places).await? {
-            found.insert(Item::Message(place), Found::Message(message));
+            found.insert(Item::Message(place), FoundItem::Message(message));
         }
     }
     if !memory_ids.is_empty() {
-        for memory in memories::store::find_all(&app.db, &search.scope, &memory_ids).await? {
-            found.insert(Item::Memory(memory.memory_id), Found::Memory(memory));
+        for memory in memories::find_all(&app.db, &search.scope, &memory_ids).await? {
+            found.insert(Item::Memory(memory.memory_id), FoundItem::Memory(memory));
         }
     }
     let hit = |ranked: Ranked| {
@@ -233,7 +234,7 @@ async fn read(app: &App, search: &Search, ranked: Vec<Ranked>) -> Result<Vec<Hit
     Ok(ranked.into_iter().filter_map(hit).collect())
 }
 
-/// The best hits that fit; one that does not is passed over for smaller ones.
+/// The best hits that fit into the budget; one that does not fit is skipped in favor of smaller ones.
 pub fn within(hits: Vec<Hit>, budget: usize) -> Vec<Hit> {
     let mut left = budget;
     let mut fits = |hit: &Hit| {

@@ -1,9 +1,9 @@
-//! The size of large collections, and their common words.
+//! Cached sizes of large collections, with their common words.
 //!
-//! BM25 needs to know how many texts there are and how long they are. For a small collection each search counts. To
-//! count a large one costs more than the search itself, and a minute changes it little: that is done once a minute. In
-//! a large collection, moreover, words that many texts have would make every search look at all of these; they find
-//! nothing by themselves there as long as rarer words of the question find enough.
+//! BM25 needs the number of texts and their length. A small collection is counted for each search. Counting a large one
+//! costs more than the search itself and changes little in a minute, so it is cached for a minute. Common words, too,
+//! are a problem of large collections: every search would read all texts that have them. There they are left out of a
+//! search as long as its rarer words find enough.
 
 use std::{
     collections::HashMap,
@@ -11,27 +11,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From how many texts on a collection is large.
+/// Texts from which on a collection is large.
 pub(super) const LARGE: i64 = 2_000;
 const FRESH_FOR: Duration = Duration::from_mins(1);
-/// How many collections are remembered; beyond it all are forgotten.
+/// Maximum number of cached collections; a full cache is cleared.
 const MOST: usize = 2_000;
 
-/// How many texts there are and how many words in all, and what words are common.
+/// The number of texts and of words, and the common words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     pub texts: i64,
     pub words: i64,
-    /// Common words, only of a large collection.
+    /// Common words; empty for a small collection.
     pub common: Vec<String>,
-    /// How many texts have each of these.
+    /// How many texts have each of the common words.
     pub common_texts: Vec<i64>,
 }
 
-/// What is being counted: whose, in which session, messages and memories or not.
+/// Cache key: the user, the session, whether messages and whether memories are included.
 pub(super) type Collection = (Option<String>, Option<String>, bool, bool);
 
-/// The sizes that are remembered by this process.
+/// The cache of this process.
 #[derive(Debug, Default)]
 pub struct Statistics(Mutex<HashMap<Collection, (Instant, Arc<Size>)>>);
 
@@ -40,7 +40,7 @@ impl Statistics {
         self.lock().get(collection).filter(|(at, _)| at.elapsed() < FRESH_FOR).map(|(_, size)| size.clone())
     }
 
-    /// Remembers the size of a large collection.
+    /// Caches the size, if the collection is large.
     pub(super) fn remember(&self, collection: Collection, size: &Arc<Size>) {
         if size.texts < LARGE {
             return;
@@ -52,7 +52,7 @@ impl Statistics {
         sizes.insert(collection, (Instant::now(), size.clone()));
     }
 
-    /// A panic while the lock was held cannot have left the map half written.
+    /// Ignores poisoning: a panic under the lock cannot leave the map half written.
     fn lock(&self) -> MutexGuard<'_, HashMap<Collection, (Instant, Arc<Size>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,8 @@
-//! Search in PostgreSQL. Every statement filters by a [`Scope`].
+//! Search in PostgreSQL. Every statement on stored texts filters by a [`Scope`], except the maintenance in
+//! `reindexing`.
+
+pub mod memories;
+pub mod reindexing;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
@@ -10,19 +14,16 @@ use super::{
     statistics::Size,
 };
 use crate::{
-    auth::Scope,
     database::Planning,
-    memories::{Brief, MemoryId},
-    runs::{Role, RunId},
-    sessions::SessionId,
+    model::{MemoryId, Role, RunId, Scope, SessionId, memory::Brief},
 };
 
-/// A word that more than this share of a large collection's texts have is common there.
+/// A word is common in a large collection if more than this share of the texts have it.
 const COMMON_SHARE: f64 = 0.05;
-/// How many texts tell which words are common.
+/// How many texts are sampled to find the common words.
 const SAMPLE: i64 = 1_000;
 
-/// A text with words of the question.
+/// A text that contains words of the question.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub item: Item,
@@ -30,7 +31,7 @@ pub struct Row {
     pub occurrences: Occurrences,
 }
 
-/// A text that something speaks for.
+/// A text with a score.
 #[derive(Clone, Debug)]
 pub struct Match {
     pub item: Item,
@@ -38,7 +39,7 @@ pub struct Match {
     pub created_at: DateTime<Utc>,
 }
 
-/// The words of a question, each once, as the text search configuration tells them apart.
+/// The distinct words of a question, by the text search configuration.
 pub async fn words(db: &PgPool, config: &str, question: &str) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select tsvector_to_array(search_words($1::text::regconfig, $2)) as "words!""#,
@@ -49,7 +50,7 @@ pub async fn words(db: &PgPool, config: &str, question: &str) -> Result<Vec<Stri
     .await
 }
 
-/// The texts of the search's scope with at least one of the `wanted` words, and how often each has words of the question.
+/// The texts of the scope with at least one of the `wanted` words, with their frequencies of the question's words.
 pub async fn find(
     db: &PgPool,
     search: &Search,
@@ -71,7 +72,7 @@ pub async fn find(
     Ok(found)
 }
 
-/// A `tsquery`. Words may hold quotes and backslashes; inside of quotes, doubled, they are ordinary characters.
+/// Builds a `tsquery`. Quotes and backslashes in words are escaped by doubling them inside quotes.
 fn any_of(words: &[String]) -> String {
     let quoted = words.iter().map(|word| format!("'{}'", word.replace('\\', r"\\").replace('\'', "''")));
     quoted.collect::<Vec<_>>().join("|")
@@ -92,7 +93,7 @@ async fn find_messages(
         .bind(any_of_them)
         .persistent(false)
         .fetch(planning.connection());
-    // Row by row: of each, little is kept.
+    // Streamed, because only a small part of each row is kept.
     rows.try_filter_map(async |(session_id, seq, index, created_at, words): (_, _, _, _, Vec<u8>)| {
         let item = Item::Message(Place { session_id, seq, index });
         Ok(question.occurrences(&words).map(|occurrences| Row { item, created_at, occurrences }))
@@ -106,18 +107,18 @@ async fn find_messages(
 pub struct FoundMemory {
     memory_id: MemoryId,
     created_at: DateTime<Utc>,
-    /// A `tsvector` as PostgreSQL sends it.
+    /// The binary form of a `tsvector`.
     words: Vec<u8>,
-    /// The text, if it was asked for and is short.
+    /// The text, if requested and short.
     memory: Option<String>,
     tokens: Option<i32>,
-    /// How many texts were searched for all words of the question, and how many words these have.
+    /// The number of texts searched, and of their words; only for [`Wanted::AllBy`].
     texts: Option<i64>,
     text_words: Option<i64>,
 }
 
 impl FoundMemory {
-    /// How much there was to search through, if that was for all words and something was found.
+    /// The size of the collection, if the search was [`Wanted::AllBy`] and found something.
     pub fn size(found: &[Self]) -> Option<Size> {
         let memory = found.first()?;
         Some(Size { texts: memory.texts?, words: memory.text_words?, ..Size::default() })
@@ -133,12 +134,12 @@ impl FoundMemory {
     }
 }
 
-/// What memories are searched for.
+/// The words to search memories for.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted<'a> {
     /// A `tsquery`.
     Words(&'a str),
-    /// All words of the question, as this text search configuration tells them apart.
+    /// All words of the question, split by this text search configuration.
     AllBy { config: &'a str, with_texts: bool },
 }
 
@@ -165,7 +166,7 @@ pub async fn find_memories(db: &PgPool, search: &Search, wanted: Wanted<'_>) -> 
     .await
 }
 
-/// How much there is to search through, without its common words.
+/// Counts the texts and words of the collection, without the common words.
 pub async fn size(db: &PgPool, search: &Search) -> Result<Size, sqlx::Error> {
     let row = sqlx::query_file!(
         "src/search/size.sql",
@@ -183,7 +184,7 @@ pub async fn size(db: &PgPool, search: &Search) -> Result<Size, sqlx::Error> {
     Ok(Size { texts: row.texts, words: row.words, ..Size::default() })
 }
 
-/// The size with its common words.
+/// Adds the common words to a size.
 pub async fn with_common_words(db: &PgPool, search: &Search, size: Size) -> Result<Size, sqlx::Error> {
     let rows = sqlx::query_file!(
         "src/search/common.sql",
@@ -201,7 +202,7 @@ pub async fn with_common_words(db: &PgPool, search: &Search, size: Size) -> Resu
     Ok(Size { common, common_texts, ..size })
 }
 
-/// The user's messages that memories were drawn from.
+/// The user's messages that these memories come from; at most 1,000.
 pub async fn sources(
     db: &PgPool,
     scope: &Scope,
@@ -227,23 +228,23 @@ pub async fn sources(
         .collect())
 }
 
-/// A turn near a place: the place itself, or one of the two before and the two after it.
+/// A turn near a place: the place itself, or one of the two turns before and after it.
 #[derive(Clone, Debug)]
 pub struct Nearby {
-    /// Which of the places that were asked about.
+    /// Index of the requested place.
     pub of: usize,
-    /// -2 to 2.
+    /// Distance in turns, -2 to 2.
     pub distance: i32,
     pub place: Place,
     pub role: Role,
-    /// The first characters, which may say who speaks.
+    /// The first 80 characters, which may name the speaker.
     pub opening: String,
-    /// Whether it is short and ends in a question mark.
+    /// Whether the turn is short and ends in a question mark.
     pub asks: bool,
     pub created_at: DateTime<Utc>,
 }
 
-/// The turns around these places.
+/// These turns, with their neighbours.
 pub async fn nearby(db: &PgPool, scope: &Scope, places: &[Place]) -> Result<Vec<Nearby>, sqlx::Error> {
     let sessions: Vec<&str> = places.iter().map(|place| place.session_id.as_str()).collect();
     let seqs: Vec<i64> = places.iter().map(|place| place.seq).collect();

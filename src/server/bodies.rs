@@ -1,4 +1,4 @@
-//! Bodies on their way in and out.
+//! Request and response bodies.
 
 use std::{
     pin::Pin,
@@ -15,12 +15,12 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::pulse::{InFlight, Pulse};
-use crate::http::extract::BodyTimedOut;
+use crate::api::extract::BodyTimedOut;
 
-/// A large body has longer than a small one, as long as so much of it arrives in a second.
+/// Received bytes extend the deadline at this rate: a large body may take longer if it arrives at least this fast.
 const MIN_BYTES_PER_SECOND: f64 = 16.0 * 1024.0;
 
-/// What a client sends. It has to be there in time.
+/// A request body. It has a deadline.
 #[derive(Debug)]
 pub(super) struct Upload {
     inner: Incoming,
@@ -74,7 +74,7 @@ impl HttpBody for Upload {
     }
 }
 
-/// What a client gets. The request is in flight until it has been handed over.
+/// A response body. The request is in flight until the body has been handed over.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) body: Body,

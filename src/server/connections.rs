@@ -1,4 +1,5 @@
-//! Taking connections and serving requests on them. None keeps its place for nothing: [`Pulse`] says how long each may.
+//! Accepts connections and serves requests on them. [`Pulse`] limits how long a connection may stay open without
+//! progress.
 
 use std::{
     convert::Infallible,
@@ -30,19 +31,20 @@ use super::{
     socket::{MAX_HEAD_BYTES, Socket},
 };
 use crate::{
+    api::{Problem, gate::LocalAddress},
     config::ServerSettings,
-    http::{Problem, gate::LocalAddress},
+    model::Error,
 };
 
-/// How often a client that speaks HTTP/2 is asked whether it is there, and how long it may take to say so.
+/// HTTP/2 keep-alive: the interval of pings, and the timeout of their answers.
 const PING: Duration = Duration::from_secs(20);
-/// How many clients are told at a time that there are too many. Others find their connections closed.
+/// How many clients at a time get a 503 when the server is full. Other connections are closed without an answer.
 const MAX_TURNED_AWAY: usize = 64;
-/// After a failure to take a connection that has nothing to do with the client, such as a lack of file descriptors.
+/// Pause after an accept error that is not caused by the client, such as a lack of file descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves `service` on `listener` until it is told to stop; then takes no new connections, and returns when those that
-/// there are have ended.
+/// Serves `service` on `listener` until `stop` is cancelled. Then accepts no new connections, and returns when the open
+/// ones have ended.
 pub(super) async fn serve<S>(listener: TcpListener, service: S, settings: &ServerSettings, stop: &CancellationToken)
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -75,7 +77,7 @@ where
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // The pulse has the timeouts of HTTP/1.
+    // `Pulse` has the timeouts of HTTP/1.
     builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
@@ -100,7 +102,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Serves one connection to its end, until it is told to stop and has nothing more to do, or until its time is up.
+/// Serves one connection until it ends, until `stop` is cancelled and its requests are done, or until its deadline.
 async fn serve_connection<S>(
     builder: &Builder<TokioExecutor>,
     stream: TcpStream,
@@ -128,7 +130,7 @@ async fn serve_connection<S>(
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            // What is busy is looked at again later: of HTTP/2, the end of an answer does not always wake this task.
+            // Busy connections are polled again later: with HTTP/2, the end of a response may not wake this task.
             let deadline = pulse.deadline();
             let at = match deadline {
                 Some(deadline) => last_chance.map_or(deadline, |last_chance| deadline.max(last_chance)),
@@ -141,7 +143,7 @@ async fn serve_connection<S>(
             std::task::ready!(alarm.as_mut().poll(cx));
             match deadline {
                 None => {}
-                // A request may be on its way, so an idle connection is closed in good order.
+                // A request may be on its way, so an idle connection gets a graceful shutdown.
                 Some(_) if last_chance.is_none() && pulse.is_idle() => {
                     connection.as_mut().graceful_shutdown();
                     last_chance = Some(Instant::now() + LINGER);
@@ -153,19 +155,19 @@ async fn serve_connection<S>(
     .await;
 }
 
-/// Tells a client that there are too many.
+/// Answers 503: there are too many connections.
 async fn turn_away(mut stream: TcpStream, max: usize) {
     let detail = format!("This server has {max} connections already (server.max_connections); try again in a moment");
-    let message = Problem::unavailable(detail).into_message();
+    let message = Problem::from(Error::unavailable(detail)).into_message();
     let telling = async {
         stream.write_all(&message).await?;
         stream.shutdown().await?;
-        // Closed at once, the answer would be lost together with the request that nobody has read.
+        // The request has to be drained: closing with unread input would reset the connection and lose the answer.
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whoever has gone away needs to hear nothing.
+    // Errors are ignored: the client may have disconnected.
     let _ = tokio::time::timeout(LINGER, telling).await;
 }
 

@@ -1,4 +1,4 @@
-//! What goes on on one connection, and until when it may.
+//! The state of one connection, and its deadlines.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::ServerSettings;
 
-/// How long to wait for more of what nobody reads, before a connection is closed.
+/// How long to wait for further input, which is discarded, before a connection is closed.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a connection may be in each phase.
@@ -34,11 +34,11 @@ impl From<&ServerSettings> for Limits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing has been asked, or all has been answered.
+    /// No new request has begun to arrive. Earlier ones may be in flight.
     Idle,
     /// A part of a request's head has arrived.
     Head,
-    /// Only what is left is read, so that the client can read the answer.
+    /// Lingering close: the rest of the input is read and discarded, so that the client can read the response.
     Closing,
 }
 
@@ -46,7 +46,7 @@ enum Phase {
 struct State {
     phase: Phase,
     since: Instant,
-    /// Requests whose answers have not been handed over whole. A run may take its time: it has limits of its own.
+    /// Requests without a complete response. They have no deadline here, because runs have their own limits.
     in_flight: usize,
     is_body_unread: bool,
     stalled_since: Option<Instant>,
@@ -77,7 +77,7 @@ impl Pulse {
         &self.limits
     }
 
-    /// Something has arrived; of HTTP/2 it may be anything. Answers whether a request begins with it.
+    /// Input has arrived. Returns whether a request begins with it. Only for HTTP/1: in HTTP/2 it may be any frame.
     pub(super) fn note_read(&self) -> bool {
         let mut state = self.lock();
         let begins = state.phase == Phase::Idle && state.in_flight == 0;
@@ -87,13 +87,13 @@ impl Pulse {
         begins
     }
 
-    /// The client takes nothing at the moment, or does again.
+    /// Records whether writing is stalled, because the client does not read.
     pub(super) fn note_write(&self, is_stalled: bool) {
         let mut state = self.lock();
         state.stalled_since = is_stalled.then(|| state.stalled_since.unwrap_or_else(Instant::now));
     }
 
-    /// A request has arrived, but for its body. It is in flight until what is returned is dropped.
+    /// The head of a request has arrived. The request is in flight until the returned guard is dropped.
     pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> InFlight {
         let mut state = self.lock();
         state.in_flight += 1;
@@ -106,7 +106,7 @@ impl Pulse {
         self.lock().is_body_unread = false;
     }
 
-    /// The connection is about to be closed, and something may still come.
+    /// Begins the lingering close, or prolongs it after further input.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.enter(Phase::Closing);
@@ -114,25 +114,25 @@ impl Pulse {
         state.closing_since.get_or_insert(now);
     }
 
-    /// Whether a part of a request's head has arrived, and no more.
+    /// Whether only a part of a request's head has arrived.
     pub(super) fn is_in_head(&self) -> bool {
         let state = self.lock();
         state.phase == Phase::Head && state.in_flight == 0
     }
 
-    /// Whether the client may be sending still what nobody reads.
+    /// Whether the client may still be sending input that the server will not read.
     pub(super) fn is_unread(&self) -> bool {
         let state = self.lock();
         state.is_body_unread || (state.phase == Phase::Head && state.in_flight == 0)
     }
 
-    /// Whether it waits for nothing but a request.
+    /// Whether the connection only waits for a request.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();
         state.phase == Phase::Idle && state.stalled_since.is_none()
     }
 
-    /// When it is to be closed if nothing happens.
+    /// When the connection is closed if nothing happens until then; `None` if there is no limit.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let state = self.lock();
         let of_phase = match state.phase {
@@ -146,7 +146,7 @@ impl Pulse {
         [of_phase, of_write, of_closing].into_iter().flatten().min()
     }
 
-    /// A panic while the lock was held cannot have left the state half written.
+    /// Ignores poisoning: a panic under the lock cannot leave the state half written.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! The socket of a connection: tells the [`Pulse`] what goes on, says in a problem document what cannot be read as a
-//! request, and closes so that the client can read what it was told.
+//! The socket of a connection. It reports reads and writes to the [`Pulse`], answers unreadable requests with a problem
+//! document, and closes in a way that lets the client read the response.
 
 use std::{
     io,
@@ -15,11 +15,11 @@ use tokio::{
 };
 
 use super::pulse::Pulse;
-use crate::http::Problem;
+use crate::api::Problem;
 
-/// Of a request's head.
+/// Maximum size of a request's head.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// How much is read that nobody wants, so that a client which sends first and reads then gets its answer.
+/// Maximum input to discard on close. Draining lets a client that reads only after sending everything get its response.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 /// The first bytes of HTTP/2; no method of HTTP/1 begins with them.
 const HTTP_2: &[u8] = b"PRI ";
@@ -30,9 +30,9 @@ pub(super) struct Socket {
     pulse: Arc<Pulse>,
     has_read: bool,
     is_http_2: bool,
-    /// The first line of a request has not ended.
+    /// The first line of a request is incomplete.
     is_in_first_line: bool,
-    /// What is written instead of hyper's own refusal, and how much of it is.
+    /// The response that replaces hyper's own refusal, and how many bytes of it are written.
     refusal: Option<(Vec<u8>, usize)>,
     drained: Option<usize>,
 }
@@ -51,7 +51,7 @@ impl Socket {
         }
     }
 
-    /// hyper answers by itself what it cannot read, and says nothing of the reason.
+    /// The reason for hyper's refusal: hyper answers unreadable requests by itself, with an empty body.
     fn explain(&self, answer: &[u8]) -> Option<Problem> {
         if !self.pulse.is_in_head() || self.is_http_2 || !contains(answer, b"\r\ncontent-length: 0\r\n") {
             return None;
@@ -142,8 +142,8 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Says that nothing more comes, and then reads on for a while if the client may be sending: to close at once would
-    /// take the answer from it.
+    /// Shuts down the write side. If the client may still be sending, then drains input for a while: closing at once
+    /// would reset the connection, and the client would lose the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.drained.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;

@@ -1,23 +1,23 @@
-//! Where a session says what was searched for, as HTML in which nothing but `<mark>` is markup.
+//! Excerpts: where a session matches a search, as HTML in which `<mark>` is the only markup.
 
 use regex::RegexBuilder;
 
-/// Between these stand the hits in an excerpt that the database has made: characters that no text has a use for.
+/// Markers around the hits in an excerpt from the database: control characters that no text needs.
 pub(super) const HIT_START: char = '\u{2}';
 pub(super) const HIT_END: char = '\u{3}';
 
-/// What the database function `search_text` writes for `<`, for `&`, and around characters that are words by themselves.
+/// What the SQL function `search_text` writes for `<` and `&`, and around characters that are words themselves (CJK).
 const LESS_THAN: char = '\u{4}';
 const AMPERSAND: char = '\u{6}';
 const SEPARATOR: char = '\u{5}';
 
-/// An excerpt of a message, as the database has made it.
+/// Converts an excerpt of a message from the database.
 pub(super) fn of_message(excerpt: &str) -> String {
-    // Hits that only a separator was between are one.
+    // Merge hits that have only a separator between them.
     html(&excerpt.replace(SEPARATOR, "").replace(&format!("{HIT_END}{HIT_START}"), ""))
 }
 
-/// The name of a session. `None`: it has none of the words.
+/// Marks the words in a session's name. `None` if it contains none of them.
 pub(super) fn of_name(name: &str, words: &[&str]) -> Option<String> {
     let words = words.iter().map(|word| regex::escape(word)).collect::<Vec<_>>().join("|");
     let words = RegexBuilder::new(&words).case_insensitive(true).build().ok().filter(|_| !words.is_empty())?;

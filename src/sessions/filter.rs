@@ -1,4 +1,4 @@
-//! Which sessions to list, to count or to delete, and in which order.
+//! Filter and order of the sessions to list, count or delete.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::model::{Session, SessionType};
-use crate::http::paging::SortOrder;
+use crate::model::{Session, SessionType, paging::SortOrder};
 
-/// All that is given has to hold. Bounds are inclusive.
+/// All given conditions must hold. Bounds are inclusive.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SessionFilter {
     pub session_type: Option<SessionType>,
     pub component_id: Option<String>,
-    /// A part of the name, in any case; `%` and `_` are ordinary characters.
+    /// Substring of the name, case-insensitive; `%` and `_` are literal.
     pub session_name: Option<String>,
     pub created_from: Option<DateTime<Utc>>,
     pub created_until: Option<DateTime<Utc>>,
     pub updated_from: Option<DateTime<Utc>>,
     pub updated_until: Option<DateTime<Utc>>,
-    /// For each key the values of which it has to have one.
+    /// Per key, the accepted values: the session must have one of them.
     pub metadata: BTreeMap<String, Vec<Value>>,
-    /// What has to be in a message, or in the name.
+    /// What a message or the name must match; `alternatives` has the syntax.
     pub search: Option<String>,
     pub archived: Archived,
     pub pinned: Option<bool>,
@@ -31,7 +30,7 @@ pub struct SessionFilter {
 }
 
 impl SessionFilter {
-    /// Whether every session that is not archived fits.
+    /// Whether every session that is not archived matches.
     pub fn is_empty(&self) -> bool {
         let Self {
             session_type,
@@ -59,7 +58,7 @@ impl SessionFilter {
         !is_narrowed
     }
 
-    /// Whether sessions are left out by something else than when they began and what is searched for.
+    /// Whether anything but the bounds of `created_at` and the search narrows the filter.
     pub(super) fn is_of_some(&self) -> bool {
         let others = Self { created_from: None, created_until: None, search: None, ..self.clone() };
         !others.is_empty()
@@ -70,26 +69,26 @@ impl SessionFilter {
         self.session_name.as_deref().map(containing).into_iter().collect()
     }
 
-    /// What is searched for, as names are asked for it; nothing where there is no search.
-    pub(super) fn alternatives(&self) -> Vec<Alternative<'_>> {
+    /// The parsed search, as it is matched against names. Empty without a search.
+    pub fn alternatives(&self) -> Vec<Alternative<'_>> {
         self.search.as_deref().map(alternatives).unwrap_or_default()
     }
 }
 
-/// Words and phrases of which a text has to have all that are wanted, and none of the others.
+/// A text matches if it contains all `wanted` words and phrases, and none of the `unwanted` ones.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Alternative<'a> {
+pub struct Alternative<'a> {
     pub wanted: Vec<&'a str>,
     pub unwanted: Vec<&'a str>,
 }
 
-/// Reads a search: `"in this order"`, `-without`, `this or that`.
-fn alternatives(search: &str) -> Vec<Alternative<'_>> {
+/// Parses a search: `"in this order"` is a phrase, `-without` excludes, `this or that` has alternatives.
+pub fn alternatives(search: &str) -> Vec<Alternative<'_>> {
     let mut alternatives = vec![Alternative::default()];
     let mut rest = search.trim_start();
     while !rest.is_empty() {
         let unsigned = rest.trim_start_matches('-');
-        // Two dashes begin an option, and one by itself is a dash.
+        // `--word` is an option and a lone `-` a dash: neither excludes anything.
         let is_wanted = rest.len() - unsigned.len() != 1 || unsigned.starts_with(char::is_whitespace);
         let (part, behind) = match unsigned.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
@@ -110,7 +109,7 @@ fn alternatives(search: &str) -> Vec<Alternative<'_>> {
     alternatives
 }
 
-/// The same as a search that leaves PostgreSQL's `websearch_to_tsquery` nothing to read in another way.
+/// Writes the search with every part quoted, so that PostgreSQL's `websearch_to_tsquery` cannot parse it differently.
 pub(super) fn to_websearch(alternatives: &[Alternative<'_>]) -> String {
     let all_of = |alternative: &Alternative<'_>| {
         let wanted = alternative.wanted.iter().map(|part| format!("\"{part}\""));
@@ -120,13 +119,13 @@ pub(super) fn to_websearch(alternatives: &[Alternative<'_>]) -> String {
     alternatives.iter().map(all_of).collect::<Vec<_>>().join(" or ")
 }
 
-/// The pattern of texts that contain `part`.
+/// The `like` pattern for texts that contain `part` literally.
 pub(super) fn containing(part: &str) -> String {
     let literal = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{literal}%")
 }
 
-/// Archived sessions are not listed unless they are asked for.
+/// Which sessions to list: `false`, the default, those that are not archived; `true` the archived ones; `all` both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Archived {
@@ -154,7 +153,7 @@ pub struct Sort {
 }
 
 impl Sort {
-    /// Where `session` stands in this order.
+    /// The position of `session` in this order.
     pub(super) fn place_of(self, session: &Session) -> Place {
         let key = match self.by {
             SortBy::CreatedAt => SortKey::Time(session.created_at.timestamp_micros()),
@@ -165,7 +164,7 @@ impl Sort {
     }
 }
 
-/// A place in an order; a page begins after it.
+/// A position in an order; a page begins after it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Place {
     pub(super) key: SortKey,
@@ -175,7 +174,7 @@ pub struct Place {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum SortKey {
-    /// Microseconds since 1970, which is what PostgreSQL keeps.
+    /// Microseconds since 1970: PostgreSQL's precision.
     Time(i64),
     Name(String),
 }

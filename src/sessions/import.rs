@@ -1,31 +1,21 @@
-//! The lines of an export, checked one by one: a refusal names the line.
+//! Validates an export line by line. Errors name the line.
 
 use std::collections::HashSet;
 
-use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{
-    model::{NamedBy, SessionId, SessionType},
-    upload::Upload,
-};
-use crate::{
-    auth::UserId,
-    http::{Problem, extract::parse_json},
-    llm::ToolCall,
-    runs::{
-        RunId,
-        model::{ContextRecord, MessageMetrics, Role, RunError, RunMetrics, RunStatus},
-        wire::ToolExecution,
-    },
+use super::upload::Upload;
+use crate::model::{
+    ContextRecord, Error, ErrorKind, MessageMetrics, NamedBy, Role, RunError, RunId, RunMetrics, RunStatus, SessionId,
+    SessionType, ToolCall, ToolExecution, UserId, json,
 };
 
 const FORMAT: u32 = 1;
 
-/// A whole export, each of whose lines can be stored.
+/// A complete export, each line of which can be stored.
 #[derive(Debug)]
 pub struct Transcript {
     pub lines: Lines,
@@ -34,7 +24,7 @@ pub struct Transcript {
     pub messages: usize,
 }
 
-/// The lines of an export, one after the other.
+/// The lines of an export, read in order.
 #[derive(Debug)]
 pub struct Lines {
     upload: Upload,
@@ -43,16 +33,16 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The next line, with its kind, and the bytes that it took. Empty ones are passed over.
-    pub fn read(&mut self) -> Result<Option<(Value, usize)>, Problem> {
+    /// Returns the next line that is not blank, with its `kind`, and its length in bytes.
+    pub fn read(&mut self) -> Result<Option<(Value, usize)>, Error> {
         while self.upload.read_line(&mut self.line)? {
             self.number += 1;
             let text = self.line.trim_ascii();
             if text.is_empty() {
                 continue;
             }
-            let mut line: Value = parse_json(text).map_err(|problem| at_line(self.number, &problem))?;
-            // Exports of an older build have none.
+            let mut line: Value = json::parse(text).map_err(|problem| at_line(self.number, &problem))?;
+            // Exports of older builds have no `about_user`.
             if line["kind"] == "summary" && line["about_user"].is_null() {
                 line["about_user"] = "".into();
             }
@@ -61,7 +51,7 @@ impl Lines {
         Ok(None)
     }
 
-    pub fn rewind(&mut self) -> Result<(), Problem> {
+    pub fn rewind(&mut self) -> Result<(), Error> {
         self.number = 0;
         self.upload.rewind()
     }
@@ -182,8 +172,8 @@ struct EndLine {
     messages: usize,
 }
 
-/// Reads and checks an export, and goes back to its beginning.
-pub fn read(upload: Upload) -> Result<Transcript, Problem> {
+/// Reads and validates an export, then rewinds it.
+pub fn read(upload: Upload) -> Result<Transcript, Error> {
     let mut reader = Reader::default();
     let mut lines = Lines { upload, line: Vec::new(), number: 0 };
     lines.rewind()?;
@@ -192,16 +182,16 @@ pub fn read(upload: Upload) -> Result<Transcript, Problem> {
     }
     lines.rewind()?;
     let Reader { session: Some(session), runs, messages, is_complete: true, .. } = reader else {
-        return Err(Problem::invalid("body", "ends without its last line; send all that the export answered with"));
+        return Err(Error::invalid("body", "ends without its last line; send all that the export answered with"));
     };
     Ok(Transcript { lines, session, runs, messages })
 }
 
-fn at_line(number: usize, problem: &Problem) -> Problem {
-    if problem.status() == StatusCode::BAD_REQUEST {
-        return Problem::unreadable(format!("Line {number}: {}", problem.detail()));
+fn at_line(number: usize, problem: &Error) -> Error {
+    if problem.kind() == ErrorKind::Unreadable {
+        return Error::unreadable(format!("Line {number}: {}", problem.detail()));
     }
-    Problem::invalid(format!("line {number}"), problem.detail())
+    Error::invalid(format!("line {number}"), problem.detail())
 }
 
 #[derive(Default)]
@@ -210,16 +200,16 @@ struct Reader {
     runs: usize,
     messages: usize,
     run_ids: HashSet<Uuid>,
-    /// The run whose messages come now, and whether a summary may end with it: it is completed, and none does yet.
+    /// The run that the next messages belong to, and whether a summary may end with it: it is completed and has none.
     seq: i64,
     may_be_summarized: bool,
-    /// The place of its last message.
+    /// Index of the run's last message.
     index: Option<i32>,
     is_complete: bool,
 }
 
 impl Reader {
-    fn take(&mut self, mut line: Value) -> Result<(), Problem> {
+    fn take(&mut self, mut line: Value) -> Result<(), Error> {
         if self.is_complete {
             return Err(refusal("comes after the end; one export holds one session"));
         }
@@ -237,7 +227,7 @@ impl Reader {
         }
     }
 
-    fn take_session(&mut self, session: SessionLine) -> Result<(), Problem> {
+    fn take_session(&mut self, session: SessionLine) -> Result<(), Error> {
         if self.session.is_some() {
             return Err(refusal("is a second session; one export holds one"));
         }
@@ -254,7 +244,7 @@ impl Reader {
         Ok(())
     }
 
-    fn take_run(&mut self, run: &RunLine) -> Result<(), Problem> {
+    fn take_run(&mut self, run: &RunLine) -> Result<(), Error> {
         let last_seq = self.session.as_ref().map_or(0, |session| session.last_seq);
         if run.seq <= self.seq || run.seq > last_seq {
             return Err(refusal("is a run out of order; runs are numbered upwards from 1 to the session's last_seq"));
@@ -274,7 +264,7 @@ impl Reader {
         Ok(())
     }
 
-    fn take_message(&mut self, message: &MessageLine) -> Result<(), Problem> {
+    fn take_message(&mut self, message: &MessageLine) -> Result<(), Error> {
         if self.runs == 0 || message.seq != self.seq {
             return Err(refusal("is a message apart from its run; a run's messages follow it"));
         }
@@ -289,7 +279,7 @@ impl Reader {
         Ok(())
     }
 
-    fn take_summary(&mut self, summary: &SummaryLine) -> Result<(), Problem> {
+    fn take_summary(&mut self, summary: &SummaryLine) -> Result<(), Error> {
         if summary.through_seq != self.seq || !self.may_be_summarized {
             return Err(refusal(
                 "is a summary out of place; it follows the completed run whose number is its through_seq",
@@ -298,12 +288,12 @@ impl Reader {
         if !summary.summary.starts_with(&summary.about_user) {
             return Err(refusal("has an about_user that its summary does not begin with"));
         }
-        // No message comes after it.
+        // No message may follow the summary.
         (self.may_be_summarized, self.index) = (false, Some(i32::MAX));
         Ok(())
     }
 
-    fn take_end(&mut self, end: &EndLine) -> Result<(), Problem> {
+    fn take_end(&mut self, end: &EndLine) -> Result<(), Error> {
         if (end.runs, end.messages) != (self.runs, self.messages) {
             return Err(refusal(&format!(
                 "counts {} runs and {} messages, but {} and {} came; send the whole export",
@@ -315,7 +305,7 @@ impl Reader {
     }
 }
 
-fn parsed<T: for<'de> Deserialize<'de>>(line: &Value) -> Result<T, Problem> {
+fn parsed<T: for<'de> Deserialize<'de>>(line: &Value) -> Result<T, Error> {
     serde_path_to_error::deserialize(line).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
@@ -323,6 +313,6 @@ fn parsed<T: for<'de> Deserialize<'de>>(line: &Value) -> Result<T, Problem> {
     })
 }
 
-fn refusal(reason: &str) -> Problem {
-    Problem::invalid("", reason)
+fn refusal(reason: &str) -> Error {
+    Error::invalid("", reason)
 }

@@ -1,7 +1,7 @@
-//! Retention: sessions are removed when they expire, or when nothing has happened in them for long enough.
+//! Retention: deletes sessions that have expired, or have been inactive for too long.
 //!
-//! [`sweep`] is a job that runs by the clock. It removes in small batches, each a transaction of its own, so that nobody
-//! waits long for it, and says what it removed.
+//! [`sweep`] is a scheduled job. It deletes in small batches, each in its own transaction, so that it never blocks
+//! others for long, and logs what it deleted.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::app::App;
 
 const BATCH: i64 = 100;
 
-/// How many sessions were removed.
+/// Number of sessions deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     pub expired: usize,

@@ -1,5 +1,4 @@
-//! The rules of sessions: making, listing and reading them here, changing and removing them in `editing` and
-//! `deleting`.
+//! The rules of sessions: creating, listing and reading are here, changes in `editing`, deletes in `deleting`.
 
 mod deleting;
 mod editing;
@@ -10,40 +9,62 @@ mod parts;
 
 use std::time::Instant;
 
-use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::{
     excerpt,
     filter::{SessionFilter, Sort},
-    model::{Session, SessionId, SessionType},
-    store::{self, Found, NewSession, Part, Selection, Words},
-    wire::{SessionDetail, SessionItem, SessionMessage},
+    store::{self, ListedSession, NewSession, Part, Selection, Words},
 };
 use crate::{
     app::App,
-    auth::{Caller, Scope},
     clock, database,
-    http::{
-        Problem,
-        conditional::Tagged,
-        idempotency::Claimed,
+    idempotency::Claimed,
+    model::{
+        Caller, Error, ErrorKind, Message, OnConstraint, RunId, Scope, Session, SessionId, SessionType,
         paging::{Cursor, MAX_TOTAL, Page, PageMeta, PageRequest, SortOrder},
-        problem::OnConstraint,
+        state,
+        version::Tagged,
     },
-    runs::{self, wire::MessageView},
+    runs,
 };
 
 pub use self::{
     deleting::{delete, delete_matching},
-    editing::{Edit, Write, check_name, check_state, edit},
+    editing::{Edit, Write, check_name, edit},
     exporting::export,
     forking::{Fork, fork},
     importing::{Imported, import},
     parts::{delete_message, delete_run, forget_runs},
 };
 
-/// A session that a caller asks for.
+/// A session in a list.
+#[derive(Debug)]
+pub struct FoundSession {
+    pub session: Session,
+    /// Where the session matches the search, as HTML in which `<mark>` is the only markup.
+    pub excerpt: Option<String>,
+}
+
+/// A session with a page of its messages, by default the newest.
+#[derive(Debug)]
+pub struct Conversation {
+    pub session: Session,
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Leads to older messages; `None` if there are none.
+    pub cursor: Option<String>,
+}
+
+/// A message and the run that it belongs to.
+#[derive(Debug)]
+pub struct MessageOfRun {
+    pub run_id: RunId,
+    pub seq: i64,
+    pub message: Message,
+}
+
+/// A session to create.
 #[derive(Debug)]
 pub struct CreateSession {
     pub session_id: Option<SessionId>,
@@ -59,13 +80,14 @@ pub async fn create(
     caller: &Caller,
     create: CreateSession,
     claimed: &Claimed,
-) -> Result<Tagged<SessionDetail>, Problem> {
+) -> Result<Tagged<Conversation>, Error> {
     let session_name = create.session_name.filter(|name| !name.trim().is_empty());
     if let Some(name) = &session_name {
         check_name("/session_name", name)?;
     }
-    check_state(&app.settings, "/session_state", &create.session_state)?;
-    check_state(&app.settings, "/metadata", &create.metadata)?;
+    let max = app.settings.sessions.max_state_bytes;
+    state::check_size(max, "/session_state", &create.session_state)?;
+    state::check_size(max, "/metadata", &create.metadata)?;
     let new = NewSession {
         session_id: create.session_id.unwrap_or_else(SessionId::mint),
         session_type: create.session_type,
@@ -80,18 +102,16 @@ pub async fn create(
     let mut tx = database::begin(&app.db).await?;
     let inserted = store::insert(&mut tx, &new).await;
     let taken = "This session id is in use; choose another, or leave it out";
-    match inserted.on_constraint("sessions_pkey", || Problem::conflict(taken)) {
+    match inserted.on_constraint("sessions_pkey", || Error::conflict(taken)) {
         Ok(()) => {
             claimed.spend(&mut tx, id).await?;
             tx.commit().await?;
             get(app, &scope, id, None, MessagesPage::default()).await
         }
-        // Whose it is must not show.
-        Err(problem)
-            if problem.status() == StatusCode::CONFLICT && store::find(&app.db, &scope, id).await?.is_some() =>
-        {
+        // Only its owner gets details: nobody else may learn whose session it is.
+        Err(problem) if problem.kind() == ErrorKind::Conflict && store::find(&app.db, &scope, id).await?.is_some() => {
             let detail = format!("Session with id '{id}' already exists. Use PATCH /sessions/{id} to update it.");
-            Err(Problem::conflict(detail))
+            Err(Error::conflict(detail))
         }
         Err(problem) => Err(problem),
     }
@@ -103,12 +123,12 @@ pub struct ListSessions {
     pub filter: SessionFilter,
     pub sort: Sort,
     pub page: PageRequest,
-    /// In place of the page's number.
+    /// Replaces the page number.
     pub cursor: Option<String>,
     pub include_total: bool,
 }
 
-pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<SessionItem>, Problem> {
+pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<FoundSession>, Error> {
     let started = Instant::now();
     let ListSessions { filter, sort, page, cursor, include_total } = list;
     let cursors = Cursor::of(&(scope.user(), &filter, sort));
@@ -118,7 +138,7 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
     };
     let words = Words::of(&app.db, &filter, &app.settings.search.text_config).await?;
     let selection = Selection::new(&app.db, scope, &filter, words.as_ref()).await?;
-    // One more than asked for tells whether there is a next page.
+    // One row more than requested tells whether there is a next page.
     let mut found = store::list(&app.db, selection, sort, (&part, page.limit() + 1)).await?;
     let shown = usize::try_from(page.limit()).unwrap_or(usize::MAX).min(found.len());
     let has_more = found.len() > shown;
@@ -129,7 +149,7 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
         Part::From { .. } if !include_total => page.meta_without_total(next, started.elapsed()),
         Part::From { offset } => {
             let rows = i64::try_from(shown).unwrap_or(i64::MAX);
-            // The last page ends where the list does.
+            // On the last page, offset and rows give the total.
             let total = if !has_more && (rows > 0 || offset == 0) {
                 offset + rows
             } else {
@@ -139,19 +159,19 @@ pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<S
         }
     };
     let wanted: Vec<&str> = filter.alternatives().into_iter().flat_map(|alternative| alternative.wanted).collect();
-    let item = |Found { session, excerpt }: Found| {
+    let item = |ListedSession { session, excerpt }: ListedSession| {
         let of_name = || excerpt::of_name(session.session_name.as_deref()?, &wanted);
         let excerpt = excerpt.as_deref().map(excerpt::of_message).or_else(of_name);
-        SessionItem::new(session, excerpt)
+        FoundSession { session, excerpt }
     };
     Ok(Page { data: found.into_iter().map(item).collect(), meta })
 }
 
-/// Which part of a conversation to read.
+/// Which page of a conversation to read.
 #[derive(Clone, Debug)]
 pub struct MessagesPage {
     pub limit: i64,
-    /// A cursor: read what was said before it.
+    /// A cursor: read the messages before it.
     pub before: Option<String>,
 }
 
@@ -159,10 +179,10 @@ impl MessagesPage {
     pub const DEFAULT_LIMIT: i64 = 100;
     pub const MAX_LIMIT: i64 = 1_000;
 
-    pub fn new(limit: Option<u32>, before: Option<String>) -> Result<Self, Problem> {
+    pub fn new(limit: Option<u32>, before: Option<String>) -> Result<Self, Error> {
         let limit = limit.map_or(Self::DEFAULT_LIMIT, i64::from);
         if !(1..=Self::MAX_LIMIT).contains(&limit) {
-            return Err(Problem::invalid("messages_limit", format!("is {limit}; use 1 to {}", Self::MAX_LIMIT)));
+            return Err(Error::invalid("messages_limit", format!("is {limit}; use 1 to {}", Self::MAX_LIMIT)));
         }
         Ok(Self { limit, before })
     }
@@ -180,23 +200,23 @@ pub async fn get(
     session_id: &SessionId,
     session_type: Option<SessionType>,
     page: MessagesPage,
-) -> Result<Tagged<SessionDetail>, Problem> {
+) -> Result<Tagged<Conversation>, Error> {
     let session = find(app, scope, session_id, session_type).await?;
     let tag = session.tag();
     let cursors = Cursor::of(&("messages before", session_id));
     let before = page.before.map(|before| cursors.read("messages_before", &before)).transpose()?;
-    // One more than asked for tells whether there is an older page.
+    // One row more than requested tells whether there is an older page.
     let mut messages = runs::store::conversation(&app.db, scope, session_id, before, page.limit + 1).await?;
     let has_more = messages.len() > usize::try_from(page.limit).unwrap_or(usize::MAX);
     if has_more {
         messages.remove(0);
     }
     let cursor = messages.first().filter(|_| has_more).map(|(place, _)| cursors.write(place));
-    let views = messages.into_iter().map(|(_, message)| MessageView::new(message, false)).collect();
-    Ok(Tagged(tag, SessionDetail::new(session, &app.agents, views, cursor)))
+    let messages = messages.into_iter().map(|(_, message)| message).collect();
+    Ok(Tagged(tag, Conversation { session, messages, cursor }))
 }
 
-/// A page of all messages, those of tools too.
+/// A page of all messages, including those of tools.
 pub async fn messages(
     app: &App,
     scope: &Scope,
@@ -204,7 +224,7 @@ pub async fn messages(
     order: SortOrder,
     limit: u32,
     cursor: Option<&str>,
-) -> Result<Page<SessionMessage>, Problem> {
+) -> Result<Page<MessageOfRun>, Error> {
     let started = Instant::now();
     find(app, scope, session_id, None).await?;
     let cursors = Cursor::of(&("messages", scope.user(), session_id, order));
@@ -213,29 +233,26 @@ pub async fn messages(
     let has_more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| has_more).map(|(place, ..)| cursors.write(place));
-    let data = found.into_iter().map(|((seq, _), run_id, message)| {
-        let message = MessageView::new(message, false);
-        SessionMessage { run_id, seq, message }
-    });
+    let data = found.into_iter().map(|((seq, _), run_id, message)| MessageOfRun { run_id, seq, message });
     Ok(Page { data: data.collect(), meta: PageMeta::after_cursor(limit, next, started.elapsed()) })
 }
 
-/// The session, if it is there, the caller's, and of the type that was asked for.
+/// The session, if it exists, is in the scope, and has the requested type; else a not-found error.
 pub async fn find(
     app: &App,
     scope: &Scope,
     session_id: &SessionId,
     session_type: Option<SessionType>,
-) -> Result<Session, Problem> {
+) -> Result<Session, Error> {
     of_type(store::find(&app.db, scope, session_id).await?, session_id, session_type)
 }
 
-/// What was found, if it is of the type that was asked for.
+/// The session that was found, if it has the requested type; else a not-found error.
 fn of_type(
     found: Option<Session>,
     session_id: &SessionId,
     session_type: Option<SessionType>,
-) -> Result<Session, Problem> {
+) -> Result<Session, Error> {
     found.filter(|session| session_type.is_none_or(|wanted| wanted == session.session_type)).ok_or_else(|| {
         let kind = match session_type {
             None | Some(SessionType::Newer(_)) => "",
@@ -243,6 +260,6 @@ fn of_type(
             Some(SessionType::Team) => "Team ",
             Some(SessionType::Workflow) => "Workflow ",
         };
-        Problem::not_found(format!("{kind}Session with id '{session_id}' not found"))
+        Error::not_found(format!("{kind}Session with id '{session_id}' not found"))
     })
 }

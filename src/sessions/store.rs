@@ -1,8 +1,8 @@
 //! Sessions in PostgreSQL: SQL in, rows out. Every statement filters by a [`Scope`].
 //!
-//! Here are the statements on one session or on named ones. `filtered` has those on all sessions that fit a filter,
-//! `words` how these look for words, `estimates` what the planner is asked before; `parts` has those on runs and messages,
-//! `copies` those that copy whole conversations, `aging` those that remove old ones.
+//! This file has the statements on one session or on given ids. `filtered` has those on all sessions that match a
+//! filter, `words` their full-text search, `estimates` the planner's row estimates that they depend on; `parts` has
+//! those on runs and messages, `copies` those that copy whole conversations, `aging` those that delete old ones.
 
 mod aging;
 mod copies;
@@ -16,18 +16,17 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, types::Json};
 
-use super::model::{NamedBy, Session, SessionId, SessionType};
-use crate::auth::{Scope, UserId};
+use crate::model::{NamedBy, Scope, Session, SessionId, SessionType, UserId};
 
-pub use aging::{delete_expired, delete_inactive};
-pub use copies::{
+pub use self::aging::{delete_expired, delete_inactive};
+pub use self::copies::{
     CopyOrigin, ExportedLine, count_imported, export_head, export_lines, fork, import_messages, import_runs,
     import_session, import_summaries, import_usage, runs_elsewhere,
 };
-pub use filtered::{Found, Part, Selection, count, delete_matching, list, write_list};
-pub use parts::{MessagePart, RunPart, delete_message, delete_run, find_message, find_run, touch};
-use rows::{SESSION_COLUMNS, SessionRow};
-pub use words::Words;
+pub use self::filtered::{ListedSession, Part, Selection, count, delete_matching, list, write_list};
+pub use self::parts::{delete_message, delete_run, find_message, find_run, touch};
+use self::rows::{SESSION_COLUMNS, SessionRow};
+pub use self::words::Words;
 
 /// A session to be created.
 #[derive(Debug)]
@@ -70,7 +69,7 @@ pub async fn find(db: &PgPool, scope: &Scope, session_id: &SessionId) -> Result<
     fetch_one(db, scope, session_id, "").await
 }
 
-/// The same, and nobody changes the session until the transaction has ended.
+/// Like [`find`], and locks the session's row until the transaction ends.
 pub async fn lock(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -92,7 +91,7 @@ async fn fetch_one(
     Ok(row.map(SessionRow::into_session))
 }
 
-/// What a user's edit leaves of a session.
+/// The fields of a session that a user can edit, after an edit.
 #[derive(Debug)]
 pub struct Edited<'a> {
     pub session_name: Option<&'a str>,
@@ -105,7 +104,7 @@ pub struct Edited<'a> {
     pub at: DateTime<Utc>,
 }
 
-/// Writes an edit over the session, which is locked.
+/// Stores an edit. The caller has locked the session with [`lock`].
 pub async fn write(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -142,7 +141,7 @@ pub async fn write(
     Ok(())
 }
 
-/// What the user said first.
+/// The user's first message that is not empty.
 pub async fn first_input(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -163,8 +162,8 @@ pub async fn first_input(
     .await
 }
 
-/// Removes the sessions with their runs, messages and costs. Ids that are not there, or not the caller's, are passed
-/// over. `types`, if given, stands beside `session_ids`: a session of another type is not there.
+/// Deletes the sessions with their runs, messages and token usage. Ids that do not exist or are out of scope are
+/// ignored. `types`, if given, is parallel to `session_ids`: a session of another type is ignored.
 pub async fn delete(
     db: impl sqlx::PgExecutor<'_>,
     scope: &Scope,
@@ -188,19 +187,4 @@ pub async fn delete(
     .execute(db)
     .await?;
     Ok(deleted.rows_affected())
-}
-
-/// Gives a name that a model has found, to a session that has none from its user.
-pub async fn set_title(db: &PgPool, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "
-        update sessions set session_name = $2, named_by = 'model', version = version + 1
-        where session_id = $1 and named_by is distinct from 'user'
-        ",
-        session_id.as_str(),
-        title,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -1,21 +1,19 @@
-//! An export that is being sent in: kept on the disk until all of it is here, so that neither its size nor a slow sender
-//! costs memory or a connection to the database.
+//! Receives an export. It is spooled to disk until it is complete, so that neither its size nor a slow sender takes up
+//! memory or a database connection.
 
 use std::{
     fmt,
     io::{self, BufRead, BufReader, Read, Seek},
-    time::Duration,
 };
 
-use axum::{body::Body, http::StatusCode};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tempfile::SpooledTempFile;
 
-use crate::http::{Problem, extract};
+use crate::model::Error;
 
-/// Smaller ones stay in memory.
+/// Uploads of at most this many bytes stay in memory.
 const IN_MEMORY: usize = 1024 * 1024;
-/// More than any line that an export has.
+/// More than the longest line of an export.
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
 pub struct Upload(BufReader<SpooledTempFile>);
@@ -27,45 +25,40 @@ impl fmt::Debug for Upload {
 }
 
 impl Upload {
-    /// Takes in all of a body, unless it is larger than `max_bytes` or nothing comes for as long as `patience`.
-    pub async fn receive(body: Body, max_bytes: Option<u64>, patience: Duration) -> Result<Self, Problem> {
+    /// Receives all chunks, until the end or the first error.
+    pub async fn receive<C, E>(chunks: impl Stream<Item = Result<C, E>>) -> Result<Self, E>
+    where
+        C: AsRef<[u8]>,
+        E: From<Error>,
+    {
         let mut file = SpooledTempFile::new(IN_MEMORY);
-        let mut chunks = body.into_data_stream();
-        let mut bytes = 0;
-        loop {
-            let chunk = tokio::time::timeout(patience, chunks.next()).await.map_err(|_| extract::body_timed_out())?;
-            let Some(chunk) = chunk else { break };
-            let chunk = chunk.map_err(|error| extract::body_error(&error))?;
-            bytes += chunk.len() as u64;
-            if max_bytes.is_some_and(|max| bytes > max) {
-                let detail = "The export is larger than this server takes; raise sessions.max_import_bytes";
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-            }
-            io::Write::write_all(&mut file, &chunk).map_err(|error| no_room(&error))?;
+        let mut chunks = std::pin::pin!(chunks);
+        while let Some(chunk) = chunks.next().await {
+            io::Write::write_all(&mut file, chunk?.as_ref()).map_err(|error| no_room(&error))?;
         }
         Ok(Self(BufReader::new(file)))
     }
 
     /// Goes back to the first line.
-    pub fn rewind(&mut self) -> Result<(), Problem> {
+    pub fn rewind(&mut self) -> Result<(), Error> {
         self.0.rewind().map_err(|error| no_room(&error))
     }
 
-    /// Reads the next line into `line`, without its end. `false`: there is none.
-    pub fn read_line(&mut self, line: &mut Vec<u8>) -> Result<bool, Problem> {
+    /// Reads the next line into `line`, with its line feed. `false` at the end.
+    pub fn read_line(&mut self, line: &mut Vec<u8>) -> Result<bool, Error> {
         line.clear();
         let mut limited = (&mut self.0).take(MAX_LINE_BYTES + 1);
         limited.read_until(b'\n', line).map_err(|error| no_room(&error))?;
         if line.len() as u64 > MAX_LINE_BYTES {
             let detail =
                 format!("holds a line of more than {MAX_LINE_BYTES} bytes; send what the export answered with");
-            return Err(Problem::invalid("body", detail));
+            return Err(Error::invalid("body", detail));
         }
         Ok(!line.is_empty())
     }
 }
 
-fn no_room(error: &io::Error) -> Problem {
+fn no_room(error: &io::Error) -> Error {
     tracing::error!(%error, "The body of an import could not be kept in the temporary directory.");
-    Problem::unavailable("The body could not be kept in the server's temporary directory; make room there (TMPDIR)")
+    Error::unavailable("The body could not be kept in the server's temporary directory; make room there (TMPDIR)")
 }

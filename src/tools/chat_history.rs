@@ -1,9 +1,9 @@
-//! `get_chat_history`: what was said earlier in this session, beyond what is in the prompt.
+//! `get_chat_history`: the latest turns of this session, including those that are not in the prompt any more.
 
 use serde_json::{Value, json};
 
 use super::Toolbox;
-use crate::{llm::ToolSpec, runs::store};
+use crate::{llm::ToolSpec, prompt::store};
 
 const DEFAULT_CHATS: i64 = 10;
 const MAX_CHATS: i64 = 100;

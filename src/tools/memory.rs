@@ -1,19 +1,18 @@
-//! `search_memories`, `remember`, `forget`: an agent that looks after its user's memories by itself.
+//! `search_memories`, `remember`, `forget`: an agent manages its user's memories itself.
 
 use serde_json::{Value, json};
 
 use super::Toolbox;
 use crate::{
-    auth::Scope,
     llm::ToolSpec,
     memories::{
-        MemoryId,
         change::{self, Change},
         store,
     },
+    model::{MemoryId, Scope},
     search::{
         self,
-        model::{Found, Search},
+        model::{FoundItem, Search},
     },
 };
 
@@ -80,12 +79,12 @@ pub(super) async fn search(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<S
         .hits
         .into_iter()
         .filter_map(|hit| match hit.found {
-            Found::Memory(memory) => Some(json!({
+            FoundItem::Memory(memory) => Some(json!({
                 "memory_id": memory.memory_id,
                 "memory": memory.memory,
                 "updated_at": memory.updated_at.date_naive(),
             })),
-            Found::Message(_) => None,
+            FoundItem::Message(_) => None,
         })
         .collect();
     Ok(Value::Array(found).to_string())

@@ -1,7 +1,7 @@
-//! Tools that a model may call. Each is switched on per agent, under the names that AgentOS uses.
+//! Tools that a model may call. Each is enabled per agent; the names are those of AgentOS.
 //!
-//! *Architecture Invariant:* a tool sees the session of its run and what is the same user's, and nothing else; what it
-//! changes takes effect when the run is settled. A tool that fails says so to the model; it never ends the run.
+//! *Architecture Invariant:* a tool sees the session of its run and the data of the same user, and nothing else. Its
+//! changes take effect when the run settles. A tool that fails reports the error to the model; it never ends the run.
 
 mod chat_history;
 mod memory;
@@ -12,13 +12,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     app::App,
-    auth::UserId,
-    config::{AgentSettings, Settings},
-    http::Problem,
-    llm::{ToolCall, ToolSpec},
+    config::AgentSettings,
+    llm::ToolSpec,
     memories::change::Change,
-    runs::store::Claim,
-    sessions::service::check_state,
+    model::{Claim, Error, ToolCall, UserId, state},
 };
 
 /// The tools of one run, and the state that they work on.
@@ -27,17 +24,17 @@ pub struct Toolbox<'a> {
     enabled: Vec<Tool>,
     app: &'a App,
     claim: &'a Claim,
-    /// Whose memories and past sessions the tools see; nobody's, and there are no such tools.
+    /// Whose memories and past sessions the tools see. `None` disables the tools that need a user.
     user: Option<&'a UserId>,
     /// The session's state as this run sees it.
     state: Map<String, Value>,
-    /// RFC 7396 merge patches that this run has made, in order.
+    /// The RFC 7396 merge patches of this run, in order.
     patches: Vec<Map<String, Value>>,
-    /// What is to become of the user's memories, in order.
+    /// The requested changes of the user's memories, in order.
     memories: Vec<Change>,
 }
 
-/// What a run wants to be changed when it is settled.
+/// The changes to apply when the run settles.
 #[derive(Debug, Default)]
 pub struct Wishes {
     pub patches: Vec<Map<String, Value>>,
@@ -66,13 +63,13 @@ impl Tool {
         }
     }
 
-    /// Whether it is about a user, and not there without one.
+    /// Whether the tool is disabled without a user.
     fn needs_user(self) -> bool {
         !matches!(self, Self::ChatHistory | Self::SessionState)
     }
 }
 
-/// The tools that an agent's settings switch on.
+/// The tools that an agent's settings enable.
 pub fn specs(settings: &AgentSettings) -> Vec<ToolSpec> {
     enabled(settings).map(Tool::spec).collect()
 }
@@ -110,10 +107,9 @@ impl<'a> Toolbox<'a> {
         &self.state
     }
 
-    /// Changes the state as this run sees it, and remembers the change for the settling. A change that would make the
-    /// state too large is refused.
-    pub fn patch_state(&mut self, patch: Map<String, Value>) -> Result<(), Problem> {
-        try_patch(&self.app.settings, &mut self.state, &patch)?;
+    /// Patches the run's view of the state and queues the patch for settlement. Fails if the state would get too large.
+    pub fn patch_state(&mut self, patch: Map<String, Value>) -> Result<(), Error> {
+        state::try_patch(self.app.settings.sessions.max_state_bytes, &mut self.state, &patch)?;
         self.patches.push(patch);
         Ok(())
     }
@@ -122,7 +118,7 @@ impl<'a> Toolbox<'a> {
         Wishes { patches: self.patches, memories: self.memories }
     }
 
-    /// What the model is told: a result, or why there is none.
+    /// Calls a tool. Both the result and the error are texts for the model.
     pub async fn call(&mut self, call: &ToolCall) -> Result<String, String> {
         let tool = self.enabled.iter().copied().find(|tool| tool.spec().name == call.name);
         match tool {
@@ -137,35 +133,5 @@ impl<'a> Toolbox<'a> {
                 Err(format!("there is no tool {}; the tools are: {}", call.name, names.join(", ")))
             }
         }
-    }
-}
-
-/// The same on a state that others may have changed since the patches were made: one that does not fit any more is left
-/// out.
-pub fn apply_fitting_patches(settings: &Settings, state: &mut Map<String, Value>, patches: &[Map<String, Value>]) {
-    for patch in patches {
-        if let Err(problem) = try_patch(settings, state, patch) {
-            tracing::warn!(reason = problem.detail(), "A run's change of its session's state does not fit any more.");
-        }
-    }
-}
-
-/// Lays a merge patch over a state, unless that would make it too large.
-fn try_patch(settings: &Settings, state: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), Problem> {
-    let mut patched = state.clone();
-    apply_patches(&mut patched, std::slice::from_ref(patch));
-    check_state(settings, "/session_state", &patched)?;
-    *state = patched;
-    Ok(())
-}
-
-/// Lays merge patches over a state, one after the other: merge patches cannot be joined into one beforehand.
-pub fn apply_patches(state: &mut Map<String, Value>, patches: &[Map<String, Value>]) {
-    let mut document = Value::Object(std::mem::take(state));
-    for patch in patches {
-        json_patch::merge(&mut document, &Value::Object(patch.clone()));
-    }
-    if let Value::Object(merged) = document {
-        *state = merged;
     }
 }

@@ -1,14 +1,14 @@
-//! `search_past_sessions`: what the user said and was answered in all of their sessions.
+//! `search_past_sessions`: searches the messages of all sessions of the user.
 
 use serde_json::{Value, json};
 
 use super::Toolbox;
 use crate::{
-    auth::Scope,
     llm::ToolSpec,
+    model::Scope,
     search::{
         self,
-        model::{Found, MemoryFilter, Search},
+        model::{FoundItem, Search, SearchFilter},
     },
     text,
 };
@@ -43,7 +43,7 @@ pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<Str
         memories: false,
         from: None,
         to: None,
-        filter: MemoryFilter::default(),
+        filter: SearchFilter::default(),
         limit: MOST_FOUND,
         max_tokens: Some(MAX_TOKENS),
     };
@@ -55,19 +55,19 @@ pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<Str
         .hits
         .into_iter()
         .filter_map(|hit| match hit.found {
-            // What the user asks now is known.
-            Found::Message(message)
+            // The messages of the current run are in the prompt already.
+            FoundItem::Message(message)
                 if (&message.session_id, message.seq) == (&toolbox.claim.session_id, toolbox.claim.seq) =>
             {
                 None
             }
-            Found::Message(message) => Some(json!({
+            FoundItem::Message(message) => Some(json!({
                 "session_id": message.session_id,
                 "role": message.role,
                 "content": text::truncate(&message.content, QUOTE_CHARS),
                 "said_at": message.created_at.date_naive(),
             })),
-            Found::Memory(_) => None,
+            FoundItem::Memory(_) => None,
         })
         .collect();
     Ok(Value::Array(found).to_string())

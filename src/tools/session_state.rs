@@ -1,4 +1,4 @@
-//! `update_session_state`: the model's own notes on the session.
+//! `update_session_state`: lets the model keep notes in the session state.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The lines of an export, a page of rows at a time: its size is bounded by no memory of ours.
+//! The lines of a user's export, read page by page, so that an export is never in memory as a whole.
 
 use axum::body::Bytes;
 use chrono::{DateTime, Utc};
@@ -9,9 +9,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::store;
-use crate::auth::UserId;
+use crate::model::UserId;
 
-/// Rows that are read at a time.
+/// Rows per page.
 const PAGE: i64 = 100;
 
 /// How far an export has come.
@@ -24,7 +24,7 @@ enum At {
     End,
 }
 
-/// How many lines of each kind have been handed out: the last line says it, so that an export that broke off is known.
+/// Lines sent of each kind. The last line has these counts, so that a truncated export is recognized.
 #[derive(Clone, Copy, Default, Serialize)]
 struct Lines {
     sessions: usize,
@@ -33,8 +33,8 @@ struct Lines {
     memories: usize,
 }
 
-/// Lines of JSON: the user's sessions, their messages, their summaries, the memories, and how many there were of each.
-pub(super) fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
+/// JSON lines: the user's sessions, their messages, their summaries, the memories, and the count of each.
+pub fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
     let begin = (db, user, At::Sessions { after: String::new() }, Lines::default());
     stream::try_unfold(begin, async |(db, user, at, mut counts)| {
         let (lines, next) = match at {

@@ -1,8 +1,7 @@
-//! Users: not a table, but all that stands under one user's id. Here it is handed out and erased.
+//! Users: not a table, but all data under one user id. It is exported and erased here.
 //!
-//! `routes` (HTTP) → `service` (erasing), `export` (the lines of an export) → `store` (SQL).
+//! `service` (erasing), `export` (the lines of an export) → `store` (SQL).
 
-mod export;
-pub mod routes;
-mod service;
+pub mod export;
+pub mod service;
 mod store;

@@ -1,4 +1,4 @@
-//! Erasing all of a user, wherever it stands.
+//! Erases all data of a user.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,36 +6,37 @@ use utoipa::ToSchema;
 use super::store::{self, Counts, Loss};
 use crate::{
     app::App,
-    auth::{Scope, UserId},
-    database,
-    http::idempotency,
+    database, idempotency,
     jobs::{self, Job},
+    model::{Scope, UserId},
     sessions,
 };
 
-/// How much was erased.
+/// How much of a user's data was erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Erased {
     #[serde(flatten)]
     pub counts: Counts,
-    /// Background work that waited or had failed.
+    /// Background jobs that were waiting or had failed.
     pub jobs: i64,
-    /// Answers that were kept under an `Idempotency-Key`.
+    /// Idempotency keys, with the answers stored under them.
     pub idempotency_keys: i64,
 }
 
-/// Erases it, in one transaction.
-pub(super) async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Error> {
+const ITS_OWN_WORK: Scope = Scope::System("what a user said is erased from everybody's sessions");
+
+/// Erases all data of the user, in one transaction.
+pub async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Error> {
     let mut tx = database::begin(&app.db).await?;
     store::hold(&mut tx, user).await?;
-    // Both find what is the user's by the sessions that are erased next.
+    // Both find the user's rows by the sessions, which are erased next.
     let jobs = jobs::forget_user(app, &mut tx, user).await?;
     let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
     let (counts, losses) = store::erase(&mut tx, user).await?;
     for Loss { session_id, seqs } in losses {
-        sessions::service::forget_runs(app, &mut tx, &Scope::All, &session_id, &seqs).await?;
+        sessions::service::forget_runs(app, &mut tx, &ITS_OWN_WORK, &session_id, &seqs).await?;
     }
-    // Of a session that has come meanwhile.
+    // A session that was created meanwhile may have enqueued it.
     jobs::forget(app, &mut tx, &Job::Learn { user_id: user.clone() }).await?;
     tx.commit().await?;
     Ok(Erased { counts, jobs, idempotency_keys })

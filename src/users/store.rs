@@ -1,4 +1,4 @@
-//! Everything of one user, in PostgreSQL.
+//! All data of one user, in PostgreSQL.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -6,9 +6,12 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
-use crate::{auth::UserId, memories, sessions::SessionId};
+use crate::{
+    memories,
+    model::{SessionId, UserId},
+};
 
-/// How much there is of a user.
+/// How much data of a user there is. Runs and messages include the user's in sessions that belong to no user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     pub sessions: i64,
@@ -17,8 +20,8 @@ pub struct Counts {
     pub memories: i64,
 }
 
-/// Holds the sessions in which the user has said something, and removes what is unread: from now on nobody queues a job
-/// for these. Whoever was about to, or learns from them, is waited for.
+/// Locks the user's sessions and those with runs of the user, then the user's memories, and deletes the unread turns:
+/// from now on no job is enqueued for these. Waits for transactions that are about to enqueue one, or learn from them.
 pub(super) async fn hold(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -40,14 +43,15 @@ pub(super) async fn hold(connection: &mut PgConnection, user: &UserId) -> Result
     Ok(())
 }
 
-/// What a session of nobody has lost.
+/// The runs that were erased from a session without a user.
 #[derive(Debug)]
 pub(super) struct Loss {
     pub(super) session_id: SessionId,
     pub(super) seqs: Vec<i64>,
 }
 
-/// Erases all that is the user's: sessions with all in them, runs on sessions of nobody, memories with their history.
+/// Erases all data of the user: sessions with everything in them, runs in sessions without a user, memories with their
+/// history.
 pub(super) async fn erase(connection: &mut PgConnection, user: &UserId) -> Result<(Counts, Vec<Loss>), sqlx::Error> {
     let counts = sqlx::query_as!(
         Counts,
@@ -134,8 +138,8 @@ pub(super) async fn sessions(
     Ok(rows.into_iter().map(|row| (row.session_id, row.line)).collect())
 }
 
-/// Messages of the user's sessions, and of what they said in sessions of nobody, after a place, in order, as JSON: at most
-/// `limit` of them, and no more after about a megabyte.
+/// Messages of the user's sessions, and of the user's runs in sessions without a user, after a position, in order, as
+/// JSON: at most `limit`, and no more after about a megabyte.
 pub(super) async fn messages(
     db: &PgPool,
     user: &UserId,
@@ -188,7 +192,7 @@ pub(super) async fn messages(
     Ok(rows.into_iter().map(|row| ((row.session_id, row.seq, row.index), row.line)).collect())
 }
 
-/// Versions of the summaries of the user's sessions after a place, in order, as JSON.
+/// Summary versions of the user's sessions after a position, in order, as JSON.
 pub(super) async fn summaries(
     db: &PgPool,
     user: &UserId,
@@ -216,7 +220,7 @@ pub(super) async fn summaries(
     Ok(rows.into_iter().map(|row| ((row.session_id, row.through_seq), row.line)).collect())
 }
 
-/// Memories of the user after a time and id, also those that were replaced, with what happened to them, as JSON.
+/// Memories of the user after a time and id, including superseded ones, with their history, as JSON.
 pub(super) async fn memories(
     db: &PgPool,
     user: &UserId,

@@ -10,7 +10,7 @@ use crate::support::TestApp;
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 fn contract() -> Value {
-    serde_json::to_value(colloquy::http::router::contract()).expect("the contract is JSON")
+    serde_json::to_value(colloquy::testing::api::router::contract()).expect("the contract is JSON")
 }
 
 /// Every operation: its method, its path and what the contract says of it.
@@ -28,7 +28,7 @@ fn operations(contract: &Value) -> Vec<(String, String, Value)> {
 fn the_committed_contract_is_the_current_one() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json");
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    let current = colloquy::http::router::contract().to_pretty_json().unwrap();
+    let current = colloquy::testing::api::router::contract().to_pretty_json().unwrap();
     assert!(
         committed.trim_end() == current.trim_end(),
         "openapi/openapi.json is not up to date; run `cargo run -- openapi > openapi/openapi.json` and commit it"
@@ -169,7 +169,7 @@ fn concat_sources(dir: &std::path::Path) -> String {
 /// Swagger UI and generated clients cannot send a parameter that has to be of two types at once.
 #[tokio::test]
 async fn every_parameter_has_one_type() {
-    let contract = serde_json::to_value(colloquy::http::router::contract()).unwrap();
+    let contract = serde_json::to_value(colloquy::testing::api::router::contract()).unwrap();
     for (path, operations) in contract["paths"].as_object().unwrap() {
         for operation in operations.as_object().unwrap().values() {
             for parameter in operation["parameters"].as_array().into_iter().flatten() {

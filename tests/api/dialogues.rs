@@ -167,7 +167,7 @@ async fn sessions_are_found_by_time_and_by_name() {
     let server = serve("").await;
     answer(&server, json!({"message": "Hello", "session_id": "session_123", "user_id": MARK})).await;
     server.post("/sessions/session_123/rename", json!({"session_name": "Product Discussion"})).await.expect(200);
-    let now = colloquy::clock::now().timestamp();
+    let now = colloquy::testing::clock::now().timestamp();
     let week = 7 * 24 * 60 * 60;
     for session_type in ["AGENT", "agent", "Agent"] {
         let query = format!("session_type={session_type}&user_id={MARK}");

@@ -82,7 +82,7 @@ async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
 async fn a_transaction_that_is_dropped_while_it_begins_does_not_stay_open() {
     let app = TestApp::start().await;
     for polls in 1..40 {
-        let mut beginning = Box::pin(colloquy::database::begin(app.db()));
+        let mut beginning = Box::pin(colloquy::testing::database::begin(app.db()));
         for _ in 0..polls {
             if futures::poll!(&mut beginning).is_ready() {
                 break;

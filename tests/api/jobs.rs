@@ -4,21 +4,21 @@ use serde_json::json;
 
 use crate::support::TestApp;
 
-async fn enqueue(app: &TestApp, job: &colloquy::jobs::Job) {
-    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
-    colloquy::jobs::enqueue(&app.app, &mut tx, job).await.unwrap();
+async fn enqueue(app: &TestApp, job: &colloquy::testing::jobs::Job) {
+    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
+    colloquy::testing::jobs::enqueue(&app.app, &mut tx, job).await.unwrap();
     tx.commit().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_job_exists_when_its_transaction_has_committed_and_is_gone_when_it_is_done() {
     let app = TestApp::start().await;
-    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
-    colloquy::jobs::enqueue(&app.app, &mut tx, &colloquy::jobs::Job::CleanUp).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
+    colloquy::testing::jobs::enqueue(&app.app, &mut tx, &colloquy::testing::jobs::Job::CleanUp).await.unwrap();
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
     tx.commit().await.unwrap();
     // Another one with the same key is the same one.
-    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    enqueue(&app, &colloquy::testing::jobs::Job::CleanUp).await;
     let jobs = app.get("/jobs?status=waiting").await.expect(200);
     assert_eq!(jobs["data"].as_array().unwrap().len(), 1, "{jobs}");
     assert_eq!((&jobs["data"][0]["kind"], &jobs["data"][0]["attempts"]), (&json!("clean_up"), &json!(0)));
@@ -29,7 +29,7 @@ async fn a_job_exists_when_its_transaction_has_committed_and_is_gone_when_it_is_
 #[tokio::test]
 async fn a_job_that_fails_again_and_again_stays_with_its_error_until_it_is_retried() {
     let app = TestApp::start().await;
-    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    enqueue(&app, &colloquy::testing::jobs::Job::CleanUp).await;
     app.execute("alter table run_events rename to hidden").await;
     for _ in 0..3 {
         app.do_jobs().await;
@@ -54,14 +54,14 @@ async fn a_job_that_was_replaced_while_a_process_died_over_it_is_not_shown_as_fa
         "update graphile_worker._private_jobs set attempts = 1, locked_at = now(), locked_by = 'gone'",
         "select graphile_worker.recover_dead_worker_jobs(array['gone'])",
     );
-    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    enqueue(&app, &colloquy::testing::jobs::Job::CleanUp).await;
     app.execute(lock).await;
-    enqueue(&app, &colloquy::jobs::Job::CleanUp).await;
+    enqueue(&app, &colloquy::testing::jobs::Job::CleanUp).await;
     app.execute(recover).await;
     let jobs = app.get("/jobs").await.expect(200);
     assert_eq!(jobs["data"].as_array().unwrap().len(), 1, "{jobs}");
     assert_eq!((&jobs["data"][0]["status"], &jobs["data"][0]["attempts"]), (&json!("waiting"), &json!(0)));
-    enqueue(&app, &colloquy::jobs::Job::TidyQueue).await;
+    enqueue(&app, &colloquy::testing::jobs::Job::TidyQueue).await;
     app.do_jobs().await;
     assert_eq!(app.count_jobs().await, 0);
 }
@@ -115,7 +115,7 @@ async fn many_jobs_of_one_user_do_not_stand_before_another_users() {
          union all select 'nobody-' || n, 'agent', null, 0, now(), now() from generate_series(1, 2) n",
     )
     .await;
-    let title = |session_id: String| colloquy::jobs::Job::TitleSession {
+    let title = |session_id: String| colloquy::testing::jobs::Job::TitleSession {
         session_id: session_id.try_into().unwrap(),
         agent_id: "assistant".into(),
     };
@@ -127,7 +127,7 @@ async fn many_jobs_of_one_user_do_not_stand_before_another_users() {
     for session in ["bob-1", "bob-2", "nobody-1", "nobody-2"] {
         enqueue(&app, &title(session.into())).await;
     }
-    enqueue(&app, &colloquy::jobs::Job::Learn { user_id: "zoe".to_owned().try_into().unwrap() }).await;
+    enqueue(&app, &colloquy::testing::jobs::Job::Learn { user_id: "zoe".to_owned().try_into().unwrap() }).await;
     let order = "select coalesce(payload ->> 'session_id', payload ->> 'user_id')
                  from graphile_worker._private_jobs order by priority, run_at, id limit 7";
     let order: Vec<String> = sqlx::query_scalar(order).fetch_all(app.db()).await.unwrap();

@@ -9,6 +9,7 @@ mod dialogues;
 mod edge;
 mod embedded;
 mod faults;
+mod house;
 mod input;
 mod jobs;
 mod llm;

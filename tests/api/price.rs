@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use colloquy::config::{HistoryOverrides, Settings};
+use colloquy::testing::config::{HistoryOverrides, Settings};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -51,13 +51,12 @@ async fn app_after(turns: usize, model_pause: Duration, answer: fn(usize) -> Beh
         settings.jobs.model_pause = model_pause;
     })
     .await;
-    let mut count = 0;
+    // Each kind of work is counted by itself: which of them comes first is chance.
+    let mut counts = KINDS.map(|_| 0);
     app.model.otherwise(move |request| {
-        if work(request).is_none() {
-            return echo(request);
-        }
-        count += 1;
-        answer(count)
+        let Some(work) = work(request) else { return echo(request) };
+        counts[work as usize] += 1;
+        answer(counts[work as usize])
     });
     for number in 0..turns {
         let session = format!("s{}", number / TURNS_PER_SESSION);

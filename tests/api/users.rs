@@ -1,12 +1,8 @@
 //! All of one user, handed out and erased.
 
-use colloquy::{
-    llm::{ModelInfo, Usage},
-    runs::model::ModelUsage,
-    sessions::{
-        SessionId,
-        costs::{self, Purpose},
-    },
+use colloquy::testing::{
+    model::{ModelInfo, ModelUsage, SessionId, Usage},
+    usage::{self, Purpose},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -134,20 +130,20 @@ async fn with_something_unread() -> TestApp {
 /// Queues, beside the test, the jobs that are missing.
 fn queue(app: &TestApp) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
     let of_task = app.app.clone();
-    app.app.tasks.spawn(async move { colloquy::memories::extraction::sweep(&of_task).await })
+    app.app.tasks.spawn(async move { colloquy::testing::memories::extraction::sweep(&of_task).await })
 }
 
 #[tokio::test]
 async fn what_a_call_has_cost_does_not_fail_the_job_of_a_user_who_is_being_erased() {
     let app = with_something_unread().await;
-    let mut erasing = colloquy::database::begin(app.db()).await.unwrap();
+    let mut erasing = colloquy::testing::database::begin(app.db()).await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
     let of_task = app.app.clone();
     let adding = app.app.tasks.spawn(async move {
         let session_id = SessionId::try_from("one".to_owned()).unwrap();
         let model = ModelInfo { provider: "p".into(), id: "m".into() };
         let cost = ModelUsage { model, usage: Usage::default() };
-        costs::add(&of_task.db, &session_id, Purpose::Memory, &cost).await
+        usage::store::add(&of_task.db, &session_id, Purpose::Memory, &cost).await
     });
     until_waiting(&app, 1, || adding.is_finished(), "%insert into session_usage%").await;
     erasing.commit().await.unwrap();
@@ -157,7 +153,7 @@ async fn what_a_call_has_cost_does_not_fail_the_job_of_a_user_who_is_being_erase
 #[tokio::test]
 async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
     let app = with_something_unread().await;
-    let mut erasing = colloquy::database::begin(app.db()).await.unwrap();
+    let mut erasing = colloquy::testing::database::begin(app.db()).await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
     let queueing = queue(&app);
     until_waiting(&app, 1, || queueing.is_finished(), "select from memory_turns%").await;
@@ -169,7 +165,7 @@ async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
 #[tokio::test]
 async fn a_job_that_is_being_queued_when_its_user_is_erased_is_erased_too() {
     let app = with_something_unread().await;
-    let mut holding = colloquy::database::begin(app.db()).await.unwrap();
+    let mut holding = colloquy::testing::database::begin(app.db()).await.unwrap();
     sqlx::query("lock table graphile_worker._private_jobs in share mode").execute(&mut *holding).await.unwrap();
     let queueing = queue(&app);
     until_waiting(&app, 1, || queueing.is_finished(), "%_private_jobs%").await;
@@ -189,13 +185,13 @@ async fn a_user_is_erased_while_what_was_learned_of_them_is_being_stored() {
     let learned = json!({"operations": [{"op": "add", "memory": "The user likes tea.", "turns": [1]}]}).to_string();
     app.model.then(reply(&learned));
     // The job has asked the model and is about to store; the erasure holds all sessions and waits for it.
-    let mut holding = colloquy::database::begin(app.db()).await.unwrap();
+    let mut holding = colloquy::testing::database::begin(app.db()).await.unwrap();
     let lock = "select pg_advisory_xact_lock(hashtextextended('memories of alice', 0))";
     sqlx::query(lock).execute(&mut *holding).await.unwrap();
     let learning_app = app.app.clone();
     let learning = app.app.tasks.spawn(async move {
-        let alice = colloquy::auth::UserId::stored("alice".into());
-        colloquy::memories::extraction::learn(&learning_app, &alice).await
+        let alice = colloquy::testing::model::UserId::stored("alice".into());
+        colloquy::testing::memories::extraction::learn(&learning_app, &alice).await
     });
     let waiting = "select pg_advisory_xact_lock%";
     until_waiting(&app, 1, || learning.is_finished(), waiting).await;

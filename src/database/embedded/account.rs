@@ -1,8 +1,8 @@
-//! Which account the server runs as, and the command line that gets it there.
+//! Chooses the account that the server runs as, and builds its command line.
 //!
-//! PostgreSQL refuses root. Started by root it runs as `postgres` or `nobody`; where those cannot reach the files,
-//! below a home directory of 0700 for instance, it runs in a user namespace in which root has another number: the
-//! files stay root's, and PostgreSQL's check is content.
+//! PostgreSQL refuses to run as root. If this process is root, the server runs as `postgres` or `nobody`. If neither
+//! can reach the files (for example below a home directory with mode 0700), it runs in a user namespace that maps root
+//! to another uid: the files still belong to root, and PostgreSQL's check passes.
 
 use std::{
     env,
@@ -15,32 +15,33 @@ use std::{
 
 use super::{StartError, binaries::Binaries, directory::Directory};
 
-/// In this order: PostgreSQL's own account, then the one that owns nothing.
+/// In order of preference: PostgreSQL's own account, then the unprivileged one.
 const SERVICE_ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
-/// Runs the words after it in the user namespace. An exec, not a fork: the server keeps the pid.
+/// Wrapper that runs a command in the user namespace. It execs and does not fork: the server keeps the pid.
 const IN_USER_NAMESPACE: [&str; 5] = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"];
 
-/// Has the words after it interrupted when their parent dies. An exec as well.
+/// Wrapper that sends SIGINT to a command when its parent dies. It execs as well.
 const WITH_DEATH_SIGNAL: [&str; 4] = ["setpriv", "--pdeathsig", "INT", "--"];
 
-/// What the server inherits. Not the rest: it holds the keys of model providers.
+/// Environment variables that the server inherits. The rest is withheld: it holds the API keys of model providers.
 const INHERITED: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Account {
-    /// The one this process has.
+    /// The account of this process.
     Own,
     Other {
         uid: u32,
         gid: u32,
     },
-    /// Root, seen as somebody else.
+    /// Root, mapped to another uid.
     UserNamespace,
 }
 
 impl Account {
-    /// Whoever owns the cluster, or for a new one an account that reaches both data and binaries.
+    /// This process's account if it is not root. As root: the owner of the cluster, or for a new cluster an account
+    /// that can reach both data and binaries.
     pub(super) fn choose(directory: &Directory, binaries: &Binaries) -> Result<Self, StartError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Own);
@@ -74,7 +75,7 @@ impl Account {
         dir.ancestors().all(|dir| fs::metadata(dir).is_ok_and(|metadata| self.can_search(&metadata)))
     }
 
-    /// The system looks at one class only: an owner without the right is not helped by the right of others.
+    /// The kernel checks only one permission class: an owner without the bit does not fall back to the bits of others.
     fn can_search(self, dir: &Metadata) -> bool {
         let right = match self {
             Self::Other { uid, .. } if dir.uid() == uid => 0o100,
@@ -84,16 +85,16 @@ impl Account {
         dir.mode() & right != 0
     }
 
-    /// `program` under this account, with a death signal where the system offers one.
+    /// A command that runs `program` under this account, with a parent-death signal if the system supports it.
     ///
-    /// The signal is set last, because changing the account clears it. It comes when the *thread* that spawns the
-    /// command ends, so that thread has to outlive it.
+    /// The signal is set last, because changing the account clears it. It is sent when the *thread* that spawned the
+    /// command ends, so that thread has to outlive the command.
     pub(super) fn command(self, program: &Path) -> Command {
         let mut words: Vec<&OsStr> = Vec::new();
         if self == Self::UserNamespace {
             words.extend(IN_USER_NAMESPACE.map(OsStr::new));
         }
-        // Neither macOS nor busybox has it. Without, the next start ends a server that was left over.
+        // macOS and busybox do not support `--pdeathsig`. Without it, the next start ends a leftover server.
         if runs(&WITH_DEATH_SIGNAL) {
             words.extend(WITH_DEATH_SIGNAL.map(OsStr::new));
         }
@@ -101,7 +102,7 @@ impl Account {
 
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).current_dir("/").stdin(Stdio::null()).env_clear();
-        // macOS needs a locale to be named: PostgreSQL may otherwise find itself with threads, and end.
+        // macOS: without an explicit locale, PostgreSQL may become multithreaded during startup, and exit.
         command.env("LC_ALL", "C").envs(INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?))));
         if let Self::Other { uid, gid } = self {
             command.uid(uid).gid(gid);
@@ -110,7 +111,7 @@ impl Account {
     }
 }
 
-/// Whether the system has the wrapper, with these options, and allows it.
+/// Whether the system has the wrapper, supports these options, and permits them.
 fn runs(wrapper: &[&str]) -> bool {
     Command::new(wrapper[0])
         .args(&wrapper[1..])

@@ -1,4 +1,4 @@
-//! Finding `postgres` and `initdb`: on `PATH`, where the distributions put them, else fetched.
+//! Finds `postgres` and `initdb`: on `PATH`, in the distributions' usual directories, otherwise fetched.
 
 use std::{
     cmp::Reverse,
@@ -9,10 +9,10 @@ use std::{
 
 use super::{StartError, directory::Directory, fetch};
 
-/// The first with `recovery_init_sync_method`; older ones are no longer maintained.
+/// The first version with `recovery_init_sync_method`. Older versions are end-of-life.
 pub(super) const OLDEST_MAJOR: u32 = 14;
 
-/// Where package managers put servers that are not on `PATH`: parent, start of the directory's name, path in it.
+/// Where package managers install servers that are not on `PATH`: parent, prefix of the directory's name, path in it.
 const PLACES: [(&str, &str, &str); 8] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr/lib", "postgresql", "bin"),
@@ -44,7 +44,7 @@ impl Binaries {
     }
 }
 
-/// The binaries for a cluster of the major version `existing`, or for a new one.
+/// Finds binaries for a cluster of the major version `existing`, or for a new cluster.
 pub(super) fn find(existing: Option<u32>, directory: &Directory) -> Result<Binaries, StartError> {
     let fetched = fetch::bin_directory(directory);
     let mut unsuitable = Vec::new();
@@ -75,7 +75,7 @@ fn search_path() -> Vec<PathBuf> {
     env::split_paths(&path).filter(|dir| dir.is_absolute()).collect()
 }
 
-/// Directories that may hold binaries; of each kind the newest version first.
+/// Directories that may hold binaries, in the order of `PLACES`, the newest version of each first.
 fn usual_places() -> impl Iterator<Item = PathBuf> {
     PLACES.into_iter().flat_map(|(parent, prefix, tail)| {
         let mut names: Vec<String> = fs::read_dir(parent)
@@ -89,9 +89,9 @@ fn usual_places() -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// The binaries in `dir`, if they are there and run.
+/// The binaries in `dir`, if they exist and run.
 fn inspect(dir: &Path) -> Option<Binaries> {
-    // PATH often holds links. The real directory tells whether another account can get at it.
+    // PATH often has symlinks. Whether another account has access depends on the real directory.
     let dir = dir.join("postgres").canonicalize().ok()?.parent()?.to_path_buf();
     if !dir.join("initdb").is_file() {
         return None;

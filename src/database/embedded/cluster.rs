@@ -1,4 +1,4 @@
-//! The cluster itself: which version made it, and how a new one comes to be.
+//! The cluster (PGDATA): its version, and its creation.
 
 use std::{fs, io, process::Output};
 
@@ -9,10 +9,10 @@ use super::{
     directory::{self, Directory},
 };
 
-/// Knows the letters of all languages, for `lower`, `ILIKE` and full text search. macOS has no `C.UTF-8`.
+/// Classifies the letters of all languages, for `lower`, `ILIKE` and full-text search. macOS has no `C.UTF-8`.
 const CHARACTER_TYPE: &str = if cfg!(target_os = "macos") { "en_US.UTF-8" } else { "C.UTF-8" };
 
-/// The major version that made the cluster; none if there is no cluster yet.
+/// The major version of the cluster; `None` if there is no cluster yet.
 pub(super) fn major_version(directory: &Directory) -> Result<Option<u32>, StartError> {
     let data = directory.data();
     match fs::read_to_string(data.join("PG_VERSION")) {
@@ -26,7 +26,7 @@ pub(super) fn major_version(directory: &Directory) -> Result<Option<u32>, StartE
     }
 }
 
-/// Runs initdb beside the final place, which therefore never holds half a cluster.
+/// Runs initdb in a temporary directory and renames it: the final path never holds an incomplete cluster.
 pub(super) fn create(
     directory: &Directory,
     binaries: &Binaries,
@@ -45,7 +45,7 @@ pub(super) fn create(
     initdb.arg("-D").arg(&unfinished).args(["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--data-checksums"]);
     // Sorting by code point is fast and stays the same when the system's C library changes.
     initdb.args(["--locale=C", "--lc-ctype", CHARACTER_TYPE]);
-    // One sync of the file system below takes the place of about a thousand of single files.
+    // One sync of the file system below replaces about a thousand syncs of single files.
     initdb.arg("--no-sync");
     if !durable {
         initdb.arg("--wal-segsize=1");

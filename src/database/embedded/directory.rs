@@ -1,4 +1,4 @@
-//! The directory that holds everything: who owns it, and how things appear in it whole or not at all.
+//! The data directory: its lock, and the atomic creation of directories in it.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -9,7 +9,7 @@ use std::{
 
 use super::{StartError, account::Account};
 
-/// A directory that no other process of this program uses for as long as this value lives.
+/// The data directory, locked against other Colloquy processes while this value lives.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -17,9 +17,9 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates `path` if need be and locks it.
+    /// Creates `path` if it does not exist, and locks it.
     pub(super) fn claim(path: &Path) -> Result<Self, StartError> {
-        // Not 0700: run as root, the server has another account and must get through to its data.
+        // Not 0700: if this process is root, the server has another account and must be able to reach its data.
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
@@ -56,15 +56,14 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Closing the file is not enough: a child that another thread has forked and that has not come to its exec
-        // yet shares the lock.
+        // Closing the file is not enough: a child that another thread has forked shares the lock until its exec.
         if let Err(error) = self.lock.unlock() {
             tracing::warn!(directory = %self.path.display(), %error, "The database directory cannot be unlocked.");
         }
     }
 }
 
-/// Creates `path`, which must not exist, for `account` alone.
+/// Creates `path`, which must not exist, with access for `account` only.
 pub(super) fn create_private(path: &Path, account: &Account) -> Result<(), StartError> {
     DirBuilder::new().mode(0o700).create(path).map_err(StartError::file("create", path))?;
     if let Account::Other { uid, gid } = *account {
@@ -81,8 +80,8 @@ pub(super) fn remove(path: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Renames a finished directory to its final name once all of it is on disk, so that the name never stands for less,
-/// not even after a power failure.
+/// Renames a finished directory to its final name after syncing it to disk: the final name never refers to incomplete
+/// content, not even after a power failure.
 pub(super) fn move_into_place(finished: &Path, place: &Path) -> Result<(), StartError> {
     let parent = place.parent().unwrap_or(place);
     sync_file_system(finished).map_err(StartError::file("write to disk", finished))?;

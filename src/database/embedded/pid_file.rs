@@ -1,4 +1,4 @@
-//! `postmaster.pid`: PostgreSQL's own note of which server runs on a cluster, and how far it is.
+//! `postmaster.pid`: PostgreSQL's own record of which server runs on a cluster, and in which state.
 
 use std::{fs, path::Path};
 
@@ -14,13 +14,13 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// None if there is no such file, or not enough of it yet.
+    /// `None` if the file does not exist, or is still incomplete.
     pub(super) fn read(data: &Path) -> Option<Self> {
         Self::parse(&fs::read_to_string(data.join("postmaster.pid")).ok()?)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        // A server in single-user mode writes its pid with a minus.
+        // A server in single-user mode writes its pid as a negative number.
         let pid = text.lines().next()?.trim().parse::<i32>().ok()?.checked_abs()?;
         let ready = text.lines().nth(STATUS_LINE).is_some_and(|status| status.trim() == "ready");
         Some(Self { pid: Pid::from_raw(pid)?, ready })

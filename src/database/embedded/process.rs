@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::pid_file::PidFile;
 
-/// How the server is asked to end, and how long each way may take: fast shutdown, immediate shutdown, none.
+/// The signals that stop the server, and how long each may take: fast shutdown, immediate shutdown, kill.
 ///
-/// SIGTERM is not among them: it waits for clients to leave.
+/// SIGTERM is not used: it waits for clients to disconnect.
 const ENDINGS: [(Signal, Duration); 3] = [
     (Signal::INT, Duration::from_secs(30)),
     (Signal::QUIT, Duration::from_secs(5)),
@@ -24,14 +24,13 @@ const ENDINGS: [(Signal, Duration); 3] = [
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A child that is ended on drop.
+/// A child process that is stopped on drop.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: Pid,
     life: Arc<Life>,
 }
 
-/// Why a process is not ready.
 pub(super) enum NotReady {
     Ended { status: String },
     TooSlow,
@@ -53,8 +52,8 @@ enum Phase {
 }
 
 impl Process {
-    /// Spawns `command` from a thread of its own, which stays until the child has ended: a death signal belongs to
-    /// the thread that forked, and a zombie would keep the cluster locked.
+    /// Spawns `command` from a dedicated thread, which lives until the child has ended: the parent-death signal depends
+    /// on the thread that forked, and the child has to be reaped, because a zombie would keep the cluster locked.
     pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
         let life = Arc::new(Life::default());
         let (tell_spawned, spawned) = mpsc::channel();
@@ -75,7 +74,7 @@ impl Process {
         Ok(Self { pid, life })
     }
 
-    /// Waits until the server on `data` says that it accepts connections.
+    /// Waits until the server on `data` reports that it accepts connections.
     pub(super) fn wait_until_ready(&self, data: &Path, patience: Duration) -> Result<(), NotReady> {
         let deadline = Instant::now() + patience;
         loop {
@@ -103,7 +102,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.life.enter(Phase::Stopping);
         for (signal, patience) in ENDINGS {
-            // Checked first: the pid of a child that has ended may be somebody else's.
+            // Checked first: the pid of a child that has ended may belong to another process.
             if self.life.wait_for_end(Duration::ZERO).is_some() {
                 return;
             }
@@ -119,7 +118,7 @@ impl Drop for Process {
 }
 
 impl Life {
-    /// No effect after the end.
+    /// No effect after [`Phase::Ended`].
     fn enter(&self, next: Phase) {
         let mut phase = self.phase.lock().expect("no holder panics");
         if !matches!(*phase, Phase::Ended(_)) {
@@ -136,7 +135,7 @@ impl Life {
         self.changed.notify_all();
     }
 
-    /// The exit status, as soon as there is one.
+    /// Returns the exit status as soon as there is one; `None` if there is none within `patience`.
     fn wait_for_end(&self, patience: Duration) -> Option<String> {
         let phase = self.phase.lock().expect("no holder panics");
         let running = |phase: &mut Phase| !matches!(phase, Phase::Ended(_));

@@ -1,4 +1,4 @@
-//! Starting `postgres`: its settings, its log, and what may stand in its way.
+//! Starts `postgres`: its settings, its log, and the wait for sessions of a killed server.
 
 use std::{
     fs::{self, File},
@@ -24,12 +24,12 @@ use super::{
 /// Long enough to replay `max_wal_size` from a slow disk.
 const START_PATIENCE: Duration = Duration::from_mins(3);
 
-/// What PostgreSQL says while sessions of a server that was killed still finish their last statement.
+/// PostgreSQL's error while sessions of a killed server still finish their last statement.
 const SESSIONS_REMAIN: &str = "pre-existing shared memory block";
 const SESSIONS_PATIENCE: Duration = Duration::from_secs(30);
 const SESSIONS_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many of the log's last lines a start that failed reports.
+/// How many of the log's last lines a failed start reports.
 const REPORTED_LINES: usize = 8;
 
 pub(super) struct Plan<'a> {
@@ -38,7 +38,7 @@ pub(super) struct Plan<'a> {
     pub(super) binaries: &'a Binaries,
     pub(super) account: &'a Account,
     pub(super) sockets: &'a SocketDirectory,
-    /// A pid that `postmaster.pid` names and that is no server.
+    /// The pid in `postmaster.pid`, if it belongs to another process.
     pub(super) stale_pid: Option<Pid>,
 }
 
@@ -81,16 +81,16 @@ fn command(plan: &Plan, log: File) -> io::Result<Command> {
         command.arg("-c").arg(setting);
     }
     if let Some(pid) = plan.stale_pid {
-        // PostgreSQL takes its grandparent for no rival. Its check of the shared memory, the one that protects the
-        // data, stays in force.
+        // PostgreSQL never takes its grandparent for a running server. Its check of the shared memory, which is the one
+        // that protects the data, still applies.
         command.env("PG_GRANDPARENT_PID", pid.as_raw_nonzero().to_string());
     }
-    // A group of its own: Ctrl-C is for this process, which then ends the server after its last query.
+    // Own process group: Ctrl-C reaches only this process, which then stops the server after its last query.
     command.process_group(0).stdout(log.try_clone()?).stderr(log);
     Ok(command)
 }
 
-/// On the command line, so that they win over the files in the cluster.
+/// Passed on the command line, so that they override the configuration files of the cluster.
 fn settings(options: &Options) -> Vec<String> {
     let durable = if options.durable { "on" } else { "off" };
     let mut settings = vec![
@@ -110,7 +110,7 @@ fn settings(options: &Options) -> Vec<String> {
         "cluster_name=colloquy".to_owned(),
     ];
     if cfg!(target_os = "linux") {
-        // Otherwise every file is opened and synced before recovery: seconds after each crash.
+        // The default opens and syncs every file before recovery, which takes seconds after each crash.
         settings.push("recovery_init_sync_method=syncfs".to_owned());
     }
     settings
@@ -123,7 +123,7 @@ fn keep_last_log(log: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Readable for this account only: PostgreSQL logs statements that fail.
+/// Readable by this account only: PostgreSQL logs failed statements.
 fn create_log(log: &Path) -> io::Result<File> {
     File::options().create(true).write(true).truncate(true).mode(0o600).open(log)
 }

@@ -1,4 +1,4 @@
-//! Where the server listens: a socket in a directory that only its account may enter.
+//! The server's Unix socket, in a directory that only its account may enter.
 
 use std::{
     env,
@@ -17,17 +17,17 @@ use super::{
 /// Only a part of the socket's name: no TCP port is opened.
 pub(super) const PORT: u16 = 5432;
 
-/// What `sockaddr_un` holds on macOS; Linux has four more.
+/// The longest path, in bytes, that fits into `sockaddr_un` on macOS. Linux allows four more.
 const LONGEST_PATH: usize = 103;
 
-/// Exists for as long as this value.
+/// The socket's directory. Removed on drop.
 #[derive(Debug)]
 pub(super) struct SocketDirectory(PathBuf);
 
 impl SocketDirectory {
-    /// Replaces whatever a server that was killed has left there: the caller knows that none runs.
+    /// Creates the directory, and removes first what a killed server left there. The caller has ensured that none runs.
     ///
-    /// Creating is exclusive, so nobody can put a directory of their own in its place.
+    /// Creation is exclusive, so no other account can put its own directory there.
     pub(super) fn create(directory: &Directory, account: &Account) -> Result<Self, StartError> {
         let path = place(directory)?;
         directory::remove(&path)?;
@@ -54,8 +54,8 @@ impl Drop for SocketDirectory {
     }
 }
 
-/// In the database's directory, or where that path is too long for a socket, in the one for temporary files: there
-/// under a name that belongs to the database's directory, so that the next start finds it.
+/// In the data directory or, if that path is too long for a socket, in the directory for temporary files. The name
+/// there is derived from the data directory (device and inode), so that the next start finds it.
 fn place(directory: &Directory) -> Result<PathBuf, StartError> {
     let beside = directory.path().join("run");
     if fits(&beside) {

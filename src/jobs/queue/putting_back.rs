@@ -1,17 +1,17 @@
-//! Jobs that are not done now, and lose no attempt.
+//! Puts back jobs that cannot be done now, without the loss of an attempt.
 
 use std::time::Duration;
 
 use graphile_worker::Job;
 use serde_json::Value;
 
-use super::{Failure, sql};
+use super::{sql, workers::Failure};
 use crate::app::App;
 
-/// When a job is looked at again that this build cannot read.
+/// How long a job that this build cannot read waits until it is tried again.
 const UNREADABLE_PAUSE: Duration = Duration::from_mins(1);
 
-/// Somebody has asked for this attempt, and not for the next ones.
+/// Resets the priority: somebody asked for this attempt, not for later ones.
 pub(super) async fn ask_no_more(app: &App, job: &Job) -> Result<(), sqlx::Error> {
     let reset = "update graphile_worker._private_jobs set priority = 0 where id = $1";
     let reset = sqlx::query(sql(&app.namespace, reset));
@@ -21,7 +21,7 @@ pub(super) async fn ask_no_more(app: &App, job: &Job) -> Result<(), sqlx::Error>
 /// Leaves a job of a newer build to processes of that build.
 pub(super) async fn leave(app: &App, job: &Job, payload: &Value) -> Failure {
     let kind = payload["kind"].as_str().unwrap_or("unknown");
-    // Whoever does not know the kind does not take the job again.
+    // With this flag, workers that do not know the kind do not take the job again.
     let flag = "update graphile_worker._private_jobs set flags = jsonb_build_object($2::text, true) where id = $1";
     if let Err(error) = sqlx::query(sql(&app.namespace, flag)).bind(job.id()).bind(kind).execute(&app.db).await {
         tracing::warn!(job.id = job.id(), %error, "A job that this build cannot read could not be marked.");
@@ -33,8 +33,9 @@ pub(super) async fn leave(app: &App, job: &Job, payload: &Value) -> Failure {
     ))
 }
 
-/// Gives a job back the attempt that it has begun with, and has it wait. It is still locked, so nobody takes it before the
-/// library releases it as failed; that adds a second. One that another has taken the place of has no key, and stays done.
+/// Gives a job its attempt back, and delays it. The job is still locked, so nobody takes it before the library releases
+/// it as failed, which adds the library's own pause: e^n seconds after n earlier attempts, so 1 second if there are
+/// none. A job that was replaced has no key, and stays done.
 pub(super) async fn put_back(app: &App, job: &Job, after: Duration) {
     let put_back = sqlx::query(sql(
         &app.namespace,

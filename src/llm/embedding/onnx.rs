@@ -1,8 +1,10 @@
-//! A model in this process: an ONNX file, computed by the ONNX runtime, a library that is loaded at start.
+//! A local embedding model: an ONNX file, executed by the ONNX runtime, a library that is loaded at start.
 //!
-//! `tokens` makes numbers of texts and batches of these, `model` computes, `pooling` makes one vector of what comes out.
+//! `tokens` turns texts into batches of token ids, `model` computes, `pooling` turns the output into one vector per
+//! text.
 //!
-//! *Architecture Invariant:* `model` alone names the runtime, `tokens` alone the tokenizer. No error of a call quotes a text.
+//! *Architecture Invariant:* only `model` uses the runtime, only `tokens` the tokenizer. No error of a call quotes a
+//! text.
 
 mod model;
 mod pooling;
@@ -13,23 +15,25 @@ use std::{fmt, sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::sync::Mutex;
 
+use self::{
+    model::Model,
+    tokens::{Batch, Tokens},
+};
 use crate::{
     config::EmbeddingSettings,
     llm::{ErrorKind, ModelError},
 };
-use model::Model;
-use tokens::{Batch, Tokens};
 
-/// The model, which computes one batch at a time.
+/// The model; it computes one batch at a time.
 pub(super) struct OnnxEmbedder {
     name: String,
     tokens: Arc<Tokens>,
-    /// Whoever asks first is served first, so a question waits for one batch of the background at most.
+    /// The mutex is fair (FIFO), so a question waits for at most one background batch.
     model: Arc<Mutex<Model>>,
 }
 
 impl OnnxEmbedder {
-    /// Loads the runtime and the model, which takes a moment, and tries it with the longest text.
+    /// Loads the runtime and the model, which takes a moment, and tests it with a text of maximum length.
     pub(super) fn load(settings: &EmbeddingSettings) -> anyhow::Result<Self> {
         let folder = settings.path.as_deref().context("search.embeddings.path is missing")?;
         let tokens = Tokens::load(folder, settings.max_tokens)?;
@@ -60,7 +64,7 @@ impl OnnxEmbedder {
         for batch in Batch::divide(rows) {
             let mut model = self.model.clone().lock_owned().await;
             let (computed, batch) = self.aside(move || (model.compute(&batch), batch)).await?;
-            // The runtime's own words may have tokens in them.
+            // The runtime's own message may contain tokens.
             let computed =
                 computed.map_err(|_| self.error(ErrorKind::Refused, "cannot compute the vector of a text"))?;
             for (place, vector) in batch.places().zip(computed) {
@@ -70,7 +74,7 @@ impl OnnxEmbedder {
         Ok(vectors)
     }
 
-    /// Does what would hold up others on a thread of its own.
+    /// Runs blocking work off the async threads.
     async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ModelError> {
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|_| self.error(ErrorKind::Unavailable, "has broken off"))

@@ -1,6 +1,6 @@
-//! A service with OpenAI's `/embeddings`.
+//! A client of an OpenAI-compatible `/embeddings` endpoint.
 //!
-//! *Architecture Invariant:* no error quotes a text or an answer, and none has more of the URL than scheme, host and port.
+//! *Architecture Invariant:* no error quotes a text or an answer, nor any part of the URL beyond scheme, host and port.
 
 use std::{fmt, time::Duration};
 
@@ -16,14 +16,14 @@ use crate::{
 };
 
 const DEFAULT_URL: &str = "https://api.openai.com/v1";
-/// No answer of any batch is larger.
+/// Maximum size of an answer; no batch has a larger one.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// The service, called once per call.
+/// The client of the service. It does not retry.
 pub(super) struct RemoteEmbedder {
     http: reqwest::Client,
     url: Url,
-    /// Scheme, host and port, without what else a URL may hold.
+    /// Scheme, host and port only.
     server: String,
     key: Option<SecretString>,
     model: String,
@@ -46,7 +46,7 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Embedding {
-    /// Some servers leave it out, and answer in order.
+    /// Some servers omit it and answer in order.
     index: Option<usize>,
     embedding: Vec<f32>,
 }
@@ -122,7 +122,7 @@ impl RemoteEmbedder {
         ModelError { retry_after, ..self.error(kind, &what) }
     }
 
-    /// The library's own error shows the URL.
+    /// `reqwest`'s own error contains the URL.
     fn lost(&self, error: &reqwest::Error) -> ModelError {
         let what = if error.is_connect() { "cannot be reached; is it running?" } else { "broke the connection" };
         self.error(ErrorKind::Unavailable, what)

@@ -1,4 +1,4 @@
-//! Replies to what can be answered from the conversation, and an honest one to the rest.
+//! Replies that the conversation can answer, and an honest reply to everything else.
 
 mod questions;
 
@@ -8,11 +8,11 @@ use super::{
     text,
 };
 
-/// Longest quotation of the user's own words in a reply, in characters.
+/// Maximum length of a quotation of the user in a reply, in characters.
 const LONGEST_QUOTE: usize = 400;
 const LONGEST_ECHO: usize = 120;
 
-/// How many questions of one message are looked at.
+/// Maximum number of questions per message that are answered.
 const MOST_QUESTIONS: usize = 10;
 
 pub(super) fn answer(conversation: &Conversation) -> String {
@@ -27,13 +27,14 @@ pub(super) fn answer(conversation: &Conversation) -> String {
     admit(conversation)
 }
 
-/// Whether the message asks for something said earlier that the conversation does not hold.
+/// Whether the message asks for earlier messages, but the conversation has none.
 pub(super) fn lacks_earlier_messages(conversation: &Conversation) -> bool {
     let asks = |question: &String| questions::about_earlier(question).is_some();
     conversation.earlier.is_empty() && questions_in(&conversation.current).iter().any(asks)
 }
 
-/// What is quoted from `earlier` when the message asks what was said; `None` when it does not ask that.
+/// The reply to a question about earlier messages, quoted from `earlier`. `None` if the message asks no such question,
+/// or nothing matches.
 pub(super) fn quote_earlier(message: &str, earlier: &[String]) -> Option<String> {
     questions_in(message).iter().find_map(|question| quote(&questions::about_earlier(question)?, earlier, None))
 }
@@ -50,7 +51,7 @@ fn answered_questions(conversation: &Conversation) -> Vec<String> {
     replies
 }
 
-/// The questions of a message, folded and without their opening words.
+/// The questions in a message, lowercased and without their fillers.
 fn questions_in(message: &str) -> Vec<String> {
     let message = text::plain(message);
     let sentences = text::sentences(&message).into_iter().filter(|sentence| sentence.is_question);
@@ -89,7 +90,7 @@ fn tell_attribute(known: &Facts, asked: &str) -> String {
     let Some((said, predicate)) = known.attribute(asked) else {
         return format!("I don't know your {asked}: nothing that I was shown of this conversation says it.");
     };
-    // In the words of the question, unless its verb would not fit: one color "is", two colors "are".
+    // Use the words of the question, unless singular and plural differ: one color "is", two colors "are".
     let thing = if said.ends_with('s') == asked.ends_with('s') { asked } else { said };
     format!("Your {thing} {predicate}.")
 }
@@ -173,7 +174,7 @@ fn acknowledgements(conversation: &Conversation) -> Vec<String> {
     facts::statements(&conversation.current).into_iter().map(acknowledge).collect()
 }
 
-/// The reply to everything else: what was said, why there is no better answer, and the remedy.
+/// The fallback: what was said, why there is no better answer, and how to get one.
 fn admit(conversation: &Conversation) -> String {
     const WHY: &str = "I am the built-in offline responder and answer from the conversation alone. \
                        Configure a model, for example by OPENAI_API_KEY, to get real answers.";

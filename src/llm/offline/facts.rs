@@ -1,28 +1,28 @@
-//! What the user has said of themselves, and what notes say of them.
+//! Facts about the user, from their own messages and from notes about them.
 //!
-//! Only statements count: "Do I like pizza?" teaches nothing. A later statement replaces an earlier one on the same
-//! thing. Notes ("The user likes pizza") are put into the first person and read by the same rules.
+//! Only statements count: "Do I like pizza?" teaches nothing. A later statement replaces an earlier one about the same
+//! thing. Notes ("The user likes pizza") are put into the first person and parsed by the same rules.
 
 mod notes;
 mod parse;
 
 use super::text;
 
-/// How much is remembered of each kind; beyond it the oldest is forgotten.
+/// Maximum number of facts of each kind; the oldest is dropped.
 const MOST_FACTS: usize = 100;
 
 /// All that is known of the user.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Facts {
     name: Option<String>,
-    /// "color" and "is blue", from "my color is blue"; the last one said is at the end.
+    /// "color" and "is blue", from "my color is blue"; the latest is last.
     attributes: Vec<(String, String)>,
-    /// Verb and object, from "I like tea" or "I live in Oslo"; the last one said is at the end.
+    /// Verb and object, from "I like tea" or "I live in Oslo"; the latest is last.
     activities: Vec<(Verb, String)>,
     dislikes: Vec<String>,
 }
 
-/// What one statement says.
+/// The content of one statement.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Statement {
     Name(String),
@@ -47,7 +47,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// How people say it, and what is said back.
+    /// The words for each verb. Replies use the first one; see [`Verb::word`] for the exception.
     const WORDS: [(&'static str, Self); 19] = [
         ("like", Self::Like),
         ("love", Self::Like),
@@ -77,7 +77,7 @@ impl Verb {
         }
     }
 
-    /// What asks for its object: "where do you live", "what do you play".
+    /// The word that asks for the object: "where do you live", "what do you play".
     pub(super) fn question_word(self) -> &'static str {
         if matches!(self, Self::Live | Self::Work | Self::ComeFrom) { "where" } else { "what" }
     }
@@ -92,7 +92,7 @@ impl Facts {
         self.name.as_deref()
     }
 
-    /// The thing and its predicate, as they were said of "my X".
+    /// The thing and its predicate, as said after "my".
     pub(super) fn attribute(&self, thing: &str) -> Option<&(String, String)> {
         let key = attribute_key(thing);
         self.attributes.iter().find(|(known, _)| attribute_key(known) == key)
@@ -102,7 +102,7 @@ impl Facts {
         &self.attributes
     }
 
-    /// Everything the user likes, does or has, under one verb.
+    /// The objects of this verb: everything that the user likes, plays or has.
     pub(super) fn objects(&self, verb: Verb) -> Vec<String> {
         self.activities.iter().filter(|(known, _)| *known == verb).map(|(_, object)| object.clone()).collect()
     }
@@ -121,7 +121,7 @@ impl Facts {
         }
     }
 
-    /// Reads memories, summaries and the like, line by line.
+    /// Learns from memories, summaries and similar text, line by line.
     pub(super) fn learn_from_notes(&mut self, notes: &str) {
         for line in notes.lines() {
             let line = text::plain(line);
@@ -154,7 +154,8 @@ impl Facts {
         }
     }
 
-    /// One lives, works and comes from one place; other things are many, and only the same one is replaced.
+    /// A user lives, works and comes from one place each, so any other object replaces the old one. Other verbs have
+    /// many objects, and only an equal one is replaced.
     fn forget_activity(&mut self, verb: Verb, object: &str) {
         let is_single = matches!(verb, Verb::Live | Verb::Work | Verb::ComeFrom);
         self.activities.retain(|(known, other)| *known != verb || !(is_single || head(other) == head(object)));
@@ -168,7 +169,7 @@ fn remember<T>(facts: &mut Vec<T>, fact: T) {
     facts.push(fact);
 }
 
-/// What a message states of its writer, in order.
+/// The writer's statements about themselves, in order.
 pub(super) fn statements(message: &str) -> Vec<Statement> {
     let message = text::plain(message);
     let mut found = Vec::new();
@@ -185,14 +186,14 @@ pub(super) fn statements(message: &str) -> Vec<Statement> {
     found
 }
 
-/// What a note says of the user, as if they had said it.
+/// The statements of a note about the user, as if the user had made them.
 pub(super) fn statements_in_note(note: &str) -> Vec<Statement> {
     let note = text::plain(note);
     let sentences = text::sentences(&note);
     sentences.iter().flat_map(|sentence| statements(&notes::in_first_person(sentence.text, None))).collect()
 }
 
-/// The statement within a request: "can you remember that I like tea" states "I like tea".
+/// The statement in a request: "can you remember that I like tea" states "I like tea".
 fn requested(clause: &str) -> Option<&str> {
     let openers = ["can you", "could you", "would you", "will you"];
     openers.iter().find_map(|opener| text::strip_words(text::without_fillers(clause), opener))
@@ -202,7 +203,7 @@ fn opens_with_question(clause: &str) -> bool {
     text::sentences(clause).first().is_some_and(|sentence| sentence.is_question)
 }
 
-/// Notes may hold a transcript: what the assistant said in it is no fact about the user.
+/// Notes may contain a transcript: the assistant's lines in it are no facts about the user.
 fn spoken_by_user(line: &str) -> Option<&str> {
     let line = line.trim_start_matches(|c: char| c.is_whitespace() || "-*•#>".contains(c));
     let said = |speaker| text::strip_words(line, speaker).filter(|_| line[speaker.len()..].starts_with(':'));
@@ -212,13 +213,13 @@ fn spoken_by_user(line: &str) -> Option<&str> {
     Some(said("user").unwrap_or(line))
 }
 
-/// "Favourite Colours" and "favorite color" are one thing.
+/// Normalizes a name: "Favourite Colours" and "favorite color" are equal.
 fn attribute_key(thing: &str) -> String {
     let key = text::fold(thing).replace("favourite", "favorite").replace("colour", "color");
     key.strip_suffix('s').map(str::to_owned).unwrap_or(key)
 }
 
-/// What a liking is about, without what is said of it: "pizza, especially margherita" is about "pizza".
+/// The object without details: "pizza, especially margherita" is about "pizza".
 pub(super) fn head(object: &str) -> String {
     let folded = text::fold(object);
     let head = folded.split([',', '(', ';']).next().unwrap_or_default();

@@ -1,6 +1,6 @@
-//! What of a conversation is to be remembered, by the same rules by which the user's statements are read.
+//! Extracts memories from a conversation, with the rules that parse the user's statements.
 //!
-//! The request is that of `memories::extraction`: the memories that there are, numbered, and the turns, numbered too.
+//! The request comes from `memories::extraction`: the existing memories and the turns, both numbered.
 
 use serde_json::{Value, json};
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::llm::{ModelRequest, PromptMessage};
 
-/// The form of the answer by which this request is known.
+/// The name of the response schema that identifies this request.
 pub(super) const RESPONSE_NAME: &str = "memory_operations";
 
-/// So many operations are taken at once; and a memory is no longer than this, in characters.
+/// Maximum number of operations per answer, and maximum length of a memory in characters.
 const MOST_OPERATIONS: usize = 100;
 const MOST_CHARS: usize = 5_000;
 
-/// The form of the answer when memories are to be merged.
+/// The name of the response schema for merges of memories.
 pub(super) const MERGES_NAME: &str = "memory_merges";
 
-/// These rules find nothing that could be said in one sentence: what is the same is known by then.
+/// Always an empty list: these rules cannot merge memories, and duplicates are detected earlier.
 pub(super) fn no_merges() -> String {
     json!({ "merges": [] }).to_string()
 }
@@ -44,9 +44,9 @@ pub(super) fn operations(request: &ModelRequest) -> String {
 
 #[derive(Default)]
 struct Lesson {
-    /// The numbers of memories and what these state.
+    /// Existing memories: number, text, parsed statements.
     remembered: Vec<(u64, String, Vec<Statement>)>,
-    /// The numbers of turns and what the user said in them.
+    /// Turns: number, user's message.
     turns: Vec<(u64, String)>,
     operations: Vec<Value>,
 }
@@ -83,7 +83,7 @@ impl Lesson {
         self.operations.push(json!({ "op": op, "id": id, "memory": memory, "topics": [topic], "turns": [turn] }));
     }
 
-    /// "Forget that I like pizza" forgets every memory with all words of what is to be forgotten.
+    /// "Forget that I like pizza" deletes every memory that contains all words of the request.
     fn forget(&mut self, turn: u64, said: &str) {
         for sentence in text::sentences(said) {
             let words = text::without_fillers(sentence.text);
@@ -103,7 +103,7 @@ impl Lesson {
     }
 }
 
-/// Whether both cannot be true, or the new one tells more of the same.
+/// Whether the new statement contradicts the old one, or says more about the same thing.
 fn replaces(new: &Statement, old: &Statement) -> bool {
     match (new, old) {
         (Statement::Name(_), Statement::Name(_)) => true,
@@ -123,7 +123,7 @@ fn replaces(new: &Statement, old: &Statement) -> bool {
     }
 }
 
-/// The sentence to be remembered, and its topic.
+/// The sentence of the memory, and its topic.
 fn in_third_person(statement: &Statement) -> (String, String) {
     match statement {
         Statement::Name(name) => (format!("The user's name is {name}."), "name".into()),
@@ -153,7 +153,7 @@ fn content_words(text: &str) -> std::collections::BTreeSet<String> {
     text::fold(text)
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty() && !EMPTY.contains(word))
-        // "I like" and "the user likes" have the same words.
+        // Singular and plural are equal: "I like" and "the user likes".
         .map(|word| if word.len() > 3 { word.trim_end_matches('s').to_owned() } else { word.to_owned() })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Summaries and titles by rule: what the user has said of themselves is kept, in sentences that this model reads again.
+//! Rule-based summaries and titles. A summary keeps the user's facts, in sentences that this model can parse again.
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use super::{
 };
 use crate::llm::{ModelRequest, PromptMessage};
 
-/// Facts in a summary; the oldest beyond it are left out.
+/// Maximum number of facts in a summary; the oldest are dropped.
 const MOST_FACTS: usize = 25;
 const LONGEST_FACT: usize = 80;
 const LONGEST_QUOTE: usize = 60;
 const MOST_TOPICS: usize = 8;
 const TITLE_WORDS: usize = 6;
 
-/// What the request asks to be written as JSON; `None`: it asks for something else.
+/// The JSON for a summary or a title; `None` if the request asks for neither.
 pub(super) fn write(request: &ModelRequest) -> Option<String> {
     let form = request.response.as_ref()?.name;
     let PromptMessage::User(shown) = request.messages.first()? else { return None };
@@ -39,7 +39,7 @@ fn summary(shown: &str) -> Value {
     let mut sentences = sentences(&known);
     if sentences.is_empty() {
         let first = said.iter().find(|message| !message.trim().is_empty());
-        // What an earlier version holds is not lost because nothing was added.
+        // Without any facts, keep the previous summary.
         let kept = Some(previous).filter(|previous| !previous.trim().is_empty() && previous.trim() != "(none)");
         sentences.push(kept.unwrap_or_else(|| match first {
             Some(first) => format!("The conversation began with {}.", text::quote(first, LONGEST_QUOTE)),
@@ -49,7 +49,7 @@ fn summary(shown: &str) -> Value {
     json!({ "summary": sentences.join("\n"), "topics": topics(&known) })
 }
 
-/// In the third person, as notes on the user are read.
+/// In the third person, as notes about the user.
 fn sentences(known: &Facts) -> Vec<String> {
     let attributes = known.attributes().iter().map(|(thing, predicate)| format!("The user's {thing} {predicate}."));
     let activities =
@@ -83,7 +83,7 @@ fn topics(known: &Facts) -> Vec<String> {
     topics
 }
 
-/// The first words of the first message that says something.
+/// The first words of the first message that is not empty.
 fn title(said: &[String]) -> String {
     let first = said.iter().map(|message| text::plain(message)).find(|message| !text::trim(message).is_empty());
     let first = first.unwrap_or_else(|| "Untitled conversation".into());
@@ -95,7 +95,7 @@ fn title(said: &[String]) -> String {
     letters.next().map_or_else(String::new, |initial| initial.to_uppercase().chain(letters).collect())
 }
 
-/// What stands in the elements of this name. Text within them is escaped, so that none ends early.
+/// The contents of all elements with this name. Their text is escaped, so none ends early.
 fn elements(shown: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let after_open = shown.split(open.as_str()).skip(1);

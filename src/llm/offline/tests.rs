@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::llm::ToolSpec;
 
-/// A conversation in turns of the user; the model's own replies are put in between.
+/// Sends the user's turns one by one, with the model's replies in between. Returns the last reply.
 fn converse(system: Option<&str>, turns: &[&str]) -> String {
     let mut request = ModelRequest { system: system.map(str::to_owned), ..ModelRequest::default() };
     for turn in turns {
@@ -151,7 +151,7 @@ fn with_tool(name: &'static str, parameters: serde_json::Value, message: &str) -
     }
 }
 
-/// Plays the tool's part: the model's call and the tool's answer are appended.
+/// Plays the tool: appends the model's call and the tool's result, and returns the final answer.
 fn after_tool(mut request: ModelRequest, content: &str) -> String {
     let tool_calls = complete(&request).tool_calls;
     let (call_id, name) = (tool_calls[0].id.clone(), tool_calls[0].name.clone());

@@ -1,17 +1,17 @@
-//! Words, sentences and the marked blocks of a prompt.
+//! Words, sentences and the tagged blocks of a prompt.
 //!
-//! Patterns are ASCII and are matched on [`fold`]ed text, which keeps every byte where it was: what is found in the
-//! folded text is cut out of the original.
+//! Patterns are ASCII and match [`fold`]ed text. Folding keeps every byte offset, so a match in the folded text gives
+//! the range in the original.
 
-/// A message, taken apart into the blocks that were put into it and the rest.
+/// A message, split into the blocks that the prompt has added and the rest.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Parts<'a> {
-    /// What stands between `<memories …>` and `</memories>`, and in other tags of this kind.
+    /// The contents of `<memories …>…</memories>` and similar tags.
     pub(super) blocks: Vec<&'a str>,
     pub(super) outside: String,
 }
 
-/// Parts of the tag names under which a prompt carries what is known, as against what is said.
+/// Substrings of tag names that mark a block of known facts, as opposed to the user's words.
 const BLOCK_NAMES: [&str; 5] = ["context", "memor", "summar", "state", "history"];
 
 pub(super) fn split_blocks(text: &str) -> Parts<'_> {
@@ -39,7 +39,7 @@ fn next_block(text: &str) -> Option<(&str, &str, &str)> {
     Some((&text[..start], &text[tag_end..end], &text[end + close.len()..]))
 }
 
-/// Straight quotation marks instead of typographic ones, and no character references.
+/// Replaces typographic quotation marks by straight ones, and decodes character references.
 pub(super) fn plain(text: &str) -> String {
     let text = text.replace(['\u{2019}', '\u{2018}', '\u{02BC}'], "'").replace(['\u{201C}', '\u{201D}'], "\"");
     if !text.contains('&') {
@@ -49,19 +49,19 @@ pub(super) fn plain(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
-/// Lower case where it costs no byte, for matching ASCII patterns.
+/// Lowercases ASCII letters only, so that byte offsets stay the same.
 pub(super) fn fold(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
-/// A sentence without its end mark.
+/// A sentence without its punctuation at the end.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sentence<'a> {
     pub(super) text: &'a str,
     pub(super) is_question: bool,
 }
 
-/// Splits at the marks that end a sentence and at line breaks, but not in `3.5` and not after an initial (`J. Doe`).
+/// Splits at punctuation that ends a sentence and at line breaks, but not in `3.5` or after an initial (`J. Doe`).
 pub(super) fn sentences(text: &str) -> Vec<Sentence<'_>> {
     let mut found = Vec::new();
     let mut start = 0;
@@ -104,7 +104,7 @@ fn push_sentence<'a>(found: &mut Vec<Sentence<'a>>, text: &'a str, mark: char) {
     }
 }
 
-/// Without spaces and stray marks around it.
+/// Trims spaces and punctuation.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ".,;:!?*`~".contains(c))
 }
@@ -119,7 +119,7 @@ fn opens_as_question(folded: &str) -> bool {
     QUESTION_OPENERS.contains(&first)
 }
 
-/// What people say before they say something.
+/// Opening words without a meaning of their own.
 const FILLERS: [&str; 37] = [
     "hi there",
     "hello there",
@@ -160,7 +160,7 @@ const FILLERS: [&str; 37] = [
     "now",
 ];
 
-/// The text after its opening words that carry nothing, such as "Hi," and "Actually,".
+/// The text without its fillers, such as "Hi," and "Actually,".
 pub(super) fn without_fillers(text: &str) -> &str {
     let mut rest = trim(text);
     'again: loop {
@@ -174,7 +174,8 @@ pub(super) fn without_fillers(text: &str) -> &str {
     }
 }
 
-/// Strips whole words from the beginning, in any case; `None` when the text does not begin with them, or has no more.
+/// Strips whole words from the beginning, in any case; `None` if the text does not begin with them, or if nothing
+/// follows.
 pub(super) fn strip_words<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     let head = text.get(..words.len())?;
     let rest = &text[words.len()..];
@@ -185,10 +186,10 @@ pub(super) fn strip_words<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     (!rest.is_empty()).then_some(rest)
 }
 
-/// Where a new statement or question begins within a sentence: after one of these.
+/// Joints after which a new statement or question may begin within a sentence.
 const JOINTS: [&str; 5] = [", and ", " and ", ", but ", " but ", ", "];
 
-/// What a part of a sentence begins with when it can stand alone.
+/// Openings of a clause that can stand alone.
 const OPENERS: [&str; 16] = [
     "i ",
     "i'm ",
@@ -208,7 +209,7 @@ const OPENERS: [&str; 16] = [
     "please remember",
 ];
 
-/// The parts of a sentence that can stand alone: "I'm Ann and I like tea" has two, "I like tea and cake" has one.
+/// The clauses of a sentence that can stand alone: "I'm Ann and I like tea" has two, "I like tea and cake" has one.
 pub(super) fn clauses(sentence: &str) -> Vec<&str> {
     let folded = fold(sentence);
     let mut found = Vec::new();
@@ -225,7 +226,7 @@ pub(super) fn clauses(sentence: &str) -> Vec<&str> {
     found
 }
 
-/// A quotation for a reply, at most `longest` characters of it.
+/// A quotation of at most `longest` characters.
 pub(super) fn quote(text: &str, longest: usize) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() <= longest {

@@ -1,14 +1,17 @@
-//! Tools in the obvious cases: looking up what was said before, and setting a value in the session state.
+//! Calls tools in obvious cases: to look up earlier messages, and to set a value in the session state.
 
 use serde_json::{Map, Value, json};
 
 use super::{Conversation, answers, text};
-use crate::llm::{ModelRequest, PromptMessage, ToolCall, ToolSpec};
+use crate::{
+    llm::{ModelRequest, PromptMessage, ToolSpec},
+    model::ToolCall,
+};
 
 const HISTORY: &str = "get_chat_history";
 const STATE: &str = "update_session_state";
 
-/// Longest tool result that is passed on word for word, in characters.
+/// Maximum length of a tool result that is quoted in an answer, in characters.
 const LONGEST_RESULT: usize = 1000;
 
 pub(super) fn choose(request: &ModelRequest, conversation: &Conversation) -> Option<ToolCall> {
@@ -24,7 +27,7 @@ pub(super) fn choose(request: &ModelRequest, conversation: &Conversation) -> Opt
     None
 }
 
-/// The answer when a tool's result is the last message.
+/// The answer after a tool's result.
 pub(super) fn report_result(request: &ModelRequest, conversation: &Conversation, name: &str, content: &str) -> String {
     match name {
         HISTORY => {
@@ -40,7 +43,7 @@ pub(super) fn report_result(request: &ModelRequest, conversation: &Conversation,
     }
 }
 
-/// Ids need to differ within one conversation only.
+/// Ids must be unique within one conversation only.
 fn call(request: &ModelRequest, name: &str, arguments: Value) -> ToolCall {
     let made = request.messages.iter().map(|message| match message {
         PromptMessage::Assistant { tool_calls, .. } => tool_calls.len(),
@@ -83,7 +86,7 @@ fn value(text: &str) -> Option<Value> {
     (!text.is_empty()).then(|| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
 }
 
-/// Wrapped in the tool's one object parameter, when that is how it takes its updates.
+/// Wraps the update in the tool's parameter of type object, if it has one.
 fn state_arguments(tool: &ToolSpec, key: String, value: Value) -> Value {
     let update = Value::Object(Map::from_iter([(key, value)]));
     let parameters = tool.parameters.get("properties").and_then(Value::as_object);
@@ -94,7 +97,7 @@ fn state_arguments(tool: &ToolSpec, key: String, value: Value) -> Value {
     }
 }
 
-/// What the last call of the state tool has set, in words.
+/// What the last call of the state tool set, as a phrase.
 fn last_assignment(request: &ModelRequest) -> Option<String> {
     let calls = request.messages.iter().rev().find_map(|message| match message {
         PromptMessage::Assistant { tool_calls, .. } => tool_calls.iter().rev().find(|call| call.name == STATE),
@@ -107,8 +110,8 @@ fn last_assignment(request: &ModelRequest) -> Option<String> {
     Some(format!("{key} is now {value}"))
 }
 
-/// The user's messages in a history: a list of `{"role", "content"}`, alone or within an object. The current message
-/// is no history.
+/// The user's messages in a history: a list of `{"role", "content"}`, alone or within an object. The current message is
+/// excluded.
 fn user_messages(history: &str, current: &str) -> Vec<String> {
     let mut found = Vec::new();
     if let Ok(history) = serde_json::from_str::<Value>(history) {

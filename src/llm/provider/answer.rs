@@ -1,13 +1,13 @@
-//! A model's answer while it is put together, within bounds.
+//! A model's answer while it is assembled, within limits.
 
 use serde_json::{Map, Value};
 
 use super::wire::Fault;
-use crate::llm::{ToolCall, Usage};
+use crate::model::{ToolCall, Usage};
 
-/// Content, thoughts and arguments together, in bytes.
+/// Limit for content, reasoning and tool calls together, in bytes.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// The arguments of all calls, in bytes: read as JSON they take many times as much.
+/// Limit for the arguments of all calls, in bytes: parsed JSON takes many times as much memory.
 const MAX_ARGUMENT_BYTES: usize = 1024 * 1024;
 const MAX_TOOL_CALLS: usize = 128;
 
@@ -17,7 +17,7 @@ pub(super) struct Answer {
     pub(super) reasoning: String,
     pub(super) usage: Usage,
     pub(super) response_id: Option<String>,
-    /// The provider has said why the answer ends.
+    /// Whether the provider has given a reason for the end of the answer.
     pub(super) has_stop_reason: bool,
     calls: Vec<Call>,
     bytes: usize,
@@ -26,14 +26,14 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 struct Call {
-    /// By which the pieces of a stream name the call.
+    /// Identifies the call across the pieces of a stream.
     key: usize,
     id: String,
     name: String,
     arguments: String,
 }
 
-/// Whether there is more of a stream to read.
+/// Whether the stream continues after this frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     GoesOn,
@@ -53,7 +53,7 @@ impl Answer {
         Ok(())
     }
 
-    /// A call, or one more piece of the call with this key. What is empty changes nothing.
+    /// Adds a call, or appends a piece to the call with this key. Empty fields change nothing.
     pub(super) fn call(&mut self, key: usize, id: &str, name: &str, arguments: &str) -> Result<(), Fault> {
         self.grow(id.len() + name.len() + arguments.len())?;
         self.argument_bytes += arguments.len();
@@ -78,12 +78,13 @@ impl Answer {
         Ok(())
     }
 
-    /// The key of the next call, where the provider gives none.
+    /// The key of the next call, for providers that give none.
     pub(super) fn next_call(&self) -> usize {
         self.calls.len()
     }
 
-    /// Nothing said and no reason given, such as an empty list of choices. A model may well say nothing on purpose.
+    /// Whether the answer is empty and has no stop reason, as with an empty list of choices. An empty answer with a
+    /// stop reason is valid.
     pub(super) fn is_missing(&self) -> bool {
         !self.has_stop_reason && self.content.is_empty() && self.reasoning.is_empty() && self.calls.is_empty()
     }
@@ -109,15 +110,15 @@ impl Answer {
     }
 }
 
-/// Models send nothing at all for a tool without arguments, and sometimes broken JSON, which is left for the tool to
-/// complain about: the model reads its complaint and tries again.
+/// Parses the arguments of a call. Models send nothing for a tool without arguments, and sometimes broken JSON. Broken
+/// JSON is passed to the tool as text: the model reads the tool's error and tries again.
 fn read_arguments(text: String) -> Value {
     if text.trim().is_empty() {
         return Value::Object(Map::new());
     }
     match serde_json::from_str(&text) {
         Ok(Value::Null) => Value::Object(Map::new()),
-        // Some servers encode the text once more.
+        // Some servers encode the arguments twice.
         Ok(Value::String(inner)) => serde_json::from_str(&inner).unwrap_or(Value::String(inner)),
         Ok(arguments) => arguments,
         Err(_) => Value::String(text),

@@ -1,4 +1,4 @@
-//! Anthropic's messages.
+//! Anthropic's Messages API.
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     config::ModelSettings,
-    llm::{ModelRequest, PromptMessage, ToolSpec, Usage},
+    llm::{ModelRequest, PromptMessage, ToolSpec},
+    model::Usage,
 };
 
 pub(super) const VERSION: &str = "2023-06-01";
@@ -35,7 +36,7 @@ pub(super) fn body(settings: &ModelSettings, request: &ModelRequest, streamed: b
     body
 }
 
-/// The API wants a limit: what the model can say at most, in tokens.
+/// The API requires a limit: the model's maximum output, in tokens.
 fn longest_answer(id: &str) -> u32 {
     const LIMITS: [(&str, u32); 13] = [
         ("claude-3-opus", 4_096),
@@ -86,7 +87,7 @@ fn tool(tool: &ToolSpec) -> Value {
     json!({"name": tool.name, "description": tool.description, "input_schema": tool.parameters})
 }
 
-/// A whole answer, or the part of a stream that begins one.
+/// A whole answer, or the beginning of a streamed one.
 #[derive(Deserialize)]
 struct Message {
     #[serde(default, deserialize_with = "lenient")]
@@ -142,7 +143,7 @@ struct Delta {
     stop_reason: Option<String>,
 }
 
-/// Without what was in the cache, which is counted apart.
+/// `input_tokens` excludes cached tokens, which are counted separately.
 #[derive(Default, Deserialize)]
 struct TheirUsage {
     #[serde(default, deserialize_with = "lenient")]
@@ -174,7 +175,7 @@ pub(super) fn read_event(data: &str, answer: &mut Answer) -> Result<Flow, Fault>
         "message_start" => event.message.map_or(Ok(()), |message| begin(message, answer))?,
         "content_block_start" => {
             if let Some(block) = event.content_block {
-                // The arguments of a call come in pieces; what stands here is an empty object.
+                // The arguments of a call come in later pieces; here they are an empty object.
                 open(event.index, Block { input: None, ..block }, answer)?;
             }
         }
@@ -219,7 +220,7 @@ fn open(index: usize, block: Block, answer: &mut Answer) -> Result<(), Fault> {
     }
 }
 
-/// Later counts of a stream replace earlier ones; what they leave out stays.
+/// Later counts in a stream replace earlier ones; missing counts change nothing.
 fn count(theirs: &TheirUsage, answer: &mut Answer) {
     let usage = &mut answer.usage;
     let (written, read) = (theirs.cache_creation_input_tokens, theirs.cache_read_input_tokens);

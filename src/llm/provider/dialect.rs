@@ -1,4 +1,4 @@
-//! Which API is spoken: where its requests go and what they hold, and how its answers are read.
+//! The API of a provider: URLs and bodies of requests, and parsing of answers.
 
 use reqwest::{RequestBuilder, Url, header::HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     config::{ModelSettings, Provider},
-    llm::{ModelRequest, PromptMessage, ToolCall},
+    llm::{ModelRequest, PromptMessage},
+    model::ToolCall,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ impl Dialect {
         }
     }
 
-    /// The provider's name on the wire.
+    /// The provider's name in API responses.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OpenAi => "OpenAI",
@@ -43,7 +44,7 @@ impl Dialect {
         }
     }
 
-    /// The provider's own endpoint.
+    /// The provider's default endpoint.
     pub(super) fn own_url(self) -> &'static str {
         match self {
             Self::OpenAi => "https://api.openai.com/v1/",
@@ -60,7 +61,7 @@ impl Dialect {
         }
     }
 
-    /// Where a call goes; the query of the base stays.
+    /// The URL of a call. The query of the base URL is kept.
     pub(super) fn url(self, base: &Url, id: &str, streamed: bool) -> Url {
         let path = match self {
             Self::OpenAi => "chat/completions".to_owned(),
@@ -118,7 +119,7 @@ impl Dialect {
     }
 }
 
-/// Adds a header that is never shown. A key that cannot be one makes the request fail.
+/// Adds a header that is hidden from debug output. An invalid header value makes the request fail.
 fn with_secret(request: RequestBuilder, name: &str, key: &str) -> RequestBuilder {
     match HeaderValue::try_from(key) {
         Ok(mut value) => {
@@ -129,7 +130,7 @@ fn with_secret(request: RequestBuilder, name: &str, key: &str) -> RequestBuilder
     }
 }
 
-/// A message, or the results of one turn's tool calls, which Anthropic and Gemini want together.
+/// A message, or all results of one turn's tool calls, which Anthropic and Gemini require in one message.
 pub(super) enum Turn<'a> {
     User(&'a str),
     Assistant { content: Option<&'a str>, tool_calls: &'a [ToolCall] },
@@ -147,7 +148,8 @@ pub(super) fn turns(messages: &[PromptMessage]) -> impl Iterator<Item = Turn<'_>
     })
 }
 
-/// Only OpenAI takes arguments as text; the others refuse a whole conversation in which a model once sent nonsense.
+/// The arguments as an object. Only OpenAI takes them as text; the other APIs reject the whole conversation if the
+/// arguments of one call are not an object.
 pub(super) fn object(arguments: &Value) -> Value {
     if arguments.is_object() { arguments.clone() } else { json!({"arguments": arguments}) }
 }

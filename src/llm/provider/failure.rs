@@ -1,6 +1,6 @@
-//! What went wrong, twice: for callers a plain sentence, and for operators the details, in the words of the settings.
+//! Turns a fault into two texts: a plain sentence for callers, and details for operators that name the settings.
 //!
-//! Of what a provider says only the text of its error is quoted, and only to operators: an answer or a request never is.
+//! Only the text of a provider's error is quoted, and only to operators; requests and answers never are.
 
 use std::{error::Error as _, time::Duration};
 
@@ -15,14 +15,14 @@ use crate::{
     llm::{ErrorKind, ModelError, credentials, retry},
 };
 
-/// Longest quotation of a provider's error text, in characters.
+/// Maximum length of a quoted error text, in characters.
 const LONGEST_EXCERPT: usize = 300;
 
 pub(super) struct Failures {
     /// The name in `[models]`.
     name: String,
     id: String,
-    /// Scheme, host and port, without what else a URL may hold.
+    /// Scheme, host and port only.
     server: String,
     timeout: Duration,
     key_variable: String,
@@ -111,7 +111,7 @@ impl Failures {
         self.error(kind, format!("reported an error instead of an answer: {said}"))
     }
 
-    /// What the provider says about its error: the message in its JSON, or the beginning of the text.
+    /// The provider's error text: the message in its JSON, or else the beginning of the body.
     fn excerpt(&self, body: &str) -> Option<String> {
         let json = serde_json::from_str::<Value>(body).ok();
         let message = json.as_ref().and_then(error_message);
@@ -140,7 +140,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     retry::parse_retry_after(value, clock::now())
 }
 
-/// The innermost reason: the outer ones of an HTTP client repeat the URL, which may hold credentials.
+/// The innermost cause: the outer errors of the HTTP client repeat the URL, which may contain credentials.
 fn root_cause(error: &reqwest::Error) -> String {
     let Some(mut cause) = error.source() else { return "no connection".into() };
     while let Some(inner) = cause.source() {

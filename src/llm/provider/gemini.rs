@@ -1,4 +1,4 @@
-//! Google's Gemini.
+//! Google's Gemini API.
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -12,12 +12,13 @@ use super::{
 };
 use crate::{
     config::ModelSettings,
-    llm::{ModelRequest, PromptMessage, ToolCall, ToolSpec, Usage},
+    llm::{ModelRequest, PromptMessage, ToolSpec},
+    model::{ToolCall, Usage},
 };
 
-/// Of a call to which the API gave no id; it is not told of ours.
+/// Prefix of the ids that we give to calls without one. They are not sent back to the API.
 const OWN_ID: &str = "call#";
-/// Gemini 3 wants a signature at the first call of a turn, and accepts this one in place of its own.
+/// Gemini 3 requires a signature on the first call of a turn, and accepts this value instead of its own.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 pub(super) fn body(settings: &ModelSettings, request: &ModelRequest) -> Value {
@@ -100,7 +101,7 @@ struct Answered {
     usage_metadata: Option<TheirUsage>,
     #[serde(default, rename = "responseId", deserialize_with = "lenient")]
     id: Option<String>,
-    /// Why the prompt was refused.
+    /// Why the prompt was blocked.
     prompt_feedback: Option<Box<RawValue>>,
     error: Option<Box<RawValue>>,
 }
@@ -162,7 +163,7 @@ pub(super) fn read_event(data: &str, answer: &mut Answer) -> Result<Flow, Fault>
     take(read(data.as_bytes())?, answer)
 }
 
-/// The reason of the end is in the last event of a stream.
+/// In a stream, the last event has the finish reason.
 fn take(answered: Answered, answer: &mut Answer) -> Result<Flow, Fault> {
     let error = text(answered.error.as_deref());
     if !error.is_empty() {
@@ -198,7 +199,8 @@ fn take(answered: Answered, answer: &mut Answer) -> Result<Flow, Fault> {
 }
 
 impl From<TheirUsage> for Usage {
-    /// Thoughts are counted beside the answer, and results of built-in tools beside the prompt.
+    /// Adds the reasoning tokens to the output, and the results of built-in tools to the input: Gemini counts them
+    /// separately.
     fn from(theirs: TheirUsage) -> Self {
         let input_tokens = theirs.prompt.saturating_add(theirs.tool_results);
         let output_tokens = theirs.answer.saturating_add(theirs.thoughts);

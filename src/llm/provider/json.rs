@@ -1,4 +1,5 @@
-//! Reading providers' JSON: unknown fields are skipped without being kept, and a field of an odd form counts as absent.
+//! Lenient parsing of providers' JSON: unknown fields are skipped without being buffered, and a field of an unexpected
+//! type counts as absent.
 
 use std::{fmt, marker::PhantomData};
 
@@ -10,20 +11,20 @@ use serde_json::value::RawValue;
 
 use super::wire::Fault;
 
-/// Longer lists are no part of an answer: an element of two bytes takes hundreds when it is read.
+/// Maximum length of a list: an element of two bytes takes hundreds in memory.
 const LONGEST_LIST: usize = 8_192;
 
 pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(text).map_err(|_| Fault::Unreadable)
 }
 
-/// For `deserialize_with`: a value of another form than `T` is none.
+/// For `deserialize_with`: a value that is not a `T` becomes the default.
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
     let raw = Option::<Box<RawValue>>::deserialize(from)?;
     Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default())
 }
 
-/// For `deserialize_with`: a list that is not too long; null is empty.
+/// For `deserialize_with`: a list of limited length; null becomes an empty list.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     struct List<T>(PhantomData<T>);
 
@@ -53,7 +54,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
     from.deserialize_any(List(PhantomData))
 }
 
-/// The text of some JSON that is passed on unread; null is nothing.
+/// The raw text of a JSON value; empty for null.
 pub(super) fn text(raw: Option<&RawValue>) -> &str {
     raw.map(RawValue::get).filter(|text| *text != "null").unwrap_or_default()
 }

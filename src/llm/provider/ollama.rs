@@ -1,4 +1,4 @@
-//! Ollama's own API.
+//! Ollama's native API.
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     config::ModelSettings,
-    llm::{ModelRequest, PromptMessage, ToolCall, ToolSpec, Usage},
+    llm::{ModelRequest, PromptMessage, ToolSpec},
+    model::{ToolCall, Usage},
 };
 
 pub(super) fn body(settings: &ModelSettings, request: &ModelRequest, streamed: bool) -> Value {

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, as many other servers speak them too.
+//! OpenAI's Chat Completions API, which many other servers implement too.
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     config::ModelSettings,
-    llm::{ModelRequest, PromptMessage, ToolCall, ToolSpec, Usage},
+    llm::{ModelRequest, PromptMessage, ToolSpec},
+    model::{ToolCall, Usage},
 };
 
 pub(super) fn body(settings: &ModelSettings, request: &ModelRequest, streamed: bool) -> Value {
@@ -36,7 +37,7 @@ pub(super) fn body(settings: &ModelSettings, request: &ModelRequest, streamed: b
     body
 }
 
-/// OpenAI's reasoning models refuse the old name, and other servers do not know the new one.
+/// OpenAI's reasoning models reject the old parameter, and other servers do not know the new one.
 fn name_of_max_tokens(id: &str) -> &'static str {
     let is_new = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|family| id.starts_with(family));
     if is_new { "max_completion_tokens" } else { "max_tokens" }
@@ -84,9 +85,9 @@ struct Completion {
 
 #[derive(Deserialize)]
 struct Choice {
-    /// Of a whole answer.
+    /// In a whole answer.
     message: Option<Message>,
-    /// Of an event. Some servers send both, and then the other is none of ours.
+    /// In an event of a stream. Some servers send both fields; then the other one is ignored.
     delta: Option<Message>,
     #[serde(default, deserialize_with = "lenient")]
     finish_reason: Option<String>,
@@ -119,7 +120,7 @@ struct Function {
     arguments: Option<Box<RawValue>>,
 }
 
-/// What Mistral sends in place of a text.
+/// Mistral's form of content, instead of a string.
 #[derive(Deserialize)]
 struct Part {
     #[serde(default, deserialize_with = "lenient")]
@@ -203,7 +204,7 @@ fn take(
             (next, _) => next,
         });
         let arguments = text(function.arguments.as_deref());
-        // A text as a rule, from some servers the object itself.
+        // Usually a string; some servers send the object itself.
         let decoded = serde_json::from_str::<String>(arguments);
         answer.call(key, &call.id, &function.name, decoded.as_deref().unwrap_or(arguments))?;
     }

@@ -1,7 +1,7 @@
-//! What a provider sends, read within bounds: whole bodies, events and lines.
+//! Reads what a provider sends, within limits: whole bodies, events and lines.
 //!
-//! *Architecture Invariant:* nothing is kept before it was counted, as the bytes that come out of a decompression, and
-//! no poll runs long: whoever waits with a deadline gets to look at it, however fast the bytes come.
+//! *Architecture Invariant:* bytes are counted after decompression and before they are kept. No poll runs long, so a
+//! caller's deadline is checked however fast the bytes come.
 
 use std::{
     io,
@@ -25,15 +25,15 @@ use tokio_util::{
 };
 
 const MIB: usize = 1024 * 1024;
-/// Largest answer that comes whole.
+/// Maximum size of an answer that is not streamed.
 pub(super) const MAX_BODY_BYTES: usize = 16 * MIB;
-/// Largest event or line of a stream.
+/// Maximum size of an event or a line of a stream.
 pub(super) const MAX_FRAME_BYTES: usize = 4 * MIB;
-/// Largest stream. Providers wrap each word in a few hundred bytes.
+/// Maximum size of a stream. Providers wrap each word in a few hundred bytes.
 const MAX_STREAM_BYTES: usize = 256 * MIB;
-/// So much is read of an error.
+/// How much of an error body is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// How long bytes may be worked on without letting others run.
+/// How long a task reads before it yields to others.
 const LONGEST_BREATH: Duration = Duration::from_millis(5);
 
 /// Why there is no answer.
@@ -43,7 +43,7 @@ pub(super) enum Fault {
     Connection(#[from] reqwest::Error),
     #[error("the server answered {}", .0.status)]
     Status(Box<Refusal>),
-    /// An error where an answer was due; its text.
+    /// An error instead of an answer; its text.
     #[error("an error in place of an answer")]
     Reported(String),
     #[error("nothing came in time")]
@@ -54,7 +54,7 @@ pub(super) enum Fault {
     Unreadable,
     #[error("an answer without content")]
     Missing,
-    /// What is larger than its bound.
+    /// Something exceeds its limit.
     #[error("{0}")]
     TooLarge(String),
 }
@@ -72,14 +72,14 @@ impl Fault {
     }
 }
 
-/// The response, if it is a success.
+/// Checks the status: returns the response if it is a success.
 pub(super) async fn accepted(mut response: Response) -> Result<Response, Fault> {
     if response.status().is_success() {
         return Ok(response);
     }
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    // The status says what is wrong, whether or not its text can be read.
+    // The status tells the error even if the body cannot be read.
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend_from_slice(&chunk);
         if body.len() >= MAX_ERROR_BYTES {
@@ -103,7 +103,7 @@ pub(super) async fn read_whole(response: Response) -> Result<Vec<u8>, Fault> {
     Ok(body)
 }
 
-/// The bytes as they come, with pauses for others between them.
+/// The chunks of the body. Yields to other tasks between them.
 fn chunks(response: Response) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
     stream::try_unfold((response, Instant::now()), |(mut response, mut rested)| async move {
         if rested.elapsed() > LONGEST_BREATH {
@@ -115,17 +115,17 @@ fn chunks(response: Response) -> impl Stream<Item = Result<Bytes, Fault>> + Send
     })
 }
 
-/// How a stream is divided.
+/// How a stream is split into frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Framing {
     ServerSentEvents,
     Lines,
 }
 
-/// A stream, frame by frame: the data of an event, or a line.
+/// The frames of a stream: the data of an event, or a line.
 pub(super) struct Frames {
     frames: BoxStream<'static, Result<String, Fault>>,
-    /// Bytes that have come since the last frame.
+    /// Bytes received since the last frame.
     since_last: Arc<AtomicUsize>,
 }
 
@@ -140,7 +140,7 @@ impl Frames {
         Self { frames, since_last }
     }
 
-    /// `None` at the stream's end.
+    /// `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Result<Option<String>, Fault> {
         while let Some(frame) = self.frames.try_next().await? {
             self.since_last.store(0, Ordering::Relaxed);
@@ -174,7 +174,7 @@ fn count(
 fn events(
     chunks: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static,
 ) -> BoxStream<'static, Result<String, Fault>> {
-    // Some servers leave out the empty line after the last event.
+    // Some servers omit the empty line after the last event.
     let end = stream::once(async { Ok(Bytes::from_static(b"\n\n")) });
     let events = SseByteStream::new(Box::pin(chunks.chain(end)));
     let data = events.map(|event| match event {

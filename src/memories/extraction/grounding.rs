@@ -1,4 +1,4 @@
-//! Whether a lesson is about the user at all: small models learn from what was answered to a question.
+//! Whether an extracted memory is about the user at all: small models also learn from the answers to questions.
 
 use std::collections::HashSet;
 
@@ -9,19 +9,22 @@ const QUESTION_MARKS: [char; 3] = ['?', '？', '؟'];
 const ENDS_BEFORE_SPACE: [char; 4] = ['.', '!', '?', '؟'];
 const ENDS: [char; 5] = ['\n', '。', '！', '？', '।'];
 
-/// How a question begins that is told of: "The user asks how …".
+/// How a memory begins that reports a question: "The user asks how …".
 const ASKING: [&str; 8] =
     ["asks", "asked", "is asking", "inquires", "inquired", "wonders", "wants to know", "would like to know"];
 const ASKED_FOR: [&str; 11] =
     ["how", "what", "who", "whose", "where", "when", "which", "why", "whether", "if", "about"];
 
-/// What stands for the "I" and "my" of the user in a memory.
+/// Words that stand for the user's "I" and "my" in a memory.
 const OF_THE_USER: [&str; 5] = ["the", "user", "s", "you", "your"];
 const FIRST_PERSON: [&str; 4] = ["i", "me", "my", "mine"];
 
-/// Whether the memory may be what the user said in these turns. One that is a question is not, nor one that says in nothing
-/// but the words of questions and of one sentence what was answered to them: what is said of the user has some word of its
-/// own.
+/// Whether the memory may come from what the user said in these turns.
+///
+/// A memory that is a question itself is rejected. If any turn is not a question, every other memory is accepted. If
+/// all turns are questions, a memory is rejected that reports a question, or that repeats an answer: all its words are
+/// in the questions and one sentence of the answers, and at least one word is in no question ("the user" counts as
+/// "I").
 pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>) -> bool {
     if is_question(memory) {
         return false;
@@ -48,7 +51,7 @@ pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>
     !is_answer || known.iter().all(is_asked)
 }
 
-/// Whether it says what the user wanted to know, which is over with the answer.
+/// Whether the memory reports a question. The answer settles the question, so it is not worth remembering.
 fn tells_of_question(memory: &str) -> bool {
     let said = words(memory).collect::<Vec<_>>().join(" ");
     let told = said.strip_prefix("the ").unwrap_or(&said);
@@ -58,7 +61,7 @@ fn tells_of_question(memory: &str) -> bool {
     asked.is_some_and(|word| ASKED_FOR.contains(&word))
 }
 
-/// A full stop within a number or a name ends none.
+/// A full stop inside a number or a name does not end a sentence.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let mut before = ' ';
     text.split(move |c: char| {
@@ -81,7 +84,7 @@ mod tests {
     use crate::clock;
 
     use super::*;
-    use crate::sessions::SessionId;
+    use crate::model::SessionId;
 
     fn turn(input: &str, content: &str) -> Turn {
         Turn {

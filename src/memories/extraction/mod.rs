@@ -1,12 +1,12 @@
-//! Learning from what users say: new turns in, changes of memories out.
+//! Extraction of memories from what users say: unread turns in, changes of memories out.
 //!
-//! A run that settles is marked as unread in the same statement, one that was said elsewhere by [`store::note_turns`];
-//! [`wake`] then enqueues a job unless one waits already, and nobody waits for that. [`learn`] is the job, `reading` how it
-//! goes through the unread turns of one user; what came of them is stored in the transaction that marks them as read.
-//! `prompt` has what the model is told, `reply` what it may answer, `grounding` what it makes up.
+//! A run is marked as unread in the statement that settles it; an appended one by [`store::note_turns`]. [`wake`] then
+//! enqueues a job unless one is waiting; the caller does not wait for it. [`learn`] is the job; `reading` processes the
+//! unread turns of one user and stores the result in the transaction that marks the turns as read. `prompt` is what the
+//! model is told, `reply` parses its answer, `grounding` filters what the user did not say.
 //!
-//! *Architecture Invariant:* a model sees memories by small numbers and answers with these, so it can name none that it
-//! was not shown, and nobody else's. What it answers is checked whole before any of it is stored.
+//! *Architecture Invariant:* a model sees memories under small numbers and refers to them by these, so it cannot name a
+//! memory that it was not shown, nor one of another user. The whole answer is validated before any of it is stored.
 
 mod grounding;
 mod prompt;
@@ -19,41 +19,39 @@ use chrono::TimeDelta;
 
 use super::{
     change::{self, Author, Change},
-    model::{Memory, Source},
     store::{self, Turn},
 };
 use crate::{
     agents::Agent,
     app::App,
-    auth::{Scope, UserId},
     clock,
     config::{AgentMemorySettings, AgentSettings},
     database,
     jobs::{self, Job},
+    model::{Memory, Scope, UserId, memory::Source},
     search::{self, model::Search, vectors},
-    sessions::{
+    usage::{
+        Purpose,
         ask::{self, Question},
-        costs::Purpose,
     },
 };
 
-pub use prompt::RESPONSE_NAME;
-pub use reading::learn;
+pub use self::reading::learn;
 
 /// How many of the user's memories a model is shown.
 const SHOWN: usize = 10;
-/// How many jobs are queued at once by the clock.
+/// How many jobs one [`sweep`] queues at most.
 const MOST_QUEUED: i64 = 1_000;
-/// How much of what was said is looked at to choose these, in characters.
+/// How many characters of the conversation are searched with to choose the memories to show.
 const QUERY_CHARS: usize = 4_000;
 
-/// Whether runs of this agent are learned from.
+/// Whether memories are extracted from the runs of this agent.
 pub fn is_on(settings: &AgentSettings) -> bool {
     settings.update_memory_on_run && !settings.enable_agentic_memory
 }
 
-/// Sees to it that a job waits for what the user has unread. After this is stored, and beside the answer: to queue a
-/// job takes longer than to settle. If the process dies before, [`sweep`] does it.
+/// Ensures that a job is queued for the user's unread turns. Call it after the commit. It runs in the background,
+/// because queuing a job takes longer than settling a run. If the process dies first, [`sweep`] queues the job.
 pub fn wake(app: &Arc<App>, user: &UserId) {
     let (of_task, user) = (app.clone(), user.clone());
     app.tasks.spawn(async move {
@@ -63,8 +61,8 @@ pub fn wake(app: &Arc<App>, user: &UserId) {
     });
 }
 
-/// Queues the jobs that are missing; by the clock, when a process starts, and before somebody looks at what waits. A
-/// user whose job has failed for good has none missing: that one waits to be retried, or for the user's next run.
+/// Queues missing jobs: periodically, at process start, and before jobs are listed. A user whose job has failed for
+/// good is skipped: that job waits for a retry, or for the user's next run.
 pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
     for user in jobs::users_without_job(app, MOST_QUEUED).await? {
         queue(app, user).await?;
@@ -73,21 +71,21 @@ pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
     jobs::hasten_learning(app, None).await
 }
 
-/// Where a job waits already there is nothing to do: what it reads, it reads when it has begun.
+/// A waiting job is enough: it reads all turns that are unread when it starts.
 async fn queue(app: &App, user: UserId) -> Result<(), sqlx::Error> {
     let job = Job::Learn { user_id: user.clone() };
     if jobs::is_waiting(app, &app.db, &job).await? {
         return jobs::hasten_learning(app, Some(&job)).await;
     }
     let mut tx = database::begin(&app.db).await?;
-    // Another may have queued it meanwhile; to do so again would give a job that has failed all its attempts back.
+    // Check again under the lock: another process may have queued the job. Queuing it again would reset its attempts.
     if store::hold_unread(&mut tx, &user).await? && !jobs::is_waiting(app, &mut *tx, &job).await? {
         jobs::enqueue(app, &mut tx, &job).await?;
     }
     tx.commit().await
 }
 
-/// The job that somebody has retried: the user's turns that were set aside are read again, with all their attempts.
+/// The job behind a manual retry: makes the user's turns that were set aside unread again, with all attempts.
 pub async fn learn_again(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
     let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
@@ -97,18 +95,18 @@ pub async fn learn_again(app: &App, user: &UserId) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// A change that a model has made of some turns, and which of the turns say so.
+/// A change that a model derived from turns, with the turns that state it.
 #[derive(Debug)]
 pub struct Lesson {
     pub change: Change,
-    /// What it takes the place of, or what is to be forgotten.
+    /// The memory to be superseded or erased.
     pub old: Option<Memory>,
-    /// Indexes of turns.
+    /// Indexes into the turns.
     turns: Vec<usize>,
 }
 
-/// Asks the model; nothing is stored but what it cost. A reply that cannot be used is sent back once, with the complaint.
-/// `is_asked_for`: somebody waits for the answer.
+/// Asks the model for changes. Only the cost is stored. An unusable reply is sent back once, with the complaint.
+/// `is_asked_for`: a caller waits for the answer.
 pub async fn study(
     app: &App,
     agent: &Agent,
@@ -138,7 +136,7 @@ pub async fn study(
     Ok(lessons.filter(|lesson| may_be_kept(settings, lesson, turns)).collect())
 }
 
-/// The memories that are most like what was said, then the newest.
+/// The memories most similar to the conversation, filled up with the newest.
 async fn memories_to_show(app: &App, user: &UserId, turns: &[Turn]) -> anyhow::Result<Vec<Memory>> {
     let said: String = turns.iter().flat_map(|turn| [turn.input.as_str(), "\n"]).collect();
     let query = said.chars().take(QUERY_CHARS).collect();
@@ -148,8 +146,8 @@ async fn memories_to_show(app: &App, user: &UserId, turns: &[Turn]) -> anyhow::R
         .hits
         .into_iter()
         .filter_map(|hit| match hit.found {
-            search::model::Found::Memory(memory) => Some(memory),
-            search::model::Found::Message(_) => None,
+            search::model::FoundItem::Memory(memory) => Some(memory),
+            search::model::FoundItem::Message(_) => None,
         })
         .collect();
     for memory in store::newest(&app.db, user, i64::try_from(SHOWN)?).await? {
@@ -160,7 +158,7 @@ async fn memories_to_show(app: &App, user: &UserId, turns: &[Turn]) -> anyhow::R
     Ok(shown)
 }
 
-/// What must not be kept is left out: secrets, topics that the agent is not to remember, and what is not about the user.
+/// Drops what must not be stored: secrets, topics excluded for the agent, and facts that are not about the user.
 fn may_be_kept(settings: &AgentMemorySettings, lesson: &Lesson, turns: &[Turn]) -> bool {
     let (Change::Add { memory, topics, .. } | Change::Replace { memory, topics, .. }) = &lesson.change else {
         return true;
@@ -178,11 +176,11 @@ fn may_be_kept(settings: &AgentMemorySettings, lesson: &Lesson, turns: &[Turn]) 
     (settings.topics.is_empty() || has_one_of(&settings.topics)) && !has_one_of(&settings.excluded_topics)
 }
 
-/// Stores what was learned and marks the turns as read, in one transaction.
+/// Stores the lessons and marks the turns as read, in one transaction.
 async fn remember(app: &App, user: &UserId, turns: &[Turn], lessons: &[Lesson]) -> anyhow::Result<()> {
     let mut tx = database::begin(&app.db).await?;
     store::lock_user(&mut tx, user).await?;
-    // What was deleted meanwhile is not learned; what another worker has read is learned already.
+    // Turns that were deleted meanwhile are dropped, and so are turns that another worker has read.
     let taken = store::take_turns(&mut tx, user, turns).await?;
     let at = clock::now();
     for lesson in lessons {

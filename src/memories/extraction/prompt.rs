@@ -1,4 +1,4 @@
-//! What a model is told when it is to learn.
+//! The prompt for the extraction of memories.
 
 use std::fmt::Write;
 
@@ -7,14 +7,15 @@ use serde_json::json;
 use crate::{
     config::AgentMemorySettings,
     llm::{ModelRequest, PromptMessage, ResponseSchema},
-    memories::{line::one_line, model::Memory, store::Turn},
+    memories::{line::one_line, store::Turn},
+    model::Memory,
     text,
 };
 
-/// The name of the form of the answer, by which the offline model knows what it is asked for.
+/// The name of the response schema, by which the offline model recognizes the task.
 pub const RESPONSE_NAME: &str = "memory_operations";
 
-/// How much of a user's message, and of an answer, a model is shown, in characters.
+/// How many characters of a user's message, and of an answer, a model is shown.
 const INPUT_CHARS: usize = 8_000;
 pub(super) const ANSWER_CHARS: usize = 1_000;
 
@@ -85,7 +86,7 @@ fn system(settings: &AgentMemorySettings) -> String {
 fn remembered(shown: &[Memory]) -> String {
     let mut block = "<remembered>\n".to_owned();
     for (memory, number) in shown.iter().zip(1..) {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(block, "{number}. {}", one_line(&memory.memory));
     }
     block + "</remembered>"
@@ -104,7 +105,7 @@ fn conversation(turns: &[Turn]) -> String {
     block + "</conversation>"
 }
 
-/// Where nothing is remembered, there is nothing to update.
+/// Without existing memories only `add` is allowed.
 fn schema(is_first: bool) -> serde_json::Value {
     let operations: &[&str] = if is_first { &["add"] } else { &["add", "update", "delete"] };
     json!({
@@ -137,7 +138,7 @@ mod tests {
     use chrono::{TimeZone, Utc};
 
     use super::*;
-    use crate::sessions::SessionId;
+    use crate::model::SessionId;
 
     #[test]
     fn what_was_said_stays_data() {

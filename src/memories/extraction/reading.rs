@@ -1,32 +1,33 @@
-//! How the unread turns of a user are read, and what that may cost.
+//! Reads the unread turns of a user, at a bounded cost.
 //!
-//! New turns are read several in one call. Where no answer to these can be used, each of them is read alone, so that the
-//! one to blame keeps no other back. It is tried again later, alone and after what is new, and is set aside after
-//! [`MOST_ATTEMPTS`]. So a turn costs a bounded number of calls, whatever the model answers and however many turns come.
+//! New turns are read in batches, several per call. If the answer to a batch is unusable, each of its turns is read
+//! alone, so that one bad turn does not block the others. A turn that fails is retried later, alone and after all new
+//! turns. After [`MOST_ATTEMPTS`] it is set aside. The number of calls per turn is thus bounded, whatever the model
+//! answers and however many turns arrive.
 //!
-//! A model that gives no answer is another matter: only while it answers others is the turn to blame. Otherwise the turns
-//! keep their attempts, and the breaker of [`ask`](crate::sessions::ask) bounds what is asked.
+//! A model that does not answer at all is different: the turn is to blame only if the model answers other requests.
+//! Otherwise the turns keep their attempts, and the circuit breaker of [`ask`](crate::usage::ask) limits the calls.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{remember, study};
 use crate::{
     app::App,
-    auth::UserId,
     database,
     jobs::{self, Job, Later},
     memories::store::{self, Turn},
-    sessions::ask::AskError,
+    model::UserId,
+    usage::ask::AskError,
 };
 
-/// After so many failed attempts a turn is set aside.
+/// Failed attempts after which a turn is set aside.
 const MOST_ATTEMPTS: i16 = 3;
-/// How long a turn waits for its next attempt.
+/// Pause before the next attempt for a turn.
 const PAUSE: Duration = Duration::from_mins(1);
-/// How many turns are tried again by one job.
+/// How many failed turns one job retries.
 const TRIED_AT_ONCE: i64 = 100;
 
-/// The job: reads the user's unread turns. Safe to be done twice at once: a turn is read by whoever stores first.
+/// The job: reads the user's unread turns. Safe to run concurrently: a turn counts for the worker that commits first.
 pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
     let mut reading = Reading { app, user, alone: VecDeque::new(), resting: Vec::new(), later: None };
     let mut turns = reading.new_turns().await?;
@@ -52,16 +53,16 @@ pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
 struct Reading<'a> {
     app: &'a Arc<App>,
     user: &'a UserId,
-    /// Turns that are to be read one by one now.
+    /// Turns to be read one by one now.
     alone: VecDeque<Turn>,
-    /// Agents whose model is left alone.
+    /// Agents whose model does not answer; skipped for the rest of this job.
     resting: Vec<String>,
-    /// When and why the job has to come back.
+    /// When the job must run again, and why.
     later: Option<Later>,
 }
 
 impl Reading<'_> {
-    /// The turns for one call: those of one agent.
+    /// The turns for the next call: new ones, all of one agent.
     async fn new_turns(&self) -> Result<Vec<Turn>, sqlx::Error> {
         let at_once = i64::from(self.app.settings.memories.turns_per_call);
         let mut turns = store::new_turns(&self.app.db, self.user, &self.resting, at_once).await?;
@@ -76,7 +77,7 @@ impl Reading<'_> {
         if self.resting.contains(&agent_id) {
             return Ok(());
         }
-        // An agent that is no longer declared has no model to ask.
+        // An agent that is no longer configured has no model to ask: its turns are marked as read.
         let lessons = match self.app.agents.get(&agent_id) {
             Ok(agent) => study(self.app, &agent, Some(self.user), &turns, false).await,
             Err(_) => Ok(Vec::new()),
@@ -88,7 +89,7 @@ impl Reading<'_> {
         let is_shared = turns.len() > 1;
         match error.downcast_ref::<AskError>() {
             Some(AskError::Model { retry_in: None, .. }) if is_shared => {}
-            // An answer that cannot be used is paid for: it counts for every turn that it was about.
+            // An unusable answer has cost tokens, so it counts as an attempt for every turn in the call.
             Some(AskError::Unusable(_) | AskError::Model { retry_in: None, .. }) => {
                 self.count_attempt(&turns, &error).await?;
             }
@@ -109,7 +110,7 @@ impl Reading<'_> {
     async fn count_attempt(&mut self, turns: &[Turn], error: &anyhow::Error) -> Result<(), sqlx::Error> {
         let reason = format!("{error:#}");
         let mut tx = database::begin(&self.app.db).await?;
-        // Whoever erases the user is waited for, and has left nothing.
+        // Waits for a concurrent erasure of the user, which leaves no turns.
         store::lock_user(&mut tx, self.user).await?;
         if store::count_attempt(&mut tx, self.user, turns, MOST_ATTEMPTS).await? > 0 {
             let reason = format!(
@@ -123,7 +124,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The soonest time holds.
+    /// Keeps the earliest retry time.
     fn come_back(&mut self, later: Later) {
         if self.later.as_ref().is_none_or(|known| later.after < known.after) {
             self.later = Some(later);

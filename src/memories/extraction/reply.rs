@@ -1,4 +1,4 @@
-//! What a model may answer when it is to learn, read and checked whole.
+//! Parses and validates the model's answer; one bad operation rejects the whole answer.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::Lesson;
 use crate::{
     llm,
-    memories::{
-        change::{self, Change},
-        model::{MAX_CHARS, MAX_TOPIC_CHARS, MAX_TOPICS, Memory},
+    memories::change::{self, Change},
+    model::{
+        Memory,
+        memory::{MAX_CHARS, MAX_TOPIC_CHARS, MAX_TOPICS},
     },
     text,
 };
@@ -20,7 +21,8 @@ const MAX_OPERATIONS: usize = 100;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
-    /// Whether there is anything to learn. Small models judge this well, and go on to learn from questions all the same.
+    /// `false` if there is nothing to learn; then the operations are ignored. Small models judge this well, but still
+    /// list operations for questions.
     #[serde(default)]
     about_user: Option<bool>,
     operations: Vec<Value>,
@@ -49,7 +51,7 @@ enum Op {
     None,
 }
 
-/// An operation whose numbers are those of memories and turns that were shown.
+/// An operation with valid indexes: memories and turns that were shown.
 #[derive(Debug, PartialEq)]
 pub(super) struct Operation {
     kind: Kind,
@@ -64,7 +66,7 @@ enum Kind {
     Delete(usize),
 }
 
-/// Reads an answer. The complaint goes on after "it".
+/// Parses an answer. The error is a phrase to follow "it".
 pub(super) fn parse(said: &str, shown: usize, turns: usize) -> Result<Vec<Operation>, String> {
     if said.len() > MAX_BYTES {
         return Err(format!("is {} bytes long; the most are {MAX_BYTES}", said.len()));
@@ -85,7 +87,7 @@ pub(super) fn parse(said: &str, shown: usize, turns: usize) -> Result<Vec<Operat
 }
 
 fn read(operation: Value, shown: usize, turns: usize) -> Result<Option<Operation>, String> {
-    // serde's own sentence may quote what was said.
+    // serde's own message may quote the answer.
     let operation: SaidOperation = serde_json::from_value(operation)
         .map_err(|_| "has an operation with other fields than op, id, memory, topics and turns, or other types")?;
     let memory = operation.memory.as_deref().map(str::trim).filter(|memory| !memory.is_empty());
@@ -115,13 +117,13 @@ fn read(operation: Value, shown: usize, turns: usize) -> Result<Option<Operation
     Ok(Some(Operation { kind, topics: topics(operation.topics), turns: said_in }))
 }
 
-/// A number from 1 as an index.
+/// Converts a number that starts at 1 to an index.
 fn number(number: Option<i64>, count: usize) -> Option<usize> {
     let index = usize::try_from(number?.checked_sub(1)?).ok()?;
     (index < count).then_some(index)
 }
 
-/// Topics are a help, not worth a refusal.
+/// Invalid topics are dropped or cut: they are not worth rejecting the answer.
 fn topics(said: Option<Vec<String>>) -> Vec<String> {
     let mut topics: Vec<String> = Vec::new();
     for topic in said.unwrap_or_default() {
@@ -135,7 +137,7 @@ fn topics(said: Option<Vec<String>>) -> Vec<String> {
 }
 
 impl Operation {
-    /// With the memories that the numbers stand for.
+    /// Resolves the indexes of memories. `None` if one is out of range.
     pub(super) fn into_lesson(self, shown: &[Memory], expires_at: Option<DateTime<Utc>>) -> Option<Lesson> {
         let Self { kind, topics, turns } = self;
         let (change, old) = match kind {

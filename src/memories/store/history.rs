@@ -1,16 +1,12 @@
-//! What happened to memories, and what they were drawn from.
+//! The events of memories, and the messages that they came from.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::select_memories;
-use crate::{
-    auth::{Scope, UserId},
-    memories::model::{Action, Memory, MemoryId},
-    runs::RunId,
-};
+use crate::model::{Memory, MemoryId, RunId, Scope, UserId, memory::Action};
+use crate::search::store::memories::select_memories;
 
-/// One change of a memory, with what it said before and after.
+/// One change of a memory, with its text before and after.
 #[derive(Debug)]
 pub struct Event {
     pub memory_id: MemoryId,
@@ -23,7 +19,7 @@ pub struct Event {
     pub created_at: DateTime<Utc>,
 }
 
-/// What happened to a memory and to those that it took the place of, oldest first.
+/// The events of a memory and of those that it superseded, oldest first.
 pub async fn history(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Vec<Event>, sqlx::Error> {
     sqlx::query_as!(
         Event,
@@ -50,14 +46,14 @@ pub async fn history(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<
     .await
 }
 
-/// A memory with the user's message that it was last drawn from.
+/// A memory with the user's message that is its latest source.
 #[derive(Debug)]
 pub struct MemoryWithInput {
     pub memory: Memory,
     pub input: Option<String>,
 }
 
-/// A user's memories that hold, oldest first, at most `limit` of them, each with the message that it came from.
+/// A user's current memories, oldest first, at most `limit` of them, each with its latest source message.
 pub async fn with_input(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<MemoryWithInput>, sqlx::Error> {
     let rows = select_memories!(
         r"

@@ -1,19 +1,19 @@
-//! Which runs are still to be read, and what reading them has cost.
+//! The runs that memories are still to be extracted from, and their failed attempts.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{auth::UserId, memories::model::Source, sessions::SessionId};
+use crate::model::{SessionId, UserId, memory::Source};
 
-/// A settled run that memories are to be drawn from.
+/// A settled run that memories are to be extracted from.
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub session_id: SessionId,
     pub seq: i64,
     pub agent_id: String,
-    /// What the user said.
+    /// The user's message.
     pub input: String,
-    /// What was answered.
+    /// The answer.
     pub content: Option<String>,
     pub created_at: DateTime<Utc>,
 }
@@ -46,8 +46,8 @@ pub async fn note_turns(
     Ok(())
 }
 
-/// Holds the first unread turn of the user until the transaction ends; `false`: there is none. Whoever else holds it is
-/// waited for; an erasure of the user has then left none.
+/// Locks the user's first unread turn until the transaction ends; `false` if there is none. Waits for other holders of
+/// the row lock: if one was an erasure of the user, no turn is left.
 pub async fn hold_unread(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
     let held = sqlx::query!(
         "select from memory_turns where user_id = $1 and not set_aside order by session_id, seq limit 1 for update",
@@ -56,7 +56,7 @@ pub async fn hold_unread(connection: &mut PgConnection, user: &UserId) -> Result
     Ok(held.fetch_optional(connection).await?.is_some())
 }
 
-/// The user's turns that no model was shown yet, oldest first, without those of some agents.
+/// The user's turns without a failed attempt, oldest first, except those of `without_agents`.
 pub async fn new_turns(
     db: &PgPool,
     user: &UserId,
@@ -79,7 +79,7 @@ pub async fn new_turns(
     Ok(rows.fetch_all(db).await?.into_iter().map(TurnRow::into_turn).collect())
 }
 
-/// The user's turns that are to be tried again, those with the fewest attempts first.
+/// The user's turns to be retried, those with the fewest attempts first.
 pub async fn tried_turns(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Turn>, sqlx::Error> {
     let rows = sqlx::query_as!(
         TurnRow,
@@ -118,7 +118,8 @@ impl TurnRow {
     }
 }
 
-/// Counts a failed attempt to learn from these turns, and sets those aside that have had so many. Answers how many.
+/// Counts a failed attempt for these turns and sets those aside that have reached `most`. Returns how many were set
+/// aside.
 pub async fn count_attempt(
     connection: &mut PgConnection,
     user: &UserId,
@@ -145,7 +146,7 @@ pub async fn count_attempt(
     Ok(set_aside.into_iter().filter(|is_set_aside| *is_set_aside).count())
 }
 
-/// Makes the user's turns that were set aside new again. Answers whether there were any.
+/// Resets the attempts of the user's turns that were set aside. Returns whether there were any.
 pub async fn take_up_again(connection: &mut PgConnection, user: &UserId) -> Result<bool, sqlx::Error> {
     let taken_up = sqlx::query!(
         "update memory_turns set attempts = 0, set_aside = false, refused = false where user_id = $1 and set_aside",
@@ -154,8 +155,8 @@ pub async fn take_up_again(connection: &mut PgConnection, user: &UserId) -> Resu
     Ok(taken_up.execute(connection).await?.rows_affected() > 0)
 }
 
-/// Marks turns as read and holds their runs until the transaction ends. Answers those that were unread and are still
-/// there, in the order given.
+/// Marks turns as read and locks their runs against deletion until the transaction ends. Returns those that were still
+/// unread and whose runs still exist, in the order given.
 pub async fn take_turns(
     connection: &mut PgConnection,
     user: &UserId,

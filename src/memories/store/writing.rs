@@ -1,20 +1,21 @@
-//! What changes a user's memories. All of it happens in a transaction that holds the user's lock.
+//! Statements that change a user's memories. The transaction must hold the user's lock, except for [`delete`] and
+//! [`delete_expired`], which take none.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{MemoryRow, select_memories};
+use crate::search::store::memories::{MemoryRow, select_memories};
 use crate::{
-    auth::{Scope, UserId},
-    memories::{
-        line,
-        model::{Action, Memory, MemoryId, Source},
+    memories::line,
+    model::{
+        Memory, MemoryId, Scope, UserId,
+        memory::{Action, Source},
     },
 };
 
-/// Lets one change of a user's memories at a time go on, until the transaction ends: what is looked at to find a
-/// duplicate is still so when the memory is stored.
+/// Takes an advisory lock that serializes the changes of a user's memories until the transaction ends. A check for
+/// duplicates thus stays valid until the memory is stored.
 pub async fn lock_user(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended('memories of ' || $1, 0))", user.as_str())
         .execute(connection)
@@ -22,7 +23,7 @@ pub async fn lock_user(connection: &mut PgConnection, user: &UserId) -> Result<(
     Ok(())
 }
 
-/// A memory to be stored.
+/// A row to insert.
 #[derive(Debug)]
 pub struct NewMemory<'a> {
     pub user_id: &'a UserId,
@@ -33,12 +34,12 @@ pub struct NewMemory<'a> {
     pub hash: &'a [u8],
     pub is_own: bool,
     pub expires_at: Option<DateTime<Utc>>,
-    /// By which its words are told apart.
+    /// The text search configuration that splits the text into words.
     pub text_config: &'a str,
     pub at: DateTime<Utc>,
 }
 
-/// Violates `memories_once` when the user has the same memory already.
+/// Violates `memories_once` if the user has the same memory already.
 pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -65,7 +66,7 @@ pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Resul
     Ok(())
 }
 
-/// The memory that holds and says the same, word for word.
+/// The memory with this hash that is not superseded.
 pub async fn find_by_hash(
     connection: &mut PgConnection,
     user: &UserId,
@@ -77,16 +78,16 @@ pub async fn find_by_hash(
     Ok(row.map(MemoryRow::into_memory))
 }
 
-/// A memory that holds and shares words with a text.
+/// A current memory that shares words with a text.
 #[derive(Debug)]
 pub struct Similar {
     pub memory_id: MemoryId,
     pub memory: String,
-    /// How much of all the words of both is in both, 0 to 1.
+    /// Jaccard index of the two sets of words, 0 to 1.
     pub overlap: f64,
 }
 
-/// The memories whose words are most like those of `text`, the most similar first.
+/// The current memories with the largest overlap of words with `text`, the most similar first.
 pub async fn similar(
     connection: &mut PgConnection,
     user: &UserId,
@@ -125,7 +126,7 @@ pub async fn similar(
     .await
 }
 
-/// Notes that the memory was drawn from these runs, of those that are still there.
+/// Adds runs as sources of a memory; runs that do not exist any more are skipped.
 pub async fn add_sources(
     connection: &mut PgConnection,
     user: &UserId,
@@ -151,8 +152,7 @@ pub async fn add_sources(
     Ok(())
 }
 
-/// Ends a memory that holds: another has taken its place, and is drawn from what it was drawn from too. `false`: it is
-/// not there, or was ended before.
+/// Marks a memory as superseded. Its sources stay its own. `false` if it does not exist or was superseded before.
 pub async fn end(
     connection: &mut PgConnection,
     user: &UserId,
@@ -175,7 +175,7 @@ pub async fn end(
     Ok(ended.rows_affected() > 0)
 }
 
-/// A memory that was merged from others has their sources, and is the user's own if one of them is.
+/// Gives a merged memory the sources of its parts; it is the user's own if one of them is.
 pub async fn inherit(
     connection: &mut PgConnection,
     user: &UserId,
@@ -205,7 +205,7 @@ pub async fn inherit(
     Ok(())
 }
 
-/// When a memory stops being found.
+/// When a memory expires: it is not found any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
     Never,
@@ -221,7 +221,7 @@ impl Expiry {
     }
 }
 
-/// What a user changes of a memory; what is absent stays.
+/// An edit over the API; absent fields stay unchanged.
 #[derive(Debug, Default)]
 pub struct Edit {
     pub memory: Option<String>,
@@ -229,8 +229,8 @@ pub struct Edit {
     pub expires_at: Option<Expiry>,
 }
 
-/// Makes the changes; from now on the memory is the user's own and needs no source. Violates `memories_once` when
-/// another memory says the same.
+/// Applies an edit. From now on the memory is the user's own and needs no source. Violates `memories_once` if another
+/// memory has the same text.
 pub async fn edit(
     connection: &mut PgConnection,
     user: &UserId,
@@ -271,8 +271,8 @@ pub async fn edit(
     Ok(())
 }
 
-/// A memory that was said again: it has these topics too, lives at least as long, and is the user's own if it was told
-/// over the API.
+/// Confirms a memory that was stated again: adds the topics, extends the expiry, and makes it the user's own if
+/// `is_own`.
 pub async fn confirm(
     connection: &mut PgConnection,
     user: &UserId,
@@ -303,7 +303,7 @@ pub async fn confirm(
     Ok(())
 }
 
-/// What happened to a memory, and what it says from then on.
+/// An event of a memory, with its text from then on.
 #[derive(Debug)]
 pub struct Recorded<'a> {
     pub user_id: &'a UserId,
@@ -315,7 +315,7 @@ pub struct Recorded<'a> {
     pub at: DateTime<Utc>,
 }
 
-/// Adds to the memory's history.
+/// Adds an event to the memory's history.
 pub async fn record(connection: &mut PgConnection, event: &Recorded<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -337,7 +337,8 @@ pub async fn record(connection: &mut PgConnection, event: &Recorded<'_>) -> Resu
     Ok(())
 }
 
-/// Erases memories that have expired, with their history and with what they took the place of. Answers how many.
+/// Erases up to `limit` expired memories, with their history and the memories that they superseded. Returns the number
+/// of expired ones.
 pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         "delete from memories m
@@ -348,7 +349,7 @@ pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<u64, sqlx::Error>
     Ok(deleted.execute(db).await?.rows_affected())
 }
 
-/// Erases one memory of the user with its history and with what it took the place of. `false`: it is not there.
+/// Erases a memory of the user, with its history and the memories that it superseded. `false` if it does not exist.
 pub async fn forget(connection: &mut PgConnection, user: &UserId, memory_id: MemoryId) -> Result<bool, sqlx::Error> {
     let deleted = sqlx::query!(
         "delete from memories where user_id = $1 and memory_id = $2",
@@ -360,8 +361,8 @@ pub async fn forget(connection: &mut PgConnection, user: &UserId, memory_id: Mem
     Ok(deleted.rows_affected() > 0)
 }
 
-/// Erases memories with their history and with what they took the place of. Ids that are not there, or not the
-/// caller's, are passed over.
+/// Erases memories, with their history and the memories that they superseded. Ids that do not exist, or are out of
+/// scope, are ignored.
 pub async fn delete(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Result<u64, sqlx::Error> {
     let ids: Vec<Uuid> = memory_ids.iter().map(|id| id.0).collect();
     let deleted = sqlx::query!(

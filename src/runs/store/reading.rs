@@ -1,5 +1,5 @@
-//! Runs and messages for clients. Every statement filters by a [`Scope`]: a session is seen by its user, and in a session of
-//! nobody each run by the user who asked for it.
+//! Runs and messages for clients. Every statement filters by a [`Scope`]: a session is visible to its user, and in a
+//! session without a user each run is visible to the user who asked for it.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::rows::{RunRow, select_messages, select_runs};
-use crate::{
-    auth::Scope,
-    http::paging::SortOrder,
-    runs::model::{Message, Run, RunId, RunStatus},
-    sessions::SessionId,
-};
+use crate::model::{Message, Run, RunId, RunStatus, Scope, SessionId, paging::SortOrder};
 
-/// One run by its id, whatever its session.
+/// One run by its id, in any session.
 pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Run>, sqlx::Error> {
     let row = select_runs!(
         "where r.run_id = $1 and ($2::text is null or coalesce(s.user_id, r.user_id) = $2)",
@@ -44,7 +39,7 @@ pub async fn find_by_seq(
     Ok(row.map(RunRow::into_run))
 }
 
-/// Whether the conversation has gone on, or is about to, after the run `seq`.
+/// Whether a run after `seq` has completed or is still open.
 pub async fn is_followed(db: &PgPool, scope: &Scope, session_id: &SessionId, seq: i64) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -62,7 +57,7 @@ pub async fn is_followed(db: &PgPool, scope: &Scope, session_id: &SessionId, seq
     .await
 }
 
-/// How many runs of a session are listed at most.
+/// The most runs of a session in one list.
 pub const MAX_RUNS: u32 = 1_000;
 
 /// Which runs of a session to list.
@@ -75,7 +70,7 @@ pub struct RunFilter {
     pub limit: i64,
 }
 
-/// The newest runs of a session that fit the filter, oldest first.
+/// The newest runs of a session that match the filter, oldest first.
 pub async fn list(
     db: &PgPool,
     scope: &Scope,
@@ -132,8 +127,8 @@ pub async fn messages_of(
     Ok(by_run)
 }
 
-/// The newest `limit` messages of a conversation that a person would read, oldest first, each with its place: the
-/// run's number and the index within the run. Ends before the place `before`, if given.
+/// The newest `limit` messages of users and assistants in a session, oldest first. Each comes with its position: the
+/// run's number and the index within the run. `before` excludes that position and all after it.
 pub async fn conversation(
     db: &PgPool,
     scope: &Scope,
@@ -163,8 +158,8 @@ pub async fn conversation(
     Ok(rows.into_iter().rev().map(|row| ((row.seq, row.index), row.into_message())).collect())
 }
 
-/// Messages of a session, each with its place, the run's number and the index within the run, and with the run's id:
-/// those after the place `after`, in this order.
+/// Messages of a session in this order, after the position `after`, if given. Each comes with its position (the run's
+/// number and the index within the run) and the run's id.
 pub async fn messages_after(
     db: &PgPool,
     scope: &Scope,

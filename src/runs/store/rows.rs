@@ -1,31 +1,21 @@
-//! Rows as the statements select them, and the runs and messages that they become.
+//! The row types of runs and messages, and the conversion to the types of the model.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::{
-    auth::UserId,
-    llm::{ModelInfo, ToolCall},
-    runs::{
-        model::{
-            AnsweredCall, ContextRecord, Message, MessageMetrics, Role, Run, RunError, RunId, RunMetrics, RunStatus,
-        },
-        wire::ToolExecution,
-    },
-    sessions::SessionId,
+use crate::model::{
+    AnsweredCall, ContextRecord, Message, MessageMetrics, ModelInfo, Role, Run, RunError, RunId, RunMetrics, RunStatus,
+    SessionId, ToolCall, ToolExecution, UserId,
 };
 
-/// Reads runs `r` of sessions `s`; what follows is the rest of the statement.
+/// Selects runs `r` of sessions `s`. `$rest` is the rest of the statement.
 macro_rules! select_runs {
     ($rest:literal, $($parameter:expr),* $(,)?) => {{
         use serde_json::{Map, Value};
         use sqlx::types::Json;
-        use $crate::runs::{
-            model::{ContextRecord, RunError, RunMetrics},
-            wire::ToolExecution,
-        };
+        use $crate::model::{ContextRecord, RunError, RunMetrics, ToolExecution};
         sqlx::query_as!(
             $crate::runs::store::rows::RunRow,
             r#"
@@ -44,16 +34,13 @@ macro_rules! select_runs {
         )
     }};
 }
-pub(super) use select_runs;
+pub(crate) use select_runs;
 
-/// Reads messages `m`; what follows is the rest of the statement, from its `from` on.
+/// Selects messages `m`. `$rest` and `$more` are the rest of the statement, from its `from` clause on.
 macro_rules! select_messages {
     ($rest:literal $(+ $more:literal)*, $($parameter:expr),* $(,)?) => {{
         use sqlx::types::Json;
-        use $crate::{
-            llm::ToolCall,
-            runs::model::{MessageMetrics, Role},
-        };
+        use $crate::model::{MessageMetrics, Role, ToolCall};
         sqlx::query_as!(
             $crate::runs::store::rows::MessageRow,
             r#"
@@ -66,33 +53,32 @@ macro_rules! select_messages {
         )
     }};
 }
-pub(super) use select_messages;
+pub(crate) use select_messages;
 
-/// A row of `runs`.
-pub(super) struct RunRow {
-    pub(super) session_id: String,
-    pub(super) seq: i64,
-    pub(super) run_id: RunId,
-    pub(super) component_id: String,
-    pub(super) user_id: Option<String>,
-    pub(super) status: RunStatus,
-    pub(super) input: String,
-    pub(super) content: Option<String>,
-    pub(super) error: Option<Json<RunError>>,
-    pub(super) model: Option<String>,
-    pub(super) model_provider: Option<String>,
-    pub(super) metrics: Json<RunMetrics>,
-    pub(super) session_state: Option<Json<Map<String, Value>>>,
-    pub(super) metadata: Json<Map<String, Value>>,
-    pub(super) context: Json<ContextRecord>,
-    pub(super) tools: Json<Vec<ToolExecution>>,
-    pub(super) forked_from_run_id: Option<RunId>,
-    pub(super) regenerated_from: Option<RunId>,
-    pub(super) created_at: DateTime<Utc>,
+pub(crate) struct RunRow {
+    pub(crate) session_id: String,
+    pub(crate) seq: i64,
+    pub(crate) run_id: RunId,
+    pub(crate) component_id: String,
+    pub(crate) user_id: Option<String>,
+    pub(crate) status: RunStatus,
+    pub(crate) input: String,
+    pub(crate) content: Option<String>,
+    pub(crate) error: Option<Json<RunError>>,
+    pub(crate) model: Option<String>,
+    pub(crate) model_provider: Option<String>,
+    pub(crate) metrics: Json<RunMetrics>,
+    pub(crate) session_state: Option<Json<Map<String, Value>>>,
+    pub(crate) metadata: Json<Map<String, Value>>,
+    pub(crate) context: Json<ContextRecord>,
+    pub(crate) tools: Json<Vec<ToolExecution>>,
+    pub(crate) forked_from_run_id: Option<RunId>,
+    pub(crate) regenerated_from: Option<RunId>,
+    pub(crate) created_at: DateTime<Utc>,
 }
 
 impl RunRow {
-    pub(super) fn into_run(self) -> Run {
+    pub(crate) fn into_run(self) -> Run {
         Run {
             session_id: SessionId::stored(self.session_id),
             seq: self.seq,
@@ -116,26 +102,25 @@ impl RunRow {
     }
 }
 
-/// A row of `messages`.
-pub(super) struct MessageRow {
-    pub(super) seq: i64,
-    pub(super) index: i32,
-    pub(super) message_id: Uuid,
-    pub(super) role: Role,
-    pub(super) content: Option<String>,
-    pub(super) reasoning: Option<String>,
-    pub(super) tool_calls: Option<Json<Vec<ToolCall>>>,
-    pub(super) tool_call_id: Option<String>,
-    pub(super) tool_name: Option<String>,
-    pub(super) tool_args: Option<Value>,
-    pub(super) tool_call_error: Option<bool>,
-    pub(super) metrics: Option<Json<MessageMetrics>>,
-    pub(super) provider_data: Option<Value>,
-    pub(super) created_at: DateTime<Utc>,
+pub(crate) struct MessageRow {
+    pub(crate) seq: i64,
+    pub(crate) index: i32,
+    pub(crate) message_id: Uuid,
+    pub(crate) role: Role,
+    pub(crate) content: Option<String>,
+    pub(crate) reasoning: Option<String>,
+    pub(crate) tool_calls: Option<Json<Vec<ToolCall>>>,
+    pub(crate) tool_call_id: Option<String>,
+    pub(crate) tool_name: Option<String>,
+    pub(crate) tool_args: Option<Value>,
+    pub(crate) tool_call_error: Option<bool>,
+    pub(crate) metrics: Option<Json<MessageMetrics>>,
+    pub(crate) provider_data: Option<Value>,
+    pub(crate) created_at: DateTime<Utc>,
 }
 
 impl MessageRow {
-    pub(super) fn into_message(self) -> Message {
+    pub(crate) fn into_message(self) -> Message {
         let answers = self.tool_call_id.map(|tool_call_id| AnsweredCall {
             tool_call_id,
             tool_name: self.tool_name.unwrap_or_default(),

@@ -20,7 +20,7 @@ fn matching(item: Item, score: f64) -> Match {
     Match { item, score, created_at: day(8) }
 }
 
-fn parts_of(ranked: &[Ranked], place: &Place) -> Parts {
+fn parts_of(ranked: &[Ranked], place: &Place) -> ScoreParts {
     ranked.iter().find(|ranked| ranked.item == Item::Message(place.clone())).unwrap().parts
 }
 
@@ -105,7 +105,7 @@ fn what_is_no_nearer_than_a_hundred_others_is_not_near() {
     let many = shares(&near);
     assert!((many[0] - 1.0).abs() < 1e-9 && many[50] < 0.5, "{many:?}");
     assert!(many[MOST_NEAR - 1..].iter().all(|share| share.abs() < 1e-9), "{many:?}");
-    // Of a few texts all may be.
+    // With fewer rows than `MOST_NEAR` there is no floor.
     assert!(shares(&near[..50]).iter().all(|share| *share > 0.9));
     let same: Vec<Match> = near.iter().map(|found| Match { score: 0.9, ..found.clone() }).collect();
     assert!(shares(&same).iter().all(|share| (share - 1.0).abs() < 1e-9));

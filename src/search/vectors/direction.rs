@@ -1,13 +1,13 @@
-//! Where a vector points, in a byte for each dimension.
+//! Vectors quantized to one signed byte per dimension.
 //!
-//! A search reads the vectors of all that a user has said: as bytes they are a quarter of what they were, and the order
-//! of the nearest stays what it was but for rows that are practically the same.
+//! A search reads the vectors of everything that a user has said. As bytes they take a quarter of the space of 32-bit
+//! floats, and the ranking changes only between near-ties.
 
-/// A vector's direction; its length is not kept, because cosines do not ask for it.
+/// The direction of a vector. Its length is not kept: cosine similarity ignores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Direction {
     bytes: Vec<i8>,
-    /// The square of the length of these bytes.
+    /// The squared length of `bytes`.
     square: i32,
 }
 
@@ -25,16 +25,16 @@ impl Direction {
         self.bytes.len()
     }
 
-    /// As it is stored.
+    /// The stored form.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         self.bytes.iter().map(|x| x.cast_unsigned()).collect()
     }
 
-    /// The cosine with a stored direction of the same length, -1 to 1.
+    /// The cosine similarity to a stored direction with the same number of dimensions, -1 to 1.
     pub(super) fn cosine(&self, stored: &[u8]) -> f64 {
         let (mut product, mut its) = (0_i32, 0_i32);
         for (x, y) in self.bytes.iter().zip(stored) {
-            // In 16 bits, which a processor multiplies more of at once: -128 squared fits.
+            // 16-bit products fit more lanes into a SIMD register; even (-128)² fits.
             let (x, y) = (i16::from(*x), i16::from(y.cast_signed()));
             product += i32::from(x * y);
             its += i32::from(y * y);

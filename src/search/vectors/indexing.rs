@@ -1,4 +1,4 @@
-//! The job that makes the vectors that are missing.
+//! The job that computes missing vectors.
 
 use anyhow::Context;
 
@@ -11,15 +11,15 @@ use crate::{
     llm::{Embedder, ErrorKind},
 };
 
-/// How many sessions are looked at together.
+/// Dirty sessions per batch.
 const SESSIONS: i64 = 50;
 
-/// Makes all vectors that are missing. Where the model is another than before, or answers with vectors of another length,
-/// these are all; searches go on meanwhile by words and by what is done already.
+/// Computes all missing vectors of the current model. After a change of the model, or of the length of its vectors,
+/// these are all of them. Searches continue meanwhile, with words and the vectors that are done.
 pub async fn embed_new(app: &App) -> anyhow::Result<()> {
-    // The settings may have changed since it was queued.
+    // The settings may have changed since the job was queued.
     let Some(embedder) = &app.embedder else { return Ok(()) };
-    // What is noted from now on has a job of its own, unless this one is tried again.
+    // New dirty marks enqueue their own job from now on, unless this one fails and is retried.
     store::set_job_waits(&app.db, false).await?;
     let done = embed_missing(app, embedder).await;
     if done.is_err() {
@@ -29,7 +29,7 @@ pub async fn embed_new(app: &App) -> anyhow::Result<()> {
 }
 
 async fn embed_missing(app: &App, embedder: &Embedder) -> anyhow::Result<()> {
-    // A word tells whether the model can be asked at all, and how long its vectors are.
+    // A probe: whether the model can be reached, and how long its vectors are.
     let word = embedder.embed(&["word"]).await?;
     let model = embedder.name_for(word.first().map_or(0, Vec::len));
     if let Some(before) = store::change_model(&app.db, &model).await? {
@@ -61,8 +61,8 @@ async fn embed_missing(app: &App, embedder: &Embedder) -> anyhow::Result<()> {
     }
 }
 
-/// A text that the model refuses among others is asked about alone, and if it is refused again, has no vector: one text
-/// must not keep all others from theirs.
+/// If the model refuses a batch, each text is embedded alone. A text that is refused alone gets an empty vector, so
+/// that it does not block the others.
 async fn embed<T>(embedder: &Embedder, rows: Vec<T>, text: impl Fn(&T) -> &str) -> anyhow::Result<Vec<Embedded<T>>> {
     let texts: Vec<&str> = rows.iter().map(&text).collect();
     let vectors = match embedder.embed(&texts).await {

@@ -1,4 +1,4 @@
-//! The vectors of sessions that this process has read, so that the next search of the same user need not read them again.
+//! A cache of the sessions' vectors in this process: the next search of the same user need not read them again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,23 +7,23 @@ use moka::sync::Cache;
 
 use super::store::Vectors;
 
-/// How many bytes of vectors are kept: those of some 150,000 messages.
+/// Maximum size of the cache in bytes: vectors of some 150,000 messages.
 const MOST_BYTES: u64 = 64 << 20;
-/// What was deleted is found no more at once, and is not kept for longer than this.
+/// Deleted messages are not found any more at once; their vectors leave the memory after this time at the latest.
 const KEPT_FOR: Duration = Duration::from_mins(10);
 
-/// A session and the model that its vectors are of.
+/// The session, and the model of its vectors.
 type Key = (String, String);
 
-/// What a session was when its vectors were read. Whatever is said in it or deleted changes the number; a session that is
-/// made anew under the same id has another time.
+/// The version of a session when its vectors were read. Every new or deleted message changes `number`; a session that
+/// is recreated under the same id differs in `created_at`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) created_at: DateTime<Utc>,
     pub(super) number: i64,
 }
 
-/// The vectors that are kept by this process.
+/// The cache of this process.
 #[derive(Clone, Debug)]
 pub struct KeptVectors(Cache<Key, (Version, Arc<Vectors>)>);
 

@@ -1,12 +1,11 @@
-//! Vectors of messages and memories: made in the background, compared here.
+//! Vectors of messages and memories: computed in the background, compared here.
 //!
-//! [`note`] marks a session in the transaction that stores something said in it, [`wake`] sees to it that a job waits,
-//! and [`embed_new`] is that job: it makes the vectors that are missing. [`nearest`] compares a question with all
-//! that [`read`] finds in a search's scope. `direction` is what is stored and compared, `kept` what need not be read
-//! again.
+//! [`note`] marks a session dirty in the transaction that stores a message, [`wake`] ensures that a job is queued, and
+//! [`embed_new`] is that job: it computes the missing vectors. [`nearest`] compares a question with everything that
+//! [`read`] finds in the scope of a search. `direction` is the stored and compared form, `kept` the cache.
 //!
-//! *Architecture Invariant:* without an embedding model nothing here takes a statement. A vector is compared only with
-//! vectors of the same model and length; what has none yet is found by its words.
+//! *Architecture Invariant:* without an embedding model nothing here executes a statement, except [`start`]. A vector
+//! is compared only with vectors of the same model and length; a text without one is found by its words.
 
 mod direction;
 mod indexing;
@@ -18,30 +17,29 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-pub use indexing::embed_new;
-pub use kept::KeptVectors;
-pub use store::Vectors;
+pub use self::indexing::embed_new;
+pub use self::kept::KeptVectors;
+pub use self::store::Vectors;
 
+use self::{direction::Direction, store::Compared};
 use super::{model::Search, store::Match};
 use crate::{
     app::App,
     clock, database,
     jobs::{self, Job},
-    sessions::SessionId,
+    model::SessionId,
 };
-use direction::Direction;
-use store::Compared;
 
-/// After so long without being done a job counts as lost, or as failed for good, and another one takes its place: a
-/// service that was away for some hours must not end all vectors.
+/// Time after which a waiting job counts as lost, or as failed for good, and is replaced. Otherwise an embedding
+/// service that is down for some hours would stop the computation for ever.
 const JOB_IS_LOST_AFTER: Duration = Duration::from_hours(2);
-/// How many runs, which are mostly two messages each, are compared with a question; of users with more, the last ones of
-/// the sessions that were used last.
+/// Maximum number of runs (mostly two messages each) that are compared with a question. If a user has more, the latest
+/// runs of the most recently used sessions are taken.
 const MOST_RUNS: i64 = 25_000;
-/// How many memories are.
+/// Maximum number of memories that are compared with a question.
 const MOST_MEMORIES: i64 = 50_000;
 
-/// Marks a session in which something was said, in the transaction that stores it.
+/// Marks a session dirty for embedding, in the transaction that stores a message.
 pub async fn note(app: &App, connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
     if app.embedder.is_none() {
         return Ok(());
@@ -49,8 +47,8 @@ pub async fn note(app: &App, connection: &mut PgConnection, session_id: &Session
     store::note(connection, session_id, clock::now()).await
 }
 
-/// Sees to it that a job waits. After the transaction that stored something, and not in it: all runs would wait for one
-/// another here. If it fails, the next one, or the clock, does it.
+/// Ensures that a job is queued. Call it after the commit: within the transaction, all runs would wait for one another
+/// at the row lock. If it fails, the next call or the periodic [`sweep`] makes up for it.
 pub async fn wake(app: &App) {
     if app.embedder.is_some()
         && let Err(error) = enqueue(app).await
@@ -60,7 +58,7 @@ pub async fn wake(app: &App) {
 }
 
 async fn enqueue(app: &App) -> Result<(), sqlx::Error> {
-    // Most find one that waits already, and lock nothing.
+    // Usually a job is queued already; then no lock is taken.
     if !store::needs_job(&app.db, JOB_IS_LOST_AFTER).await? {
         return Ok(());
     }
@@ -71,7 +69,7 @@ async fn enqueue(app: &App) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// Wakes the job if something waits for it; by the clock, and when a process starts.
+/// Queues the job if anything has no vector yet; runs periodically.
 pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
     if app.embedder.is_some() && store::is_something_new(&app.db).await? {
         enqueue(app).await?;
@@ -79,8 +77,8 @@ pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// At the start of a process: with a model a job looks whether all vectors are of it; without one the next that there is
-/// will have all to do.
+/// Runs at process start. With an embedding model, it queues a job that checks whether all vectors are of this model.
+/// Without one, it clears the stored model, so that the next model starts from all sessions.
 pub async fn start(app: &App) -> Result<(), sqlx::Error> {
     if app.embedder.is_none() {
         return store::forget_model(&app.db).await;
@@ -90,7 +88,7 @@ pub async fn start(app: &App) -> Result<(), sqlx::Error> {
     tx.commit().await
 }
 
-/// The vectors of the search's scope that are of this model.
+/// The vectors in the scope of the search that belong to this model.
 pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vectors>>, sqlx::Error> {
     let mut rows = Vec::new();
     if search.messages {
@@ -102,11 +100,12 @@ pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vec
     Ok(rows)
 }
 
-/// Of each session those that are kept if they are all, and all others from the database.
+/// Takes the vectors of a session from the cache if they are complete and current, and those of all others from the
+/// database.
 async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vectors>>, sqlx::Error> {
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for talk in store::talks(&app.db, search, model, MOST_RUNS).await? {
-        match app.kept_vectors.get(&talk.session_id, model, &talk.version()) {
+        match app.room::<KeptVectors>().get(&talk.session_id, model, &talk.version()) {
             Some(vectors) if talk.is_complete => rows.push(vectors),
             _ => missing.push(talk),
         }
@@ -119,15 +118,14 @@ async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Ar
         let vectors = read.remove(&talk.session_id).unwrap_or_else(|| Vectors::none_of(&talk.session_id));
         let vectors = Arc::new(vectors);
         if talk.is_complete && talk.is_whole() {
-            app.kept_vectors.keep(&talk.session_id, model, talk.version(), &vectors);
+            app.room::<KeptVectors>().keep(&talk.session_id, model, talk.version(), &vectors);
         }
         rows.push(vectors);
     }
     Ok(rows)
 }
 
-/// Of those that were made between the two times, the `limit` that point nearest to where the question points, nearest
-/// first, with their cosines.
+/// The `limit` nearest rows between the two times, nearest first, with their cosine similarities.
 pub fn nearest(
     rows: &[Arc<Vectors>],
     question: &[f32],

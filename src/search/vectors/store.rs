@@ -1,4 +1,4 @@
-//! Vectors in PostgreSQL, as a search reads them. What is still to be done about them is in `undone`.
+//! Vectors in PostgreSQL, as a search reads them. `undone` tracks missing vectors.
 
 mod undone;
 
@@ -10,21 +10,20 @@ use uuid::Uuid;
 
 use super::{direction::Direction, kept::Version};
 use crate::{
-    memories::MemoryId,
+    model::{MemoryId, SessionId},
     search::{
         model::{Item, Place, Search},
         store::Match,
     },
-    sessions::SessionId,
 };
 
-pub(super) use undone::*;
+pub(super) use self::undone::*;
 
-/// PostgreSQL counts microseconds from the beginning of 2000.
+/// The PostgreSQL epoch, 2000-01-01, in microseconds of Unix time.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// Rows, one behind the other: which one it is, when it was said, and its vector. So PostgreSQL has one value to make for a
-/// session and none for each row, which would take longer than to compare them.
+/// Packed rows, one after the other: key, time, vector. PostgreSQL thus returns one value per session, not one per row,
+/// which would take longer than the comparison.
 #[derive(Debug)]
 pub struct Vectors {
     of: Of,
@@ -33,9 +32,9 @@ pub struct Vectors {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Of {
-    /// A session's messages: the number of the run in eight bytes, the index in four.
+    /// Messages of a session. Key: 8 bytes of `seq`, 4 bytes of `index`.
     Session(String),
-    /// Memories: the id in sixteen.
+    /// Memories. Key: 16 bytes of id.
     Memories,
 }
 
@@ -44,12 +43,12 @@ impl Vectors {
         Self { of: Of::Session(session_id.to_owned()), packed: Vec::new() }
     }
 
-    /// In bytes.
+    /// Size in bytes.
     pub(super) fn size(&self) -> usize {
         self.packed.len()
     }
 
-    /// Each row with its cosine.
+    /// Computes the cosine similarity of each row.
     pub(super) fn compare(&self, question: &Direction) -> impl Iterator<Item = Compared<'_>> {
         let id = match self.of {
             Of::Session(_) => size_of::<i64>() + size_of::<i32>(),
@@ -64,7 +63,7 @@ impl Vectors {
     }
 }
 
-/// A row beside a question. It is light, because most are only compared.
+/// A row compared with a question. It borrows its data, because most rows are dropped after the comparison.
 #[derive(Debug)]
 pub(super) struct Compared<'a> {
     of: &'a Of,
@@ -74,7 +73,7 @@ pub(super) struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    /// The nearest first, of equals the newest, and so on: the same question always has the same answer.
+    /// Nearest first, then newest, then by key: a total order, so that the same question always has the same answer.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         let by_score = other.score.total_cmp(&self.score).then_with(|| other.created_at.cmp(&self.created_at));
         by_score.then_with(|| (self.of, self.id).cmp(&(other.of, other.id)))
@@ -96,15 +95,15 @@ impl Compared<'_> {
     }
 }
 
-/// A session of the scope, as far as its vectors are concerned.
+/// A session of the scope, with what is needed to read its vectors.
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) session_id: String,
     created_at: DateTime<Utc>,
     version: i64,
-    /// Only what comes after this run is read.
+    /// Only runs after this one are read.
     after_seq: i64,
-    /// Whether all that was said has a vector of the model.
+    /// Whether every message has a vector of this model.
     pub(super) is_complete: bool,
 }
 
@@ -113,14 +112,14 @@ impl Talk {
         Version { created_at: self.created_at, number: self.version }
     }
 
-    /// Whether all of it is read.
+    /// Whether all of its runs are read.
     pub(super) fn is_whole(&self) -> bool {
         self.after_seq <= 0
     }
 }
 
-/// The sessions of the scope. Of a scope with more runs than `at_most`, the last ones of the sessions
-/// that were used last.
+/// The sessions of the scope. If they have more runs than `at_most`, the latest runs of the most recently used
+/// sessions.
 pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i64) -> Result<Vec<Talk>, sqlx::Error> {
     sqlx::query_as!(
         Talk,
@@ -156,7 +155,7 @@ pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i6
     .await
 }
 
-/// The vectors of what was said in these sessions, by session.
+/// The vectors of these sessions, by session.
 pub(super) async fn of_sessions(
     db: &PgPool,
     talks: &[Talk],
@@ -185,7 +184,7 @@ pub(super) async fn of_sessions(
     Ok(sessions.into_iter().map(|row| vectors(row.session_id, row.packed)).collect())
 }
 
-/// The vectors of the user's memories that hold, as far as the search wants them.
+/// The vectors of the user's current memories that match the filters of the search.
 pub(super) async fn of_memories(
     db: &PgPool,
     search: &Search,

@@ -1,28 +1,25 @@
-//! The statement that stores turns said elsewhere.
+//! The statement that stores appended runs.
 
 use sqlx::{PgConnection, types::Json as Jsonb};
 
 use super::SaidRun;
-use crate::{
-    auth::{Caller, UserId},
-    sessions::{SessionId, model::title},
-};
+use crate::model::{Caller, SessionId, UserId, session::title};
 
-/// The session after it.
+/// The session after the append.
 #[derive(Debug)]
 pub(super) struct Appended {
-    /// The number of the last run before these.
+    /// Number of the last run before the appended ones.
     pub(super) before: i64,
     pub(super) component_id: Option<String>,
-    /// Whether it is the caller's: one of nobody stays nobody's.
+    /// Whether the session belongs to the caller. A session without a user stays without one.
     pub(super) is_callers: bool,
-    /// Tokens of what its summary does not cover.
+    /// Tokens of the completed runs that the summary does not cover.
     pub(super) unfolded_tokens: i64,
-    /// How many runs its summary does not cover.
+    /// Number of completed runs that the summary does not cover.
     pub(super) unfolded_runs: i64,
 }
 
-/// Stores the runs, in one statement. `None`: the session is no agent's, or not the caller's to write.
+/// Stores the runs, in one statement. `None` if it is no agent session, or the caller may not write to it.
 pub(super) async fn append(
     connection: &mut PgConnection,
     caller: &Caller,

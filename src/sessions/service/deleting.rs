@@ -1,25 +1,23 @@
-//! Removing sessions. A run that is under way does not bring one back.
+//! Deletes sessions. An active run does not recreate its session.
 
 use crate::{
     app::App,
-    auth::Scope,
     database,
-    http::{Problem, conditional::IfMatch},
+    model::{Error, Scope, SessionId, SessionType, version::IfMatch},
     sessions::{
-        SessionId, SessionType,
         filter::SessionFilter,
         store::{self, Selection, Words},
     },
 };
 
-/// Removes a session, if it is at a version that the caller has seen. What is not there is removed already.
+/// Deletes a session, if its version fits `If-Match`. Idempotent: succeeds if the session does not exist.
 pub async fn delete(
     app: &App,
     scope: &Scope,
     session_id: SessionId,
     session_type: Option<SessionType>,
     if_match: &IfMatch,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     let types = session_type.map(|session_type| vec![session_type]);
     let mut tx = database::begin(&app.db).await?;
     if if_match.is_given()
@@ -32,9 +30,9 @@ pub async fn delete(
     Ok(())
 }
 
-/// Removes all sessions that fit, or only counts them. Each batch is a transaction of its own: a request that was cut
-/// off has removed some, and is repeated for the rest.
-pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, dry_run: bool) -> Result<u64, Problem> {
+/// Deletes all sessions that match, or, with `dry_run`, counts them. Each batch is its own transaction: an interrupted
+/// request has deleted some, and can be repeated for the rest.
+pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, dry_run: bool) -> Result<u64, Error> {
     const BATCH: i64 = 500;
     let words = Words::of(&app.db, filter, &app.settings.search.text_config).await?;
     let selection = Selection::new(&app.db, scope, filter, words.as_ref()).await?;

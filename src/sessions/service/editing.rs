@@ -1,40 +1,34 @@
-//! What a user changes of a session. It stands whatever runs do meanwhile.
+//! Edits of a session by its user. They win over concurrent runs.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{MessagesPage, get, of_type};
+use super::{Conversation, MessagesPage, get, of_type};
 use crate::{
     app::App,
-    auth::Scope,
     clock,
     config::Settings,
     database,
-    http::{
-        Problem,
-        conditional::{IfMatch, Tagged},
+    model::{
+        Error, NamedBy, Scope, SessionId, SessionType, session, state,
+        version::{IfMatch, Tagged},
     },
-    sessions::{
-        SessionId, SessionType,
-        model::{self, NamedBy},
-        store::{self, Edited},
-        wire::SessionDetail,
-    },
-    tools,
+    sessions::store::{self, Edited},
 };
 
 const MAX_NAME_CHARS: usize = 500;
 
-/// Changes of a session by its user; what is absent stays.
+/// An edit of a session; absent fields stay unchanged.
 #[derive(Debug, Default)]
 pub struct Edit {
-    /// A name that only the user may replace; an empty one gives way to the one after the first message.
+    /// A name that only the user can replace. An empty one restores the title from the first message.
     pub session_name: Option<String>,
     pub session_state: Option<Write>,
     pub metadata: Option<Write>,
     pub archived: Option<bool>,
     pub pinned: Option<bool>,
-    /// `Some(None)`: it does not expire any more.
+    /// `Some(None)` removes the expiry.
+    #[expect(clippy::option_option, reason = "to leave it, to remove it, and to set it are three things")]
     pub expires_at: Option<Option<DateTime<Utc>>>,
 }
 
@@ -42,7 +36,7 @@ pub struct Edit {
 #[derive(Debug)]
 pub enum Write {
     Replace(Map<String, Value>),
-    /// RFC 7396.
+    /// JSON Merge Patch (RFC 7396).
     Merge(Map<String, Value>),
 }
 
@@ -51,14 +45,14 @@ impl Write {
         match self {
             Self::Replace(object) => object,
             Self::Merge(patch) => {
-                tools::apply_patches(&mut current, &[patch]);
+                state::apply_patches(&mut current, &[patch]);
                 current
             }
         }
     }
 }
 
-/// Makes a user's changes, if the session is at a version that the caller has seen.
+/// Applies an edit, if the session's version fits `If-Match`.
 pub async fn edit(
     app: &App,
     scope: &Scope,
@@ -66,7 +60,7 @@ pub async fn edit(
     session_type: Option<SessionType>,
     if_match: &IfMatch,
     edit: Edit,
-) -> Result<Tagged<SessionDetail>, Problem> {
+) -> Result<Tagged<Conversation>, Error> {
     let new_name = edit.session_name.map(|name| if name.trim().is_empty() { String::new() } else { name });
     if let Some(name) = &new_name {
         check_name("/session_name", name)?;
@@ -79,7 +73,7 @@ pub async fn edit(
         None => (session.session_name, session.named_by),
         Some(name) if !name.is_empty() => (Some(name), Some(NamedBy::User)),
         Some(_) => {
-            let title = store::first_input(&mut tx, scope, session_id).await?.and_then(|input| model::title(&input));
+            let title = store::first_input(&mut tx, scope, session_id).await?.and_then(|input| session::title(&input));
             let named_by = title.as_ref().map(|_| NamedBy::Message);
             (title, named_by)
         }
@@ -111,28 +105,16 @@ fn over(
     current: Map<String, Value>,
     settings: &Settings,
     pointer: &str,
-) -> Result<Map<String, Value>, Problem> {
+) -> Result<Map<String, Value>, Error> {
     let Some(write) = write else { return Ok(current) };
     let written = write.over(current);
-    check_state(settings, pointer, &written)?;
+    state::check_size(settings.sessions.max_state_bytes, pointer, &written)?;
     Ok(written)
 }
 
-/// Refuses a state, or metadata, that is larger than `sessions.max_state_bytes` as JSON.
-pub fn check_state(settings: &Settings, pointer: &str, state: &Map<String, Value>) -> Result<(), Problem> {
-    let max = settings.sessions.max_state_bytes;
-    match model::json_bytes(state) {
-        bytes if bytes > max => {
-            let detail = format!("would have {bytes} bytes as JSON; keep it to {max} (sessions.max_state_bytes)");
-            Err(Problem::invalid(pointer, detail))
-        }
-        _ => Ok(()),
-    }
-}
-
-pub fn check_name(pointer: &str, name: &str) -> Result<(), Problem> {
+pub fn check_name(pointer: &str, name: &str) -> Result<(), Error> {
     match name.chars().count() {
         0..=MAX_NAME_CHARS => Ok(()),
-        count => Err(Problem::invalid(pointer, format!("has {count} characters; use at most {MAX_NAME_CHARS}"))),
+        count => Err(Error::invalid(pointer, format!("has {count} characters; use at most {MAX_NAME_CHARS}"))),
     }
 }

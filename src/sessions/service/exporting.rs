@@ -1,5 +1,5 @@
-//! A conversation as lines of JSON: the session, what it cost, each run followed by its messages and the version of the
-//! summary that ends with it, and an end.
+//! Exports a conversation as JSON lines: the session, its token usage, each run followed by its messages and the
+//! summary version that ends with it, and an `end` line.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -9,26 +9,22 @@ use serde_json::json;
 use super::find;
 use crate::{
     app::App,
-    auth::Scope,
-    http::Problem,
-    sessions::{
-        SessionId, SessionType,
-        store::{self, ExportedLine},
-    },
+    model::{Error, Scope, SessionId, SessionType},
+    sessions::store::{self, ExportedLine},
 };
 
-/// How much is read at a time: a reader that is slow holds no more of the conversation than this, or one line that is
-/// longer, and no connection.
+/// Bytes read at a time. A slow reader holds no more of the conversation in memory than this, or one longer line, and
+/// no database connection.
 const BATCH_BYTES: i64 = 256 * 1024;
 
-/// The lines of an export, each with its line feed. Runs that have not ended are left out. A failure ends the lines early,
-/// without the one that is the end.
+/// The lines of an export, each with its line feed. Runs that have not ended are left out. After an error the stream
+/// stops, without the `end` line.
 pub async fn export(
     app: &Arc<App>,
     scope: Scope,
     session_id: SessionId,
     session_type: Option<SessionType>,
-) -> Result<impl Stream<Item = Result<String, Problem>> + use<>, Problem> {
+) -> Result<impl Stream<Item = Result<String, Error>> + use<>, Error> {
     find(app, &scope, &session_id, session_type).await?;
     let head = store::export_head(&app.db, &scope, &session_id).await?;
     let reading = Reading {
@@ -52,7 +48,7 @@ struct Reading {
     scope: Scope,
     session_id: SessionId,
     lines: VecDeque<String>,
-    /// The place of the last line that was read.
+    /// Position of the last line that was read.
     after: (i64, i32),
     runs: usize,
     messages: usize,
@@ -60,14 +56,14 @@ struct Reading {
 }
 
 impl Reading {
-    async fn next(&mut self) -> Result<Option<String>, Problem> {
+    async fn next(&mut self) -> Result<Option<String>, Error> {
         if self.lines.is_empty() && !self.is_at_end {
             self.read().await?;
         }
         Ok(self.lines.pop_front())
     }
 
-    async fn read(&mut self) -> Result<(), Problem> {
+    async fn read(&mut self) -> Result<(), Error> {
         let lines = store::export_lines(&self.app.db, &self.scope, &self.session_id, self.after, BATCH_BYTES).await?;
         let is_end = lines.is_empty();
         for ExportedLine { seq, place, line } in lines {

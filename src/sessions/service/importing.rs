@@ -1,4 +1,4 @@
-//! Reading an export in again. All of it is stored, or nothing; what is there already, and the same, is left alone.
+//! Imports an export: all of it or nothing. If an identical session exists already, nothing is stored.
 
 use std::{pin::pin, sync::Arc};
 
@@ -7,30 +7,30 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{check_name, check_state, export};
+use super::{check_name, export};
 use crate::{
     app::App,
-    auth::Caller,
     database,
-    http::{Problem, idempotency::Claimed, problem::OnConstraint},
+    idempotency::Claimed,
+    model::{Caller, Error, OnConstraint, SessionId, state},
     search::vectors,
     sessions::{
-        SessionId,
         import::{Lines, Transcript},
-        store, summary,
+        store,
     },
+    summaries,
 };
 
-/// How much is stored at a time.
+/// Bytes stored at a time.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
     pub session_id: SessionId,
     pub runs: usize,
     pub messages: usize,
-    /// `false`: it was there already.
+    /// `false` if an identical session existed already.
     pub is_new: bool,
 }
 
@@ -39,24 +39,22 @@ pub async fn import(
     caller: &Caller,
     mut transcript: Transcript,
     claimed: &Claimed,
-) -> Result<Imported, Problem> {
+) -> Result<Imported, Error> {
     let session = &transcript.session;
     if caller.user().is_some() && caller.user() != session.user_id.as_ref() {
-        return Err(Problem::invalid(
-            "user_id",
-            "is not the user of the session in line 1; leave it out, or change it",
-        ));
+        return Err(Error::invalid("user_id", "is not the user of the session in line 1; leave it out, or change it"));
     }
     check_name("line 1/session_name", session.session_name.as_deref().unwrap_or_default())?;
-    check_state(&app.settings, "line 1/session_state", &session.session_state)?;
-    check_state(&app.settings, "line 1/metadata", &session.metadata)?;
+    let max = app.settings.sessions.max_state_bytes;
+    state::check_size(max, "line 1/session_state", &session.session_state)?;
+    state::check_size(max, "line 1/metadata", &session.metadata)?;
     let session_id = session.session_id.clone();
     let (runs, messages) = (transcript.runs, transcript.messages);
     if store::find(&app.db, &caller.scope(), &session_id).await?.is_some() {
         if !is_same(app, caller, &session_id, &mut transcript.lines).await? {
             let detail =
                 format!("Session '{session_id}' is there already, and differs; delete it first, or change the id");
-            return Err(Problem::conflict(detail));
+            return Err(Error::conflict(detail));
         }
         return Ok(Imported { session_id, runs, messages, is_new: false });
     }
@@ -64,8 +62,8 @@ pub async fn import(
     Ok(Imported { session_id, runs, messages, is_new: true })
 }
 
-/// Whether an export of what is there would have the same lines.
-async fn is_same(app: &Arc<App>, caller: &Caller, session_id: &SessionId, lines: &mut Lines) -> Result<bool, Problem> {
+/// Whether the stored session, if exported, has the same lines.
+async fn is_same(app: &Arc<App>, caller: &Caller, session_id: &SessionId, lines: &mut Lines) -> Result<bool, Error> {
     let mut present = pin!(export(app, caller.scope(), session_id.clone(), None).await?);
     while let Some((line, _)) = lines.read()? {
         match present.try_next().await? {
@@ -76,7 +74,7 @@ async fn is_same(app: &Arc<App>, caller: &Caller, session_id: &SessionId, lines:
     Ok(present.try_next().await?.is_none())
 }
 
-async fn insert(app: &App, session_id: &SessionId, lines: &mut Lines, claimed: &Claimed) -> Result<(), Problem> {
+async fn insert(app: &App, session_id: &SessionId, lines: &mut Lines, claimed: &Claimed) -> Result<(), Error> {
     let mut tx = database::begin(&app.db).await?;
     let mut batch = Batch::default();
     while let Some((line, bytes)) = lines.read()? {
@@ -85,7 +83,7 @@ async fn insert(app: &App, session_id: &SessionId, lines: &mut Lines, claimed: &
             "session" => {
                 let taken = "This session id is in use; change session_id in line 1";
                 let stored = store::import_session(&mut tx, &line).await;
-                stored.on_constraint("sessions_pkey", || Problem::conflict(taken))?;
+                stored.on_constraint("sessions_pkey", || Error::conflict(taken))?;
             }
             "usage" => batch.usage.push(line),
             "run" => batch.runs.push(line),
@@ -100,7 +98,7 @@ async fn insert(app: &App, session_id: &SessionId, lines: &mut Lines, claimed: &
     }
     batch.store(app, &mut tx, session_id).await?;
     store::count_imported(&mut tx, session_id).await?;
-    summary::recount(&mut tx, session_id).await?;
+    summaries::recount(&mut tx, session_id).await?;
     vectors::note(app, &mut tx, session_id).await?;
     claimed.spend(&mut tx, session_id).await?;
     tx.commit().await?;
@@ -119,12 +117,12 @@ struct Batch {
 }
 
 impl Batch {
-    async fn store(self, app: &App, tx: &mut PgConnection, session_id: &SessionId) -> Result<(), Problem> {
+    async fn store(self, app: &App, tx: &mut PgConnection, session_id: &SessionId) -> Result<(), Error> {
         let run_ids: Vec<Uuid> = self.runs.iter().filter_map(|run| run["run_id"].as_str()?.parse().ok()).collect();
         if store::runs_elsewhere(tx, &run_ids).await? {
             let detail =
                 "A run of this export is in another session already; fork that session instead of importing a copy";
-            return Err(Problem::conflict(detail));
+            return Err(Error::conflict(detail));
         }
         store::import_usage(tx, session_id, &self.usage).await?;
         store::import_runs(tx, session_id, &self.runs).await?;

@@ -1,5 +1,5 @@
-//! Removing single runs and messages. What the others say of them goes too: the summaries that cover them, the memories
-//! that were drawn from them alone, and the title if it was taken from them.
+//! Deletes single runs and messages, and what was derived from them: the summaries that cover them, the memories
+//! learned from them alone, and the title if it was made from them.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -7,24 +7,20 @@ use uuid::Uuid;
 use super::of_type;
 use crate::{
     app::App,
-    auth::Scope,
     database,
-    http::Problem,
-    runs::{
-        RunId,
-        model::{Role, RunStatus},
-    },
-    sessions::{SessionId, SessionType, model, store, summary},
+    model::{Error, Role, RunId, RunStatus, Scope, SessionId, SessionType, session as model},
+    sessions::store,
+    summaries,
 };
 
-/// Removes a run that has ended. One that is not there is removed already.
+/// Deletes a run that has ended. Idempotent: succeeds if the session has no such run.
 pub async fn delete_run(
     app: &App,
     scope: &Scope,
     session_id: &SessionId,
     session_type: Option<SessionType>,
     run_id: RunId,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     let mut tx = database::begin(&app.db).await?;
     of_type(store::lock(&mut tx, scope, session_id).await?, session_id, session_type)?;
     let Some(run) = store::find_run(&mut tx, scope, session_id, run_id).await? else { return Ok(()) };
@@ -35,33 +31,33 @@ pub async fn delete_run(
     Ok(())
 }
 
-/// Removes a message of a run that has ended; one that calls tools with their results, because a call without its result
-/// is nothing that a model may be shown.
+/// Deletes a message of a run that has ended. Tool calls are deleted with their results, because a model must not be
+/// shown a call without its result.
 pub async fn delete_message(
     app: &App,
     scope: &Scope,
     session_id: &SessionId,
     session_type: Option<SessionType>,
     message_id: Uuid,
-) -> Result<(), Problem> {
+) -> Result<(), Error> {
     let mut tx = database::begin(&app.db).await?;
     of_type(store::lock(&mut tx, scope, session_id).await?, session_id, session_type)?;
     let Some(message) = store::find_message(&mut tx, scope, session_id, message_id).await? else { return Ok(()) };
     refuse_unfinished(message.status)?;
     if message.role == Role::Tool {
-        return Err(Problem::conflict(
+        return Err(Error::conflict(
             "This message is the result of a tool call; delete the message that makes the call, and it goes with it",
         ));
     }
     store::delete_message(&mut tx, scope, session_id, &message).await?;
-    summary::forget_part(app, &mut tx, session_id, message.seq).await?;
+    summaries::forget_part(app, &mut tx, session_id, message.seq).await?;
     retitle(&mut tx, scope, session_id, message.seq == 1).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// What says of these runs, which are deleted, what was said in them goes too: the summaries that cover them, and the
-/// session's name. For the transaction that deletes them.
+/// Deletes what was derived from these deleted runs: the summaries that cover them, and the session's title. To be
+/// called in the transaction that deletes them.
 pub async fn forget_runs(
     app: &App,
     connection: &mut PgConnection,
@@ -69,15 +65,15 @@ pub async fn forget_runs(
     session_id: &SessionId,
     seqs: &[i64],
 ) -> Result<(), sqlx::Error> {
-    summary::forget(app, connection, session_id, seqs).await?;
+    summaries::forget(app, connection, session_id, seqs).await?;
     retitle(connection, scope, session_id, seqs.contains(&1)).await
 }
 
-fn refuse_unfinished(status: RunStatus) -> Result<(), Problem> {
+fn refuse_unfinished(status: RunStatus) -> Result<(), Error> {
     if status.is_final() {
         return Ok(());
     }
-    Err(Problem::conflict(format!("The run is {}; cancel it, or wait for its end, and try again", status.as_str())))
+    Err(Error::conflict(format!("The run is {}; cancel it, or wait for its end, and try again", status.as_str())))
 }
 
 async fn retitle(

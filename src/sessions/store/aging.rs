@@ -1,4 +1,4 @@
-//! Sessions that have had their time, whosever they are. Pinned ones, and those with a run under way, stay.
+//! Deletes expired and inactive sessions, of all users. Pinned ones, and those with an active run, are kept.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use crate::database::interval;
 
-/// Removes at most `limit` sessions that have expired. Answers their agents, teams or workflows.
+/// Deletes at most `limit` expired sessions. Returns their components: agents, teams or workflows.
 pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<Vec<Option<String>>, sqlx::Error> {
     sqlx::query_scalar!(
         "
@@ -24,8 +24,8 @@ pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<Vec<Option<String
     .await
 }
 
-/// Removes at most `limit` sessions that were last active so long ago: those of `component_id`, or, if it is absent,
-/// of everything but `others`.
+/// Deletes at most `limit` sessions that have been inactive for longer than `ago`: those of `component_id`, or, if it
+/// is `None`, all but those of `others`.
 pub async fn delete_inactive(
     db: &PgPool,
     component_id: Option<&str>,

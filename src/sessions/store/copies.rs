@@ -1,25 +1,25 @@
-//! Whole conversations: copied inside of PostgreSQL, written out, and read in again.
+//! Whole conversations: copied inside of PostgreSQL, exported and imported.
 //!
-//! A line of an export is made here, as JSON, and read here: what it holds is what the tables hold.
+//! Export lines are built and parsed here, as JSON that mirrors the tables.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
-use crate::{auth::Scope, sessions::SessionId};
+use crate::model::{Scope, SessionId};
 
 /// What to copy, and what to call the copy.
 #[derive(Debug)]
 pub struct CopyOrigin<'a> {
     pub session_id: &'a SessionId,
-    /// The last run to copy; absent, all.
+    /// The last run to copy; `None` for all.
     pub up_to_seq: Option<i64>,
     pub session_name: Option<&'a str>,
     pub at: DateTime<Utc>,
 }
 
-/// Copies a session to `copy_id`. `false`: it has no run that has ended. Violates `sessions_pkey` when the id is in use.
+/// Copies a session to `copy_id`. `false` if no run to copy has ended. Violates `sessions_pkey` when the id is in use.
 pub async fn fork(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -40,7 +40,7 @@ pub async fn fork(
     Ok(row.copied > 0)
 }
 
-/// The session and what it cost, as the first lines of an export. Empty: it is not there.
+/// The session and its token usage, as the first lines of an export. Empty if the session does not exist.
 pub async fn export_head(db: &PgPool, scope: &Scope, session_id: &SessionId) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -73,24 +73,24 @@ pub async fn export_head(db: &PgPool, scope: &Scope, session_id: &SessionId) -> 
     .await
 }
 
-/// A line of an export, and its place: the run's number, then what of the run it is.
+/// A line of an export and its position: the run's number, then the place within the run.
 #[derive(Debug)]
 pub struct ExportedLine {
     pub seq: i64,
-    /// The run itself, before all of its messages.
+    /// [`ExportedLine::RUN`], which comes before all messages, the index of a message, or [`ExportedLine::SUMMARY`].
     pub place: i32,
     pub line: String,
 }
 
 impl ExportedLine {
     pub const RUN: i32 = -1;
-    /// The version of the summary that covers all up to the run, after all of its messages.
+    /// The summary version that ends with the run, after all of its messages.
     pub const SUMMARY: i32 = i32::MAX;
 }
 
-/// The next lines of the runs that have ended, after a place: as many as take about `bytes`, and at least one. What is
-/// beyond is neither read nor written out: sizes are told without the texts, and those of JSON are guessed from how much
-/// they take on the disk.
+/// The next lines of the runs that have ended, after a position: about `bytes` of them, and at least one line. Nothing
+/// beyond is read or serialized: lengths of texts are known without reading them, and those of JSON are estimated from
+/// their size on disk.
 pub async fn export_lines(
     db: &PgPool,
     scope: &Scope,
@@ -179,7 +179,7 @@ pub async fn export_lines(
     .await
 }
 
-/// Whether one of these runs is in a session already.
+/// Whether any of these runs exists already, in any session.
 pub async fn runs_elsewhere(connection: &mut PgConnection, run_ids: &[Uuid]) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"select exists (select from runs where run_id = any($1)) as "is_there!""#, run_ids)
         .fetch_one(connection)
@@ -267,7 +267,7 @@ pub async fn import_runs(
     Ok(())
 }
 
-/// Stores messages of runs that are stored, with their words by the text search configuration `config`.
+/// Stores messages of stored runs, indexed for search with the text search configuration `config`.
 pub async fn import_messages(
     connection: &mut PgConnection,
     session_id: &SessionId,
@@ -301,7 +301,7 @@ pub async fn import_messages(
     Ok(())
 }
 
-/// Counts the runs and messages of a session that was stored as a whole.
+/// Sets the counts of runs and messages of an imported session.
 pub async fn count_imported(connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -317,7 +317,7 @@ pub async fn count_imported(connection: &mut PgConnection, session_id: &SessionI
     Ok(())
 }
 
-/// Stores versions of the summary. The session's row does not know them yet.
+/// Stores summary versions. The session's row does not refer to them yet.
 pub async fn import_summaries(
     connection: &mut PgConnection,
     session_id: &SessionId,

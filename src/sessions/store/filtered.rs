@@ -1,10 +1,10 @@
-//! Statements on all sessions that fit a filter.
+//! Statements on all sessions that match a filter.
 //!
-//! These are put together from what the filter has, because each set of conditions and each order has an index of its
-//! own: a statement with `$1 is null or …` for every filter could use none. Where the best plan depends on the values it is
-//! not kept either: a rare value and a common one each get their own. The parts are constants; what comes from outside is
-//! always a parameter, or a number. `conditions` has what a session must be like, `labels` how its name and metadata are
-//! found, `order` how a list is sorted.
+//! The statements are assembled from the conditions that a filter has, because each set of conditions and each order
+//! has its own index: one statement with `$1 is null or …` per condition could use none. If the best plan depends on
+//! the values, the statement is not cached either, so that a rare value and a common one get different plans. The
+//! fragments are constants; outside input is always a parameter, or a number. `conditions` has the conditions, `labels`
+//! how names and metadata are found, `order` the sort order.
 
 mod conditions;
 mod labels;
@@ -12,20 +12,22 @@ mod order;
 
 use sqlx::{PgPool, Postgres, QueryBuilder};
 
-use super::rows::{SESSION_COLUMNS, SessionRow};
-use crate::database::Planning;
-use crate::sessions::{
-    filter::{Place, Sort},
-    model::Session,
+use self::{
+    conditions::{Hit, Values},
+    order::Order,
 };
-use conditions::{Hit, Values};
-use order::Order;
+use super::rows::{SESSION_COLUMNS, SessionRow};
+use crate::{
+    database::Planning,
+    model::Session,
+    sessions::filter::{Place, Sort},
+};
 
-pub use conditions::Selection;
+pub use self::conditions::Selection;
 
-/// A session in a list, and where it says what was searched for, with the marks of `excerpt`.
+/// A session in a list, and the excerpt that matches the search, with the markers of `excerpt`.
 #[derive(Debug)]
-pub struct Found {
+pub struct ListedSession {
     pub session: Session,
     pub excerpt: Option<String>,
 }
@@ -37,13 +39,13 @@ pub enum Part {
     After(Place),
 }
 
-/// At most `limit` of the sessions that fit, in order.
+/// At most `limit` of the sessions that match, in order.
 pub async fn list(
     db: &PgPool,
     selection: Selection<'_>,
     sort: Sort,
     (part, limit): (&Part, i64),
-) -> Result<Vec<Found>, sqlx::Error> {
+) -> Result<Vec<ListedSession>, sqlx::Error> {
     #[derive(sqlx::FromRow)]
     struct Row {
         #[sqlx(flatten)]
@@ -55,17 +57,20 @@ pub async fn list(
     let is_kept = is_kept(selection, sort, part);
     let mut planning = Planning::of(db).await?;
     let rows: Vec<Row> = sql.build_query_as().persistent(is_kept).fetch_all(planning.connection()).await?;
-    Ok(rows.into_iter().map(|row| Found { session: row.session.into_session(), excerpt: row.excerpt }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| ListedSession { session: row.session.into_session(), excerpt: row.excerpt })
+        .collect())
 }
 
 fn is_kept(selection: Selection<'_>, sort: Sort, part: &Part) -> bool {
     selection.has_one_plan(Some(sort.by)) && !matches!(part, Part::From { offset: 1.. })
 }
 
-/// Writes the statement of [`list`]; apart from it, so that a test can ask how it is carried out.
+/// Writes the statement of `list`; a separate function, so that a test can `explain` the statement.
 ///
-/// The page is found first. What costs more per row, the totals and the excerpt, is done for the page only, not for the
-/// rows that an offset passes over.
+/// The page is selected first. Token usage and excerpt, which cost more per row, are read for the page only, not for
+/// the rows that an offset skips.
 pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, sort: Sort, (part, limit): (&Part, i64)) {
     let order = Order::new(sort, part);
     let offset = if let Part::From { offset } = part { *offset } else { 0 };
@@ -74,7 +79,7 @@ pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, so
     sql.push("with page as (select s.*, ");
     match selection.hits() {
         [Hit::Anything] if is_walked => {
-            // Most of what is walked past has no more than its place in the order read.
+            // Of most sessions that are walked past, only the sort key is read.
             sql.push("found.key from (select s.session_id, ").push(order.key).push(" as key");
             selection.write_walk(sql);
             order.write_beyond(sql);
@@ -98,7 +103,7 @@ pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, so
             order.write_by(sql, "key", "session_id");
         }
     }
-    // As a constant, without which a plan that is kept would be one for a tenth of all.
+    // A literal: with a parameter, a cached plan would be made for a tenth of all rows.
     sql.push(" limit ").push(limit);
     if offset > 0 {
         sql.push(" offset ").push(offset);
@@ -112,13 +117,13 @@ pub fn write_list(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, so
     order.write_by(sql, "s.key", "s.session_id");
 }
 
-/// Sessions in which `hit` has what is searched for, in order, with what they are sorted by.
+/// Sessions in which `hit` matches the search, in order, with their sort key.
 fn write_hits(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, order: &Order<'_>, hit: Hit) {
     let has_few_hits = matches!(hit, Hit::Message) && selection.has_few_hits();
     let filter = selection.filter;
     match order.of_messages().filter(|_| !selection.is_of_some()) {
-        // The messages tell which sessions come first: only of these the rows are needed. Where others may be left out,
-        // nearly all would be.
+        // The messages give the order, so that only the rows of the first sessions are read. If other conditions can
+        // exclude sessions, nearly all rows would be.
         Some(of_messages) if has_few_hits => {
             sql.push("select s.session_id, s.created_at as key from (");
             sql.push("select m.session_id, m.session_created_at from messages m where true");
@@ -134,7 +139,7 @@ fn write_hits(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, order:
             selection.write_conditions(sql, false, Hit::Anything);
             of_messages.write(sql);
         }
-        // A fence, behind which the planner does not count on soon having enough.
+        // An optimization fence: behind it, the planner does not count on reaching the limit early.
         _ if has_few_hits => {
             sql.push("select * from (select s.session_id, ").push(order.key).push(" as key");
             selection.write_source(sql, order.is_by_label(), hit, Values::Shown);
@@ -151,7 +156,7 @@ fn write_hits(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, order:
     }
 }
 
-/// How many sessions fit; counting ends at the limit, if there is one.
+/// Counts the sessions that match, up to `limit` if given.
 pub async fn count(db: &PgPool, selection: Selection<'_>, limit: Option<i64>) -> Result<i64, sqlx::Error> {
     let mut sql = QueryBuilder::new("select count(*) from (");
     write_ids(&mut sql, selection, limit);
@@ -159,11 +164,11 @@ pub async fn count(db: &PgPool, selection: Selection<'_>, limit: Option<i64>) ->
     let mut planning = Planning::of(db).await?;
     let is_kept = selection.has_one_plan(None);
     let found: i64 = sql.build_query_scalar().persistent(is_kept).fetch_one(planning.connection()).await?;
-    // Each place where a search looks has a limit of its own.
+    // Each part of the union has its own limit.
     Ok(limit.map_or(found, |limit| found.min(limit)))
 }
 
-/// Removes at most `limit` of the sessions that fit, with all that is in them.
+/// Deletes at most `limit` of the sessions that match, with everything in them.
 pub async fn delete_matching(db: &PgPool, selection: Selection<'_>, limit: i64) -> Result<u64, sqlx::Error> {
     let mut sql = QueryBuilder::new("delete from sessions where session_id in (select session_id from (");
     write_ids(&mut sql, selection, Some(limit));
@@ -174,13 +179,13 @@ pub async fn delete_matching(db: &PgPool, selection: Selection<'_>, limit: i64) 
     Ok(deleted.rows_affected())
 }
 
-/// The ids of sessions that fit, each once; at most `limit` from each place.
+/// The ids of the sessions that match, without duplicates; at most `limit` from each part of the union.
 fn write_ids(sql: &mut QueryBuilder<Postgres>, selection: Selection<'_>, limit: Option<i64>) {
     for (place, hit) in selection.hits().iter().enumerate() {
         sql.push(if place == 0 { "(select s.session_id" } else { " union (select s.session_id" });
         selection.write_source(sql, false, *hit, Values::Shown);
         if let Some(limit) = limit {
-            // As a constant, for the same reason as a page's.
+            // A literal, for the same reason as in `write_list`.
             sql.push(" limit ").push(limit);
         }
         sql.push(")");

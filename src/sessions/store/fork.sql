@@ -30,7 +30,15 @@ with source as (
         $3, session_type, component_id, user_id, coalesce($5, session_name),
         case when $5::text is null then named_by else 'user'::named_by end,
         case when $4::bigint is null then session_state
-             else coalesce((select r.session_state from runs r where r.session_id = $1 and r.seq = $4), '{}') end,
+             else coalesce(
+                 -- Turns that were said elsewhere have none: they change nothing.
+                 (
+                     select r.session_state from runs r
+                     where r.session_id = $1 and r.seq <= $4 and r.session_state is not null
+                     order by r.seq desc limit 1
+                 ),
+                 session_state
+             ) end,
         metadata, (select count(*) from kept), (select count(*) from kept),
         (select count(*) from kept join messages m on m.session_id = $1 and m.seq = kept.seq),
         boundary.new_seq, unfolded.tokens, unfolded.runs, $6, $6, session_id

@@ -1,18 +1,11 @@
-//! Runs and messages of a session, removed one by one. The numbers of the others stay.
+//! Deletes single runs and messages of a session. The others keep their numbers.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{
-    auth::Scope,
-    runs::{
-        RunId,
-        model::{Role, RunStatus},
-    },
-    sessions::SessionId,
-};
+use crate::model::{Role, RunId, RunStatus, Scope, SessionId};
 
-/// What has to be known of a run before it, or a part of it, is removed.
+/// What to check of a run before it is deleted or forked.
 #[derive(Debug)]
 pub struct RunPart {
     pub seq: i64,
@@ -69,7 +62,7 @@ pub async fn delete_run(
     Ok(())
 }
 
-/// What has to be known of a message before it is removed.
+/// What to check of a message before it is deleted.
 #[derive(Debug)]
 pub struct MessagePart {
     pub seq: i64,
@@ -99,8 +92,8 @@ pub async fn find_message(
     .await
 }
 
-/// Removes a message, the results of the calls that it makes, and what the run repeats of them: its input, its answer,
-/// the executions of its tools, and the events that said so.
+/// Deletes a message, the results of its tool calls, and their copies in the run: its input, answer, tool executions
+/// and events. For a user message, the run also loses its links to memories.
 pub async fn delete_message(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -154,8 +147,8 @@ pub async fn delete_message(
     Ok(())
 }
 
-/// Says that the session has changed, and what it is called after its first message, if it is. What a model called it goes
-/// with its first run.
+/// Increments the session's version. A name that was made from the first message becomes `title`; so does one from a
+/// model, if `first_has_changed`.
 pub async fn touch(
     connection: &mut PgConnection,
     scope: &Scope,

@@ -4,19 +4,13 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 
-use crate::{
-    auth::UserId,
-    llm::{ModelInfo, Usage},
-    runs::model::{ModelUsage, RunMetrics, UsageDetails},
-    sessions::{
-        SessionId, SessionType,
-        model::{NamedBy, Session},
-        summary::SessionSummary,
-    },
+use crate::model::{
+    ModelInfo, ModelUsage, NamedBy, RunMetrics, Session, SessionId, SessionSummary, SessionType, Usage, UsageDetails,
+    UserId,
 };
 
-/// Sessions `s` with everything but their transcripts. Enums are read as text: the driver would have to ask what they are
-/// between preparing a statement and executing it, and an unnamed one does not survive that.
+/// The columns of sessions `s`: everything but the transcript. Enums are read as text: the driver would look up their
+/// types between preparing and executing a statement, and an unnamed prepared statement does not survive that.
 pub(super) const SESSION_COLUMNS: &str = "
     s.session_id, s.session_type::text, s.component_id, s.user_id, s.session_name, s.named_by::text, s.session_state, s.metadata,
     s.version, s.run_count, s.message_count, s.created_at, s.updated_at, s.archived_at, s.pinned, s.expires_at, s.forked_from,
@@ -84,8 +78,8 @@ impl SessionRow {
     }
 }
 
-/// Tokens of a session for one purpose and model, as rows of a row: to make JSON of them takes PostgreSQL longer than the
-/// rest of a list.
+/// Tokens of a session for one purpose and model. They are read as a composite-typed array: building JSON of them takes
+/// PostgreSQL longer than the rest of a list.
 type UsageRow = (String, String, String, i64, i64, i64, i64, i64, i64);
 
 fn by_purpose(rows: Vec<UsageRow>) -> UsageDetails {

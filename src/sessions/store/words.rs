@@ -1,33 +1,34 @@
-//! How a list looks for words.
+//! Full-text search in lists.
 
 use sqlx::PgPool;
 
 use super::estimates::Estimates;
 use crate::sessions::filter::{SessionFilter, to_websearch};
 
-/// The hits of a word are few if their square is less than so many times the sessions: to find and sort them all is done
-/// sooner then than to walk through a list until a page is full. A page of 21 takes 21 × sessions ÷ hits sessions to walk
-/// over, and one of these, with its messages, as long as four hits.
+/// A word has few hits if hits² < `FEW_HITS` × sessions. Then finding and sorting all hits is faster than walking the
+/// list until a page is full: a page of 21 walks 21 × sessions ÷ hits sessions, and each of these, with its messages,
+/// takes as long as four hits.
 const FEW_HITS: f64 = 90.0;
 
-/// How the words of a search are looked for.
+/// A parsed search, and how to find its words.
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
-    /// The text search configuration that tells them apart.
+    /// The text search configuration, which splits texts into words.
     pub config: &'a str,
-    /// What is searched for, as a `tsquery`: a constant, which is not read anew for every message.
+    /// The search as a `tsquery`: a constant, which is not parsed again for every message.
     pub query: String,
-    /// A part of the search, as a `tsquery`, that so few messages have that these are found first: the rest is looked for in
-    /// them, and then come their sessions.
+    /// A part of the search, as a `tsquery`, that is rare enough to be looked up first: the rest is checked on the
+    /// messages found, and then come their sessions.
     pub rare: Option<String>,
 }
 
 impl<'a> Words<'a> {
-    /// Of all that a message has to have, what the planner takes to be the rarest, if it is rare: to look one session after
-    /// the other through for that would take longer, and so would it to ask the index for what is common. The planner has
-    /// to be told, because it takes rare words to be more frequent than they are, and all words to come independently.
+    /// Of the parts that a message must have, picks the one that the planner estimates to be the rarest, if it is rare
+    /// enough: to look it up first is faster than to walk the list, or to ask the index for common parts as well. The
+    /// planner does not choose this by itself, because it overestimates rare words, and assumes that words occur
+    /// independently.
     ///
-    /// `None`: no words are searched for.
+    /// `None` if the filter has no search.
     pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Option<Self>, sqlx::Error> {
         if filter.search.is_none() {
             return Ok(None);
@@ -58,12 +59,12 @@ impl<'a> Words<'a> {
     }
 }
 
-/// The parts of a `tsquery` of which a message has to have each; the whole where it leaves a choice.
+/// The parts of a `tsquery` that a message must all match; the whole query if it has alternatives or parentheses.
 fn parts(query: &str) -> Vec<&str> {
     let (mut parts, mut begin, mut is_quoted) = (Vec::new(), 0, false);
     for (at, byte) in query.bytes().enumerate() {
         match byte {
-            // One that is a part of a word is doubled.
+            // A quote inside a word is doubled.
             b'\'' => is_quoted = !is_quoted,
             b'|' | b'(' if !is_quoted => return vec![query],
             b'&' if !is_quoted => {

@@ -1,6 +1,6 @@
 //! What does not fit.
 
-use colloquy::config::HistoryOverrides;
+use colloquy::testing::config::HistoryOverrides;
 use serde_json::json;
 
 use super::{last_prompt, texts};

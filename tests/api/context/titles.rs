@@ -1,6 +1,6 @@
 //! Names that a model finds.
 
-use colloquy::config::{ModelSettings, Provider};
+use colloquy::testing::config::{ModelSettings, Provider};
 use serde_json::{Value, json};
 
 use crate::support::{TestApp, scripted_model::reply};

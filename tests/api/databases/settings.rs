@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::serve;
-use crate::support::{empty_database, test_database};
+use crate::support::{empty_database, server, test_database};
 
 /// What a database may set, and what our connections have nevertheless.
 const SETTINGS: [(&str, &str, &str); 12] = [
@@ -54,8 +54,18 @@ async fn settings_of_the_database_do_not_reach_our_connections() {
 #[tokio::test]
 async fn a_database_with_odd_settings_can_be_migrated() {
     let database = empty_database("encoding 'UTF8' lc_collate 'C' lc_ctype 'C'").await;
-    database.alter(&["set standard_conforming_strings = off", "set statement_timeout = '20ms'"]).await;
+    database.alter(&["set standard_conforming_strings = off", "set statement_timeout = '200ms'"]).await;
     database.alter(&["set default_transaction_isolation = serializable", "set lock_timeout = '1ms'"]).await;
+    // One waits for the other, longer than the settings allow.
+    let migrate = async || {
+        let mut command = server::command(&["migrate"]);
+        command.env("DATABASE_URL", &database.url);
+        tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+    };
+    for done in <[_; 2]>::from(tokio::join!(migrate(), migrate())) {
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    database.alter(&["reset statement_timeout", "reset lock_timeout"]).await;
     let run = serve(&database.url, &[]).await.run(json!({"message": "My name is Alice"})).await;
     assert_eq!(run["status"], "COMPLETED", "{run}");
 }

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use colloquy::database::embedded::{EmbeddedPostgres, Options};
+use colloquy::testing::database::embedded::{EmbeddedPostgres, Options};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use super::support::{Home, ask, kill, test_options, wait_until};

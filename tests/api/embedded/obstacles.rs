@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use colloquy::database::embedded::{EmbeddedPostgres, StartError};
+use colloquy::testing::database::embedded::{EmbeddedPostgres, StartError};
 use rustix::process::Pid;
 
 use super::support::{Home, ask, kill, paths_below, test_options};

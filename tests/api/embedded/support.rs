@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use colloquy::database::embedded::{EmbeddedPostgres, Options, StartError};
+use colloquy::testing::database::embedded::{EmbeddedPostgres, Options, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;

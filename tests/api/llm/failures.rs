@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use colloquy::{
+use colloquy::testing::{
     config::{ModelSettings, Provider},
     llm::{ErrorKind, ModelError},
 };

@@ -3,7 +3,7 @@
 
 use std::{io::Write, time::Duration};
 
-use colloquy::{
+use colloquy::testing::{
     config::Provider,
     llm::{ErrorKind, ModelError, Models},
 };

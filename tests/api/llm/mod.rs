@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::support::scripted_model::{self, ScriptedModel};
-use colloquy::{
+use colloquy::testing::{
     config::{ModelSettings, Provider},
     llm::{ModelRequest, Models, PromptMessage, http_client},
 };

@@ -1,8 +1,9 @@
 //! The other providers' APIs: the right path under `base_url`, the key in the right header, and an answer understood.
 
-use colloquy::{
+use colloquy::testing::{
     config::{ModelSettings, Provider},
-    llm::{ErrorKind, ModelReply, ModelRequest, Models, PromptMessage, ResponseSchema, ToolCall, ToolSpec},
+    llm::{ErrorKind, ModelReply, ModelRequest, Models, PromptMessage, ResponseSchema, ToolSpec},
+    model::ToolCall,
 };
 use serde_json::{Value, json};
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use colloquy::llm::{ModelRequest, PromptMessage, ToolCall, ToolSpec};
+use colloquy::testing::{
+    llm::{ModelRequest, PromptMessage, ToolSpec},
+    model::ToolCall,
+};
 use serde_json::json;
 
 use super::{

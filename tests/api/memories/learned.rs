@@ -1,6 +1,6 @@
 //! Memories that are learned from runs.
 
-use colloquy::config::{ModelSettings, Provider};
+use colloquy::testing::config::{ModelSettings, Provider};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -243,11 +243,11 @@ async fn a_session_that_is_deleted_before_it_is_read_teaches_nothing() {
 async fn a_run_that_settles_while_the_job_runs_is_read_by_the_next_one() {
     let app = learning().await;
     say(&app, "alice", "I like tea").await;
-    let user = colloquy::auth::UserId::try_from("alice".to_owned()).unwrap();
+    let user = colloquy::testing::model::UserId::try_from("alice".to_owned()).unwrap();
     app.execute("delete from graphile_worker._private_jobs").await;
     let gate = Gate::closed();
     app.model.then(held(&gate, reply(&operations(&json!([])))));
-    let learning = colloquy::memories::extraction::learn(&app.app, &user);
+    let learning = colloquy::testing::memories::extraction::learn(&app.app, &user);
     let meanwhile = async {
         while app.model.requests().len() < 2 {
             tokio::task::yield_now().await;
@@ -294,7 +294,7 @@ async fn a_run_is_learned_from_though_the_job_that_was_to_read_it_had_been_repla
     // As the library leaves a job that was begun, had another take its place, and whose process died.
     app.execute("update graphile_worker._private_jobs set attempts = max_attempts, key = null").await;
     app.model.then(reply(&operations(&json!([{"op": "add", "memory": "The user likes tea.", "turns": [1]}]))));
-    colloquy::memories::extraction::sweep(&app.app).await.unwrap();
+    colloquy::testing::memories::extraction::sweep(&app.app).await.unwrap();
     app.do_jobs().await;
     assert_eq!(known(&app, "alice").await, ["The user likes tea."]);
 }
@@ -307,7 +307,7 @@ async fn a_run_is_learned_from_though_the_process_died_before_its_job_was_queued
     app.execute("delete from graphile_worker._private_jobs").await;
     app.model.then(reply(&operations(&json!([{"op": "add", "memory": "The user likes tea.", "turns": [1]}]))));
     // By the clock.
-    colloquy::memories::extraction::sweep(&app.app).await.unwrap();
+    colloquy::testing::memories::extraction::sweep(&app.app).await.unwrap();
     assert_eq!(app.count_jobs().await, 1);
     app.do_jobs().await;
     assert_eq!(known(&app, "alice").await, ["The user likes tea."]);

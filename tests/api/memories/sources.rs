@@ -1,14 +1,11 @@
 //! A memory goes with the last run that it was drawn from.
 
-use colloquy::{
-    auth::UserId,
+use colloquy::testing::{
     memories::{
-        MemoryId,
         change::{self, Author, Change, Changed},
-        model::Source,
         store,
     },
-    sessions::SessionId,
+    model::{MemoryId, SessionId, UserId, memory::Source},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -28,14 +25,14 @@ async fn learn(app: &TestApp, sessions: &[&str], memory: &str, replaces: Option<
         agent_id: None,
         sources: &sources,
         text_config: "english",
-        at: colloquy::clock::now(),
+        at: colloquy::testing::clock::now(),
     };
     let (memory, topics, expires_at) = (memory.to_owned(), Vec::new(), None);
     let change = match replaces {
         Some(memory_id) => Change::Replace { memory_id, memory, topics, expires_at },
         None => Change::Add { memory, topics, expires_at },
     };
-    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
     store::lock_user(&mut tx, &user).await.unwrap();
     let changed = change::apply(&mut tx, &author, &change).await.unwrap();
     tx.commit().await.unwrap();

@@ -50,6 +50,32 @@ async fn memories_are_merged_as_a_preview_or_at_once() {
     assert_eq!(known(&app, "alice").await, ["The user has a cat.", merged]);
 }
 
+/// A fact is kept for as long as the longest of those that it was merged from.
+#[tokio::test]
+async fn what_is_merged_does_not_expire_before_its_parts() {
+    let app = TestApp::start().await;
+    let (soon, later) = ("2999-01-01T00:00:00Z", "2999-06-01T00:00:00Z");
+    for (memory, expires_at) in [("The user likes jam.", None), ("The user likes tea.", Some(soon))] {
+        let body = json!({"memory": memory, "user_id": "alice", "expires_at": expires_at});
+        app.post("/memories", body).await.expect(200);
+    }
+    for (memory, expires_at) in [("The user is in Oslo.", soon), ("The user is in Oslo until June.", later)] {
+        let body = json!({"memory": memory, "user_id": "bob", "expires_at": expires_at});
+        app.post("/memories", body).await.expect(200);
+    }
+    // What is merged is one of the parts, word for word, or a text of its own.
+    for (user, merged, expires_at) in
+        [("alice", "The user likes tea.", Value::Null), ("bob", "The user stays in Oslo until June.", json!(later))]
+    {
+        let merges = json!({"merges": [{"ids": [1, 2], "memory": merged, "topics": []}]}).to_string();
+        app.model.then(reply(&merges));
+        let optimized = app.post("/optimize-memories", json!({"user_id": user})).await.expect(200);
+        assert_eq!(optimized["memories_after"], 1, "{optimized}");
+        let memory = &app.get(&format!("/memories?user_id={user}")).await.expect(200)["data"][0];
+        assert_eq!((&memory["memory"], &memory["expires_at"]), (&json!(merged), &expires_at), "{memory}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_merged_changes_nothing() {
     let app = TestApp::start().await;

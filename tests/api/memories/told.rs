@@ -1,6 +1,6 @@
 //! Memories that are told over the API.
 
-use colloquy::memories;
+use colloquy::testing::memories;
 use reqwest::Method;
 use serde_json::json;
 

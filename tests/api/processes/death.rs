@@ -20,7 +20,7 @@ fn send(server: &Server) {
 
 /// Holds the session's row, on which accepting and settling have to wait.
 async fn hold_session(site: &Site) -> Transaction<'static, Postgres> {
-    let mut holder = colloquy::database::begin(&site.db).await.unwrap();
+    let mut holder = colloquy::testing::database::begin(&site.db).await.unwrap();
     sqlx::query("select from sessions where session_id = 's' for update").execute(&mut *holder).await.unwrap();
     holder
 }
@@ -95,7 +95,7 @@ async fn killed_while_a_tool_is_called() {
     site.model.then(Behaviour::Reply { content, tool_calls, pause, pieces });
     send(&doomed);
     site.model_called(1).await;
-    let mut holder = colloquy::database::begin(&site.db).await.unwrap();
+    let mut holder = colloquy::testing::database::begin(&site.db).await.unwrap();
     sqlx::query("lock table messages").execute(&mut *holder).await.unwrap();
     site.blocked(1).await;
     doomed.kill();

@@ -83,7 +83,7 @@ async fn an_orderly_stop_that_leaves_a_run_behind() {
     let grace = [("COLLOQUY_SERVER__SHUTDOWN_GRACE", "100ms")];
     let (stopped, survivor) = tokio::join!(site.serve_with(&grace), site.serve());
     survivor.run(json!({"message": "first", "session_id": "s"})).await;
-    let mut holder = colloquy::database::begin(&site.db).await.unwrap();
+    let mut holder = colloquy::testing::database::begin(&site.db).await.unwrap();
     sqlx::query("select from sessions where session_id = 's' for update").execute(&mut *holder).await.unwrap();
     let _socket = put_into_socket(&stopped, "s");
     site.blocked(1).await;

@@ -1,9 +1,9 @@
 //! What a conversation remembers, and what the model is sent of it.
 
-use colloquy::config::{ModelSettings, Provider};
+use colloquy::testing::config::{ModelSettings, Provider};
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, scripted_model::reply};
+use crate::support::{TestApp, assert_short_and_long_cost_the_same, scripted_model::reply};
 
 /// The roles and texts that the model was sent last.
 fn last_prompt(app: &TestApp) -> Vec<(String, String)> {
@@ -100,27 +100,7 @@ async fn run_number_ten_thousand_costs_what_run_number_ten_costs() {
          analyze",
     )
     .await;
-    let mut costs = Vec::new();
-    for session in ["short", "long"] {
-        let before = rows_read(&app).await;
-        app.say(session, "the same message").await;
-        costs.push((app.model.requests().last().unwrap().to_string().len(), rows_read(&app).await - before));
-    }
-    assert_eq!(costs[0], costs[1], "characters sent to the model and rows read");
-}
-
-/// Rows of the conversation tables that statements have fetched so far. Counters are reported by each connection when
-/// it is idle for a while, or when told to; there is one connection here.
-async fn rows_read(app: &TestApp) -> i64 {
-    assert_eq!(app.db().options().get_max_connections(), 1);
-    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(app.db()).await.unwrap();
-    sqlx::query_scalar(
-        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
-         where relname in ('sessions', 'runs', 'messages', 'session_usage')",
-    )
-    .fetch_one(app.db())
-    .await
-    .unwrap()
+    assert_short_and_long_cost_the_same(&app, &["sessions", "runs", "messages", "session_usage"]).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use colloquy::runs::{model::ProcessId, store};
+use colloquy::testing::{model::ProcessId, processes::store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, postgres::PgPoolOptions};
 
@@ -116,7 +116,7 @@ async fn users_are_served_in_turn() {
     let (process, mut served, mut order) = (living(app.db()).await, String::new(), String::new());
     for at_most in [1, 1, 2, 3, 16] {
         let taken = store::take(app.db(), process, at_most, &mut served).await.unwrap();
-        order.extend(taken.iter().map(|run| run.user_id.as_ref().unwrap().as_str()));
+        order.extend(taken.iter().map(|run| run.opening.user_id.as_ref().unwrap().as_str()));
         order.push(' ');
     }
     assert_eq!(order, "a b ca bca caa ", "{order}");

@@ -3,24 +3,36 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::{
-    TestApp,
+    TestApp, TestDatabase,
     scripted_model::{Gate, held, reply},
+    test_database,
 };
 
 /// A process that nobody knows.
 const NOBODY: &str = "'01a206c1-4b42-72a9-b242-a016793c2551'::uuid";
 
-/// An app whose beats are so rare that nothing is found by looking during a test.
+/// An app whose beats are so rare that nothing is found by looking during a test. The look at its start is over: it has
+/// found a run that was left before.
 async fn app_that_never_looks() -> TestApp {
-    TestApp::with(|settings| {
+    let settings = |settings: &mut colloquy::testing::config::Settings| {
         settings.runs.lease = Duration::from_hours(10);
         settings.webhooks.secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned().into());
         settings.webhooks.allow_private = true;
-    })
-    .await
+    };
+    let database = test_database().await;
+    let (options, url) = (database.options.clone(), database.url.clone());
+    let before = TestApp::on(database, settings).await;
+    before.say("before", "first").await;
+    before.shut_down().await;
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    sqlx::query("delete from processes").execute(&mut connection).await.unwrap();
+    let left = insert_run(&mut connection, "before", NOBODY, false).await;
+    let app = TestApp::on(TestDatabase { options, url }, settings).await;
+    assert_eq!(ended(&app, &left).await["status"], "ERROR");
+    app
 }
 
 async fn app_that_looks_often() -> TestApp {
@@ -30,6 +42,10 @@ async fn app_that_looks_often() -> TestApp {
 /// Gives the session a run under way that names `process`; answers the run's path.
 async fn leave_a_run(app: &TestApp, session_id: &str, process: &str, background: bool) -> String {
     app.say(session_id, "first").await;
+    insert_run(&mut app.db().acquire().await.unwrap(), session_id, process, background).await
+}
+
+async fn insert_run(connection: &mut PgConnection, session_id: &str, process: &str, background: bool) -> String {
     let statement = format!(
         "update sessions set last_seq = 2, active_seq = 2 where session_id = '{session_id}';
          insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
@@ -44,10 +60,10 @@ async fn leave_a_run(app: &TestApp, session_id: &str, process: &str, background:
                   \"continuation\": null}}'
          from runs where session_id = '{session_id}' and seq = 2 and {background}"
     );
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.db()).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await.unwrap();
     let run_id: uuid::Uuid = sqlx::query_scalar("select run_id from runs where session_id = $1 and seq = 2")
         .bind(session_id)
-        .fetch_one(app.db())
+        .fetch_one(connection)
         .await
         .unwrap();
     format!("/agents/assistant/runs/{run_id}")

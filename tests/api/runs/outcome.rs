@@ -237,7 +237,7 @@ async fn a_run_that_others_end_while_it_settles_changes_nothing_of_its_session()
         while app.model.requests().len() < 2 {
             tokio::task::yield_now().await;
         }
-        let mut others = colloquy::database::begin(app.db()).await.unwrap();
+        let mut others = colloquy::testing::database::begin(app.db()).await.unwrap();
         let row = "select to_jsonb(s) from sessions s where session_id = 's' for update";
         let before: Value = sqlx::query_scalar(row).fetch_one(&mut *others).await.unwrap();
         gate.open();

@@ -148,8 +148,8 @@ async fn events_expire() {
     let app = TestApp::start().await;
     app.run(json!({"message": "hi", "session_id": "s", "stream": true})).await.events();
     app.execute("update run_events set created_at = now() - interval '2 days'").await;
-    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
-    colloquy::jobs::enqueue(&app.app, &mut tx, &colloquy::jobs::Job::CleanUp).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
+    colloquy::testing::jobs::enqueue(&app.app, &mut tx, &colloquy::testing::jobs::Job::CleanUp).await.unwrap();
     tx.commit().await.unwrap();
     app.do_jobs().await;
     let rows: i64 = sqlx::query_scalar("select count(*) from run_events").fetch_one(app.db()).await.unwrap();

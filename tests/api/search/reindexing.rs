@@ -15,7 +15,7 @@ async fn what_is_stored_has_its_words_anew_after_a_reindex() {
     app.run(json!({"message": "We went running", "user_id": "alice"})).await.expect(200);
     app.post("/memories", json!({"user_id": "alice", "memory": "The user runs marathons."})).await.expect(200);
     assert_eq!((hits(&app, "running").await, hits(&app, "run").await), (2, 0));
-    let reindexed = colloquy::search::reindex(app.db(), "english").await.unwrap();
+    let reindexed = colloquy::testing::search::reindex(app.db(), "english").await.unwrap();
     assert_eq!((reindexed.messages, reindexed.memories), (2, 1));
 
     let database =
@@ -27,7 +27,7 @@ async fn what_is_stored_has_its_words_anew_after_a_reindex() {
     // Once more, and nothing is written.
     let versions = "select array_agg(xmin::text order by index) from messages";
     let before: Vec<String> = sqlx::query_scalar(versions).fetch_one(app.db()).await.unwrap();
-    colloquy::search::reindex(app.db(), "english").await.unwrap();
+    colloquy::testing::search::reindex(app.db(), "english").await.unwrap();
     let after: Vec<String> = sqlx::query_scalar(versions).fetch_one(app.db()).await.unwrap();
     assert_eq!(before, after);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use colloquy::{
+use colloquy::testing::{
     config::{EmbeddingProvider, EmbeddingSettings, Settings},
     jobs::{self, Job},
 };
@@ -146,7 +146,7 @@ async fn a_model_with_vectors_of_another_length_makes_all_anew_while_searches_go
     let found = search(&app, "Which animals? Rex").await;
     assert_eq!(first(&found), "My puppy is called Rex.");
     assert_eq!(found["data"][0]["explain"].get("vector"), None, "{found}");
-    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
     jobs::enqueue(&app.app, &mut tx, &Job::EmbedNew).await.unwrap();
     tx.commit().await.unwrap();
     app.do_jobs().await;
@@ -258,7 +258,7 @@ async fn without_a_model_nothing_is_done_and_a_model_later_does_it_all() {
     assert_eq!(search(&app, "puppy").await["meta"]["vectors"], "off");
     let later = TestApp::on(crate::support::TestDatabase { options, url }, with_embeddings).await;
     later.model.otherwise(embedding(8));
-    colloquy::search::vectors::start(&later.app).await.unwrap();
+    colloquy::testing::search::vectors::start(&later.app).await.unwrap();
     later.do_jobs().await;
     assert_eq!(vectors(&later).await, 3);
 }

@@ -1,7 +1,7 @@
 //! Forks, exports and imports.
 
-use colloquy::{
-    auth::Scope,
+use colloquy::testing::{
+    model::Scope,
     sessions::store::{self, ExportedLine},
 };
 use reqwest::Method;
@@ -79,6 +79,23 @@ async fn a_fork_up_to_a_run_has_the_state_of_that_time() {
     app.post("/sessions/s-1/fork", json!({"session_id": "copy"})).await.expect_problem(409);
     app.post("/sessions/s-1/fork?user_id=bob", json!({})).await.expect_problem(404);
     app.post("/sessions/s-1/fork?type=team", json!({})).await.expect_problem(404);
+}
+
+/// Turns that were said elsewhere have no state of their own.
+#[tokio::test]
+async fn a_fork_up_to_an_appended_turn_keeps_the_state() {
+    let app = conversation().await;
+    let turns = json!({"user_id": "alice", "messages": [{"role": "user", "content": "Four"}]});
+    let appended = app.post("/sessions/s-1/messages", turns.clone()).await.expect(201);
+    let body = json!({"message": "Five", "session_id": "s-1", "user_id": "alice", "session_state": {"step": 5}});
+    app.run(body).await.expect(200);
+    let up_to = json!({"up_to_run_id": appended["run_ids"][0]});
+    assert_eq!(app.post("/sessions/s-1/fork", up_to).await.expect(201)["session_state"], json!({"step": 3}));
+    let body = json!({"session_id": "s-2", "user_id": "alice", "session_state": {"step": 0}});
+    app.post("/sessions", body).await.expect(201);
+    let appended = app.post("/sessions/s-2/messages", turns).await.expect(201);
+    let up_to = json!({"up_to_run_id": appended["run_ids"][0]});
+    assert_eq!(app.post("/sessions/s-2/fork", up_to).await.expect(201)["session_state"], json!({"step": 0}));
 }
 
 #[tokio::test]
@@ -231,7 +248,9 @@ async fn an_export_is_read_in_pieces_of_a_bounded_size() {
     let session_id = "huge".to_owned().try_into().unwrap();
     let (mut after, mut pieces) = ((0, ExportedLine::SUMMARY), Vec::new());
     loop {
-        let lines = store::export_lines(app.db(), &Scope::All, &session_id, after, 256 * 1024).await.unwrap();
+        let lines = store::export_lines(app.db(), &Scope::System("a test reads all"), &session_id, after, 256 * 1024)
+            .await
+            .unwrap();
         let Some(last) = lines.last() else { break };
         after = (last.seq, last.place);
         pieces.push(lines.iter().map(|line| line.line.len()).sum::<usize>());

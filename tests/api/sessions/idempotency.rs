@@ -1,7 +1,7 @@
 //! `Idempotency-Key` on what creates.
 
 use chrono::TimeDelta;
-use colloquy::clock;
+use colloquy::testing::clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ async fn keys_are_kept_for_a_day() {
     create_once(&app, "old", json!({})).await.expect(201);
     app.execute("update idempotency_keys set created_at = created_at - interval '25 hours'").await;
     create_once(&app, "new", json!({})).await.expect(201);
-    assert_eq!(colloquy::http::idempotency::sweep(&app.app).await.unwrap(), 1);
+    assert_eq!(colloquy::testing::idempotency::sweep(&app.app).await.unwrap(), 1);
     let left: Vec<String> = sqlx::query_scalar("select key from idempotency_keys").fetch_all(app.db()).await.unwrap();
     assert_eq!(left, ["new"]);
     app.execute("update idempotency_keys set created_at = created_at - interval '25 hours'").await;
@@ -142,7 +142,7 @@ async fn what_was_created_is_not_created_again_when_its_answer_was_lost() {
 #[tokio::test]
 async fn a_request_that_has_lost_its_key_to_another_creates_nothing() {
     let app = TestApp::start().await;
-    let mut blocker = colloquy::database::begin(app.db()).await.unwrap();
+    let mut blocker = colloquy::testing::database::begin(app.db()).await.unwrap();
     sqlx::query("lock table sessions in share mode").execute(&mut *blocker).await.unwrap();
     let slow = create_once(&app, "k", json!({"session_name": "Twice"}));
     let second = async {

@@ -1,11 +1,9 @@
 //! How lists are carried out: by an index, without the transcripts, whatever the filters.
 
 use chrono::{DateTime, Utc};
-use colloquy::{
-    auth::Scope,
-    http::paging::SortOrder,
+use colloquy::testing::{
+    model::{Scope, SessionType, paging::SortOrder},
     sessions::{
-        SessionType,
         filter::{Archived, Place, SessionFilter, Sort, SortBy},
         store::{self, Part, Selection, Words},
     },
@@ -103,7 +101,7 @@ async fn every_filter_and_order_reads_a_page_by_an_index_and_no_transcript() {
     let app = app_with_many().await;
     let place = list(&app, "limit=1").await["data"][0]["session_id"].as_str().unwrap().to_owned();
     assert_eq!(place, "s-19999");
-    for scope in [Scope::All, Scope::User("user-7".to_owned().try_into().unwrap())] {
+    for scope in [Scope::Tenant, Scope::User("user-7".to_owned().try_into().unwrap())] {
         for (name, filter) in filters() {
             for by in [SortBy::CreatedAt, SortBy::UpdatedAt, SortBy::SessionName] {
                 // Few sessions are sorted by their names without an index.
@@ -149,7 +147,7 @@ async fn a_value_that_the_statistics_happen_to_know_is_found_and_not_walked_to()
             for by in [SortBy::CreatedAt, SortBy::UpdatedAt, SortBy::SessionName] {
                 let sort = Sort { by, order: SortOrder::Desc };
                 // Of so few sessions the planner would walk to the first alone.
-                let plan = plan_of_some(&app, &Scope::All, filter, sort, (&Part::From { offset: 0 }, 1)).await;
+                let plan = plan_of_some(&app, &Scope::Tenant, filter, sort, (&Part::From { offset: 0 }, 1)).await;
                 let most = nodes(&plan).into_iter().map(|(.., rows)| rows).fold(0.0, f64::max);
                 assert!(most < 20.0, "{most} rows for {filter:?} by {by:?}: {plan:#}");
             }
@@ -164,8 +162,8 @@ async fn a_page_behind_a_cursor_reads_as_many_rows_as_the_first() {
         let sort = Sort { by: serde_json::from_value(json!(by)).unwrap(), order: SortOrder::Asc };
         let filter = SessionFilter::default();
         let deep = deep_place(&app, by).await;
-        let first = plan(&app, &Scope::All, &filter, sort, &Part::From { offset: 0 }).await;
-        let after = plan(&app, &Scope::All, &filter, sort, &Part::After(deep)).await;
+        let first = plan(&app, &Scope::Tenant, &filter, sort, &Part::From { offset: 0 }).await;
+        let after = plan(&app, &Scope::Tenant, &filter, sort, &Part::After(deep)).await;
         let most = |plan: &Value| nodes(plan).into_iter().map(|(.., rows)| rows).fold(0.0, f64::max);
         assert!(most(&after) <= most(&first) + 5.0, "{by}: {after:#}");
     }
@@ -190,7 +188,7 @@ async fn a_search_for_a_rare_word_reads_no_more_messages_than_it_finds() {
     let word = text.strip_prefix("talk ").unwrap();
     for search in [word, &text] {
         let filter = SessionFilter { search: Some(search.to_owned()), ..SessionFilter::default() };
-        let plan = plan(&app, &Scope::All, &filter, Sort::default(), &Part::From { offset: 0 }).await;
+        let plan = plan(&app, &Scope::Tenant, &filter, Sort::default(), &Part::From { offset: 0 }).await;
         let lookup = format!("(words @@ '''{word}'''::tsquery)");
         assert!(plan.to_string().contains(&lookup), "what all messages have is not looked up: {plan:#}");
         let of_messages = nodes(&plan).into_iter().filter(|(_, table, _)| table == "messages");
@@ -204,7 +202,7 @@ async fn a_search_for_a_rare_word_reads_no_more_messages_than_it_finds() {
 async fn of_what_a_search_finds_only_the_sessions_of_the_page_are_read() {
     let app = app_with_many().await;
     let filter = SessionFilter { search: Some("seldom".to_owned()), ..SessionFilter::default() };
-    let plan = plan(&app, &Scope::All, &filter, Sort::default(), &Part::From { offset: 0 }).await;
+    let plan = plan(&app, &Scope::Tenant, &filter, Sort::default(), &Part::From { offset: 0 }).await;
     let of_sessions = nodes(&plan).into_iter().filter(|(_, table, _)| table == "sessions");
     assert!(of_sessions.map(|(.., rows)| rows).sum::<f64>() < 60.0, "{plan:#}");
 

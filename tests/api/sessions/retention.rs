@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use colloquy::{
+use colloquy::testing::{
     config::RetentionSettings,
     sessions::retention::{Swept, sweep},
 };

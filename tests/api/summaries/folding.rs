@@ -1,10 +1,10 @@
 //! When a session is folded, and what the next prompts are.
 
-use colloquy::config::{ModelSettings, Provider};
+use colloquy::testing::config::{ModelSettings, Provider};
 use serde_json::{Value, json};
 
 use super::{boundary, folds, marks, summarize_or_echo, summarizing, summarizing_app, talk};
-use crate::support::TestApp;
+use crate::support::{TestApp, assert_short_and_long_cost_the_same};
 
 fn last_prompt(app: &TestApp) -> Vec<Value> {
     app.model.requests().last().unwrap()["messages"].as_array().unwrap().clone()
@@ -198,13 +198,8 @@ async fn run_number_ten_thousand_of_a_summarized_session_costs_what_run_number_t
     .await;
     // What a connection reads once is not counted.
     app.say("first", "the same message").await;
-    let mut costs = Vec::new();
-    for session in ["short", "long"] {
-        let before = super::rows_read(&app).await;
-        app.say(session, "the same message").await;
-        costs.push((app.model.requests().last().unwrap().to_string().len(), super::rows_read(&app).await - before));
-    }
-    assert_eq!(costs[0], costs[1], "characters sent to the model and rows read");
+    let tables = ["sessions", "runs", "messages", "summaries", "session_usage"];
+    assert_short_and_long_cost_the_same(&app, &tables).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ mod folding;
 mod invariants;
 mod races;
 
-use colloquy::config::{AgentSettings, HistoryOverrides};
+use colloquy::testing::config::{AgentSettings, HistoryOverrides};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -86,16 +86,4 @@ async fn boundary(app: &TestApp, session: &str) -> (i64, i64) {
         .fetch_one(app.db())
         .await
         .unwrap()
-}
-
-/// Rows of the conversation's tables that statements have fetched so far; there is one connection.
-async fn rows_read(app: &TestApp) -> i64 {
-    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(app.db()).await.unwrap();
-    sqlx::query_scalar(
-        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
-         where relname in ('sessions', 'runs', 'messages', 'summaries', 'session_usage')",
-    )
-    .fetch_one(app.db())
-    .await
-    .unwrap()
 }

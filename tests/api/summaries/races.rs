@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use colloquy::{app::App, sessions::SessionId};
+use colloquy::testing::{app::App, model::SessionId};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -14,13 +14,13 @@ use crate::support::{
 
 /// Deletes runs as whoever deletes runs does: with the session's row locked, and what was derived from them.
 pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
-    let mut tx = colloquy::database::begin(app.db()).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
     let lock = "select from sessions where session_id = $1 for update";
     sqlx::query(lock).bind(session).execute(&mut *tx).await.unwrap();
     let delete = "delete from runs where session_id = $1 and seq = any($2)";
     sqlx::query(delete).bind(session).bind(seqs).execute(&mut *tx).await.unwrap();
     let session = SessionId::try_from(session.to_owned()).unwrap();
-    colloquy::sessions::summary::forget(&app.app, &mut tx, &session, seqs).await.unwrap();
+    colloquy::testing::summaries::forget(&app.app, &mut tx, &session, seqs).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -166,7 +166,7 @@ async fn a_session_whose_agent_is_gone_is_left_as_it_is() {
     let app = full_session().await;
     app.model.otherwise(echo);
     let orphan: &Arc<App> = &app.app;
-    colloquy::sessions::summary::fold_session(orphan, &SessionId::try_from("s".to_owned()).unwrap(), "gone")
+    colloquy::testing::summaries::fold_session(orphan, &SessionId::try_from("s".to_owned()).unwrap(), "gone")
         .await
         .unwrap();
     assert!(folds(&app).is_empty());

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use colloquy::{
+use colloquy::testing::{
     app::App,
     config::{AgentSettings, ModelSettings, Provider, Settings},
-    runs, server,
+    engine::supervision,
+    server,
 };
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -64,7 +65,7 @@ impl TestApp {
             .await
             .expect("the test database answers");
         let app = App::build(settings, db).await.expect("the application builds");
-        runs::supervision::start(&app, false).await.expect("runs are looked after");
+        supervision::start(&app, false).await.expect("runs are looked after");
         Self::serve(app, model).await
     }
 
@@ -134,7 +135,7 @@ impl TestApp {
 
     /// Does the background work that is due.
     pub(crate) async fn do_jobs(&self) {
-        colloquy::jobs::run_due(&self.app).await.expect("the jobs run");
+        colloquy::testing::worker::run_due(&self.app).await.expect("the jobs run");
     }
 
     /// How many jobs the queue itself has: whoever asks `/jobs` has what is missing queued first.

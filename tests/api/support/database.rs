@@ -11,9 +11,9 @@ use std::{
     },
 };
 
-use colloquy::database::{
-    embedded::{EmbeddedPostgres, Options, StartError},
-    migrate,
+use colloquy::testing::{
+    database::embedded::{EmbeddedPostgres, Options, StartError},
+    server::migrate,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;

@@ -1,6 +1,6 @@
 //! A PostgreSQL that a test may stop and start.
 
-use colloquy::database::embedded::{EmbeddedPostgres, Options};
+use colloquy::testing::database::embedded::{EmbeddedPostgres, Options};
 
 use super::TestDatabase;
 
@@ -35,7 +35,7 @@ impl OwnPostgres {
         let server = self.server.as_ref().expect("running");
         let options = server.connect_options("postgres");
         let pool = sqlx::PgPool::connect_with(options.clone()).await.expect("connects");
-        colloquy::database::migrate(&pool).await.expect("migrates");
+        colloquy::testing::server::migrate(&pool).await.expect("migrates");
         pool.close().await;
         TestDatabase { options, url: server.url("postgres") }
     }

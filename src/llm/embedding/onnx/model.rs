@@ -1,4 +1,4 @@
-//! The ONNX runtime, and a model in it.
+//! The ONNX runtime, and a model loaded into it.
 
 use std::{
     env::consts::{DLL_PREFIX, DLL_SUFFIX},
@@ -17,11 +17,11 @@ use ort::{
 use super::{pooling::pool, tokens::Batch};
 use crate::config::{EmbeddingSettings, Pooling};
 
-/// More threads make one text hardly faster, and leave less for everybody else.
+/// More threads hardly speed up one text, and leave less for everything else.
 const MOST_THREADS: usize = 4;
-/// Where a folder may have its model.
+/// Where the model may be within its folder.
 const FILES: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
-/// The output with the vectors of the tokens, as it is mostly called; otherwise it is the first.
+/// The usual name of the output with the token vectors; without it, the first output is used.
 const OUTPUT: &str = "last_hidden_state";
 
 /// A model that is ready to compute.
@@ -32,12 +32,12 @@ pub(super) struct Model {
     pooling: Pooling,
 }
 
-/// What a model may want to know of its texts.
+/// An input that a model may require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Ids,
     Mask,
-    /// Which of two texts a token belongs to; here there is one.
+    /// Which of two texts a token belongs to; here there is only one text.
     Types,
 }
 
@@ -100,7 +100,7 @@ impl Model {
         Ok(Self { session, inputs, output, pooling: settings.pooling })
     }
 
-    /// The vectors of a batch, in its order.
+    /// Computes the vectors of a batch, in its order.
     pub(super) fn compute(&mut self, batch: &Batch) -> anyhow::Result<Vec<Vec<f32>>> {
         let shape = batch.shape();
         let inputs = self.inputs.iter().map(|(name, input)| {
@@ -129,7 +129,7 @@ fn load_runtime(library: Option<&Path>) -> anyhow::Result<Environment> {
     };
     let builder = ort::init_from(library).with_context(remedy)?;
     let runtime = builder.with_name("colloquy").with_telemetry(false).build().with_context(remedy)?;
-    // It would write errors to the console by itself, with tokens in them.
+    // Otherwise the runtime logs errors to the console, with tokens in them.
     runtime.set_log_level(LogLevel::Fatal);
     Ok(runtime)
 }
@@ -140,7 +140,7 @@ fn open(runtime: &Environment, file: &Path) -> ort::Result<Session> {
         .with_log_level(LogLevel::Fatal)?
         .with_intra_threads(threads)?
         .with_intra_op_spinning(false)?
-        // It would plan for each shape anew, and hardly two are the same.
+        // A memory pattern is planned per shape, and hardly any two shapes are equal.
         .with_memory_pattern(false)?
         .commit_from_file(file)?;
     Ok(session)

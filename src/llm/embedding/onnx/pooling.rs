@@ -1,8 +1,8 @@
-//! One vector of the vectors of a text's tokens.
+//! Combines the vectors of a text's tokens into one.
 
 use crate::config::Pooling;
 
-/// The direction of a text, of length 1. `states` has `dimensions` numbers for each token, those of the padding last.
+/// The vector of a text, normalized to length 1. `states` has `dimensions` numbers per token, with the padding last.
 pub(super) fn pool(states: &[f32], dimensions: usize, tokens: usize, pooling: Pooling) -> Vec<f32> {
     let counted = match pooling {
         Pooling::Mean => tokens,
@@ -14,7 +14,7 @@ pub(super) fn pool(states: &[f32], dimensions: usize, tokens: usize, pooling: Po
             *sum += x;
         }
     }
-    // A mean points where the sum points.
+    // Normalization makes the division by the number of tokens unnecessary.
     let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     if length > 0.0 {
         for x in &mut vector {
@@ -28,7 +28,7 @@ pub(super) fn pool(states: &[f32], dimensions: usize, tokens: usize, pooling: Po
 mod tests {
     use super::*;
 
-    /// Two tokens and a padding.
+    /// Two tokens and one padding token.
     const STATES: [f32; 6] = [3.0, 0.0, 0.0, 4.0, 100.0, 100.0];
 
     #[test]

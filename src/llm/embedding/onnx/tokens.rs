@@ -1,13 +1,13 @@
-//! Texts as numbers, in batches of about the same length.
+//! Tokenizes texts, in batches of similar length.
 
 use std::path::Path;
 
 use anyhow::{anyhow, ensure};
 use tokenizers::{Tokenizer, TruncationParams};
 
-/// Tokens of one batch, padding included: so many that a question that has to wait for one does not wait long.
+/// Maximum tokens per batch, padding included. It is low, because a question may have to wait for a batch.
 const MOST_TOKENS: usize = 512;
-/// A word that tokenizers of all languages know in one way or another.
+/// A word that tokenizers of all languages can encode.
 const WORD: &str = "a ";
 
 /// A model's tokenizer.
@@ -30,32 +30,32 @@ impl Tokens {
         let max_tokens = max_tokens as usize;
         let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(refused)?;
-        // Batches are padded here, and no further than needed.
+        // `Batch` pads, no further than needed.
         tokenizer.with_padding(None);
         Ok(Self { tokenizer, max_tokens })
     }
 
-    /// The tokens of the beginning of a text. The error is one of the text.
+    /// The tokens of a text, truncated to the maximum. An error is about the text.
     pub(super) fn of(&self, text: &str) -> anyhow::Result<Vec<i64>> {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| anyhow!(error))?;
         ensure!(!encoding.get_ids().is_empty(), "a text without tokens");
         Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
     }
 
-    /// One text of as many tokens as there may be.
+    /// A text of maximum length.
     pub(super) fn longest(&self) -> anyhow::Result<Batch> {
         Ok(Batch { rows: vec![(0, self.of(&WORD.repeat(self.max_tokens))?)] })
     }
 }
 
-/// Texts that are computed together, with their places among all.
+/// Texts that are computed together, with their indexes in the input.
 #[derive(Debug)]
 pub(super) struct Batch {
     rows: Vec<(usize, Vec<i64>)>,
 }
 
 impl Batch {
-    /// Those of about the same length together, because the shorter ones of a batch are padded.
+    /// Groups texts of similar length, because the shorter ones of a batch are padded.
     pub(super) fn divide(rows: Vec<Vec<i64>>) -> Vec<Self> {
         let mut rows: Vec<(usize, Vec<i64>)> = rows.into_iter().enumerate().collect();
         rows.sort_by_key(|(_, row)| row.len());
@@ -73,17 +73,17 @@ impl Batch {
         self.rows.iter().map(|(place, _)| *place)
     }
 
-    /// How many tokens each has.
+    /// The number of tokens of each text.
     pub(super) fn lengths(&self) -> impl Iterator<Item = usize> {
         self.rows.iter().map(|(_, row)| row.len())
     }
 
-    /// How many texts, and how many tokens of each with the padding.
+    /// The number of texts, and of tokens per text with padding.
     pub(super) fn shape(&self) -> [usize; 2] {
         [self.rows.len(), self.lengths().max().unwrap_or_default()]
     }
 
-    /// The tokens, row by row; the padding is 0, which `mask` says not to look at.
+    /// The token ids, row by row. The padding is 0 and is masked out by `mask`.
     pub(super) fn ids(&self) -> Vec<i64> {
         self.padded(|id| id)
     }

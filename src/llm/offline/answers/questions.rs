@@ -1,19 +1,19 @@
-//! What a question asks for. All questions come folded and without their opening words.
+//! Classifies questions. All questions come lowercased and without their fillers.
 
 use crate::llm::offline::{
     facts::Verb,
     text::{self, strip_words},
 };
 
-/// Which earlier messages a question is about.
+/// The earlier messages that a question is about.
 #[derive(Debug, PartialEq)]
 pub(super) enum Earlier {
     First,
     Last,
     All,
-    /// The last one that speaks of this.
+    /// The last message that mentions this.
     About(String),
-    /// What this model said last.
+    /// The model's last reply.
     Reply,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn asks_for_name(question: &str) -> bool {
         || question.starts_with("what my name is")
 }
 
-/// What may follow a whole question without changing it.
+/// Phrases that may follow a complete question without changing it.
 fn is_aside(rest: &str) -> bool {
     ["again", "now", "then", "please", "by the way", "btw", "called"].contains(&rest)
 }
@@ -76,7 +76,7 @@ pub(super) fn asks_for_all(question: &str) -> bool {
     asks.contains(&without_aside(without_request(question)))
 }
 
-/// When a suggestion is wanted for: " this weekend", or nothing.
+/// The time that a suggestion is wanted for, such as " this weekend"; empty without one.
 pub(super) fn asks_for_suggestion(question: &str) -> Option<&'static str> {
     let asks = ["suggest", "recommend", "suggestion", "suggestions", "recommendation", "recommendations"];
     let wants = asks.iter().any(|word| has_word(question, word))
@@ -145,7 +145,7 @@ pub(super) fn attribute(question: &str) -> Option<&str> {
     (thing.split(' ').count() <= 4).then_some(thing)
 }
 
-/// "do you remember what my name is" asks what "what my name is" asks.
+/// Strips a request: "do you remember what my name is" becomes "what my name is".
 fn without_request(question: &str) -> &str {
     const REQUESTS: [&str; 20] = [
         "can you",

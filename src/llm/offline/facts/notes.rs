@@ -1,8 +1,8 @@
-//! "The user likes pizza" as "I like pizza", so that notes and statements are read by the same rules.
+//! Rewrites "The user likes pizza" as "I like pizza", so that one parser reads notes and statements.
 
 use crate::llm::offline::text;
 
-/// Puts a sentence about the user into the first person; another sentence stays as it is.
+/// Puts a sentence about the user into the first person; any other sentence stays unchanged.
 pub(super) fn in_first_person(sentence: &str, name: Option<&str>) -> String {
     let sentence = text::trim(sentence);
     if let Some(value) = ["name:", "user name:", "user's name:"].iter().find_map(|label| strip_label(sentence, label)) {

@@ -1,9 +1,9 @@
-//! One clause in the first person, read as a statement.
+//! Parses one clause in the first person as a statement.
 
 use super::{Statement, Verb};
 use crate::llm::offline::text::{self, strip_words};
 
-/// `None` for what states nothing of the writer, or nothing that is understood.
+/// `None` if the clause states nothing about the writer, or is not understood.
 pub(super) fn statement(clause: &str) -> Option<Statement> {
     name(clause)
         .map(Statement::Name)
@@ -30,7 +30,7 @@ fn name(clause: &str) -> Option<String> {
     if let Some(rest) = NAME_OPENERS.iter().find_map(|opener| strip_words(clause, opener)) {
         return name_at_start(rest);
     }
-    // "I'm Ann" is a name, "I'm tired" is not: only the capital letter tells.
+    // "I'm Ann" is a name, "I'm tired" is not: only the capital letter differs.
     if clause.starts_with("I'M") || clause.starts_with("I AM") {
         return None;
     }
@@ -43,7 +43,7 @@ fn name(clause: &str) -> Option<String> {
     (is_whole && words.iter().all(is_proper) && !NO_NAMES.contains(&text::fold(words[0]).as_str())).then_some(name)
 }
 
-/// Capitalized words that follow "I'm" and are no names.
+/// Capitalized words after "I'm" that are no names.
 const NO_NAMES: [&str; 26] = [
     "american",
     "british",
@@ -73,7 +73,7 @@ const NO_NAMES: [&str; 26] = [
     "i",
 ];
 
-/// Words after which a name has ended.
+/// Words that end a name.
 const NAME_ENDS: [&str; 28] = [
     "and", "but", "from", "who", "by", "please", "now", "instead", "not", "again", "the", "a", "an", "is", "if",
     "when", "later", "with", "in", "for", "at", "on", "back", "maybe", "soon", "today", "tonight", "tomorrow",
@@ -167,7 +167,7 @@ fn attribute(clause: &str) -> Option<Statement> {
         .then(|| Statement::Attribute { thing: subject.to_owned(), predicate: format!("{} {value}", text::fold(verb)) })
 }
 
-/// Words that stand for something said elsewhere, or begin more than a thing.
+/// Words that refer to something said elsewhere, or begin more than a noun phrase.
 const NO_THINGS: [&str; 18] = [
     "it", "that", "this", "them", "these", "those", "you", "him", "her", "how", "what", "when", "your", "if",
     "the way", "nothing", "not", "where",

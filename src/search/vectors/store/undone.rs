@@ -1,4 +1,4 @@
-//! What has no vector yet, and who sees to it.
+//! Missing vectors: dirty sessions, texts without a vector, and whether a job is queued.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{
     database::{self, interval},
-    memories::MemoryId,
-    sessions::SessionId,
+    model::{MemoryId, SessionId},
 };
 
-/// Notes that something was said in a session.
+/// Marks a session dirty.
 pub(in crate::search::vectors) async fn note(
     connection: &mut PgConnection,
     session_id: &SessionId,
@@ -30,8 +29,8 @@ pub(in crate::search::vectors) async fn note(
     Ok(())
 }
 
-/// Whether no job waits, or one for so long that it is lost. One that waits since a time to come was noted by a clock that
-/// was wrong.
+/// Whether a job must be queued: none is waiting, or it has waited so long that it is lost. A time in the future counts
+/// as lost too: it was written by a wrong clock.
 pub(in crate::search::vectors) async fn needs_job(db: &PgPool, lost_after: Duration) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -46,7 +45,7 @@ pub(in crate::search::vectors) async fn needs_job(db: &PgPool, lost_after: Durat
     .await
 }
 
-/// `true`: a job was needed, and from now on one waits.
+/// Records that a job is queued now; `false` if none was needed.
 pub(in crate::search::vectors) async fn claim_job(
     connection: &mut PgConnection,
     lost_after: Duration,
@@ -68,7 +67,7 @@ pub(in crate::search::vectors) async fn set_job_waits(db: &PgPool, waits: bool) 
     Ok(())
 }
 
-/// Whether there are sessions that were noted, or memories that are new.
+/// Whether there are dirty sessions, or memories without a vector.
 pub(in crate::search::vectors) async fn is_something_new(db: &PgPool) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -80,13 +79,14 @@ pub(in crate::search::vectors) async fn is_something_new(db: &PgPool) -> Result<
     .await
 }
 
-/// Says that there is no model: what is said from now on is not noted.
+/// Clears the stored model. From now on no session is marked dirty.
 pub(in crate::search::vectors) async fn forget_model(db: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!("update embedding_state set model = null where model is not null").execute(db).await?;
     Ok(())
 }
 
-/// Says which model there is. If it was another, notes all sessions and answers the one before, empty for none.
+/// Stores the current model. If it has changed, marks all sessions dirty and returns the previous model, empty if there
+/// was none.
 pub(in crate::search::vectors) async fn change_model(db: &PgPool, model: &str) -> Result<Option<String>, sqlx::Error> {
     let mut tx = database::begin(db).await?;
     let before = sqlx::query_scalar!("select model from embedding_state for update").fetch_one(&mut *tx).await?;
@@ -107,14 +107,14 @@ pub(in crate::search::vectors) async fn change_model(db: &PgPool, model: &str) -
     Ok(Some(before.unwrap_or_default()))
 }
 
-/// A session that was noted, and when.
+/// A dirty session, and when it was marked.
 #[derive(Debug)]
 pub(in crate::search::vectors) struct Noted {
     session_id: String,
     noted_at: DateTime<Utc>,
 }
 
-/// Sessions that were noted, the last first: what was just said is asked about first.
+/// Dirty sessions, the last marked first, because questions are mostly about what was just said.
 pub(in crate::search::vectors) async fn noted(db: &PgPool, limit: i64) -> Result<Vec<Noted>, sqlx::Error> {
     sqlx::query_as!(
         Noted,
@@ -125,7 +125,7 @@ pub(in crate::search::vectors) async fn noted(db: &PgPool, limit: i64) -> Result
     .await
 }
 
-/// Forgets the notes, but for sessions that were noted again meanwhile.
+/// Clears the dirty marks, except of sessions that were marked again meanwhile.
 pub(in crate::search::vectors) async fn are_done(db: &PgPool, sessions: &[Noted]) -> Result<(), sqlx::Error> {
     let (ids, times): (Vec<&str>, Vec<DateTime<Utc>>) =
         sessions.iter().map(|noted| (noted.session_id.as_str(), noted.noted_at)).unzip();
@@ -143,7 +143,7 @@ pub(in crate::search::vectors) async fn are_done(db: &PgPool, sessions: &[Noted]
     Ok(())
 }
 
-/// A message that has no vector of the model.
+/// A message without a vector of the current model.
 #[derive(Debug)]
 pub(in crate::search::vectors) struct MessageText {
     session_id: String,
@@ -152,7 +152,7 @@ pub(in crate::search::vectors) struct MessageText {
     pub(in crate::search::vectors) text: String,
 }
 
-/// Messages of these sessions without a vector of the model.
+/// Messages of these sessions without a vector of the current model.
 pub(in crate::search::vectors) async fn messages_without(
     db: &PgPool,
     sessions: &[Noted],
@@ -179,7 +179,7 @@ pub(in crate::search::vectors) async fn messages_without(
     .await
 }
 
-/// A memory that holds and has no vector of the model.
+/// A current memory without a vector of the current model.
 #[derive(Debug)]
 pub(in crate::search::vectors) struct MemoryText {
     user_id: String,
@@ -207,14 +207,14 @@ pub(in crate::search::vectors) async fn memories_without(
     .await
 }
 
-/// A row with its vector as it is stored; empty where the model takes no such text.
+/// A row with its stored vector; empty if the model refuses the text.
 #[derive(Debug)]
 pub(in crate::search::vectors) struct Embedded<T> {
     pub(in crate::search::vectors) row: T,
     pub(in crate::search::vectors) embedding: Vec<u8>,
 }
 
-/// Stores vectors; of messages that are gone, none.
+/// Stores the vectors of messages; deleted messages are skipped.
 pub(in crate::search::vectors) async fn keep_of_messages(
     db: &PgPool,
     model: &str,
@@ -246,7 +246,7 @@ pub(in crate::search::vectors) async fn keep_of_messages(
     Ok(())
 }
 
-/// Stores vectors of memories that still say what they said.
+/// Stores the vectors of memories whose text has not changed meanwhile.
 pub(in crate::search::vectors) async fn keep_of_memories(
     db: &PgPool,
     model: &str,

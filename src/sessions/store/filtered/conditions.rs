@@ -1,11 +1,11 @@
-//! What a session has to have to be in a list.
+//! The conditions on the sessions of a list.
 
 use serde_json::json;
 use sqlx::{PgPool, Postgres, QueryBuilder, types::Json};
 
 use super::labels;
 use crate::{
-    auth::Scope,
+    model::Scope,
     sessions::{
         excerpt::{HIT_END, HIT_START},
         filter::{Alternative, Archived, SessionFilter, SortBy, containing},
@@ -15,8 +15,8 @@ use crate::{
 
 const HEADLINE: &str = "MaxWords=30, MinWords=15, ShortWord=0, MaxFragments=2, FragmentDelimiter=\" … \"";
 
-/// Where a search looks. Each place is a statement of its own, because each has its own way: one that looked in both at
-/// once would have to find all hits before it could show the first.
+/// Where a search looks. Each place gets its own statement, because each has its own index: a statement on both at once
+/// would have to find all hits before it could return the first.
 #[derive(Clone, Copy)]
 pub(super) enum Hit {
     Anything,
@@ -24,20 +24,20 @@ pub(super) enum Hit {
     Name,
 }
 
-/// What the planner sees of the values that labels are compared with.
+/// Whether the planner sees the values that labels are compared with.
 #[derive(Clone, Copy)]
 pub(super) enum Values {
     Shown,
-    /// It takes them for any values, and so finds a plan for all of them worth keeping.
+    /// It plans for any value, so that one plan for all of them is worth caching.
     Hidden,
 }
 
-/// The sessions that a filter lets through.
+/// The sessions that match a filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
     pub scope: &'a Scope,
     pub filter: &'a SessionFilter,
-    /// How the words that the filter searches for are found.
+    /// The parsed search of the filter.
     pub words: Option<&'a Words<'a>>,
     has_few_labels: bool,
 }
@@ -53,23 +53,23 @@ impl<'a> Selection<'a> {
         Ok(Self { has_few_labels: labels::are_few(db, selection).await?, ..selection })
     }
 
-    /// Whether a page is walked to: many sessions have the labels that it asks for.
+    /// Whether many sessions have the requested labels, so that the list is walked until a page is full.
     pub(super) fn has_many_labels(self) -> bool {
         self.is_labelled() && !self.has_few_labels
     }
 
-    /// Whether it asks for names or metadata, apart from what is searched for.
+    /// Whether it has conditions on name or metadata, apart from the search.
     pub(super) fn is_labelled(self) -> bool {
         self.filter.session_name.is_some() || !self.filter.metadata.is_empty()
     }
 
-    /// Whether there is one best plan, for this order, whatever the values: then it is kept, because to make one takes as
-    /// long as the page. `sorted_by`: nothing for a count.
+    /// Whether one plan is the best for this order, whatever the values. Then it is cached, because planning takes as
+    /// long as the page. `sorted_by` is `None` for a count.
     pub(super) fn has_one_plan(self, sorted_by: Option<SortBy>) -> bool {
         let filter = self.filter;
         let is_created_bounded = filter.created_from.is_some() || filter.created_until.is_some();
         let is_updated_bounded = filter.updated_from.is_some() || filter.updated_until.is_some();
-        // Bounds of what is sorted by are a part of the index that is walked.
+        // Bounds of the sort key only limit the index range that is walked.
         let is_bounded = match sorted_by {
             Some(SortBy::CreatedAt) => is_updated_bounded,
             Some(SortBy::UpdatedAt) => is_created_bounded,
@@ -89,17 +89,18 @@ impl<'a> Selection<'a> {
         if self.filter.search.is_some() { &[Hit::Message, Hit::Name] } else { &[Hit::Anything] }
     }
 
-    /// Whether only few messages have a word that is searched for.
+    /// Whether only few messages have some part of the search.
     pub(super) fn has_few_hits(self) -> bool {
         self.words.is_some_and(|words| words.rare.is_some())
     }
 
-    /// Whether it leaves out nearly all sessions, whatever is searched for.
+    /// Whether the scope or a condition, other than the search and the bounds of `created_at`, is expected to exclude
+    /// nearly all sessions.
     pub(super) fn is_of_some(self) -> bool {
         self.scope.user().is_some() || self.filter.is_of_some()
     }
 
-    /// `from … where …`: sessions `s`, of which each that is come across is asked for its labels.
+    /// `from … where …`: walks sessions `s`, and looks up the labels of each.
     pub(super) fn write_walk(self, sql: &mut QueryBuilder<Postgres>) {
         sql.push(" from sessions s cross join lateral");
         sql.push(" (select from session_labels l where l.session_id = s.session_id");
@@ -108,13 +109,13 @@ impl<'a> Selection<'a> {
         self.write_session_conditions(sql);
     }
 
-    /// `from … where …`: sessions `s`, with their labels `l` where these are needed.
+    /// `from … where …`: sessions `s`, with their labels `l` if these are needed.
     pub(super) fn write_source(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit, values: Values) {
         if !self.has_few_labels || matches!(hit, Hit::Message) {
             sql.push(" from sessions s");
             return self.write_conditions(sql, is_by_label, hit);
         }
-        // Fences, or the planner would rather walk through all sessions.
+        // Optimization fences: otherwise the planner prefers to walk all sessions.
         sql.push(" from (select l.* from session_labels l where true");
         self.write_label_conditions(sql, hit, values);
         sql.push(" offset 0) l cross join lateral (select * from sessions where session_id = l.session_id offset 0) s");
@@ -122,7 +123,7 @@ impl<'a> Selection<'a> {
         self.write_session_conditions(sql);
     }
 
-    /// The same without the sessions themselves.
+    /// Like [`Self::write_source`], without `from sessions s`.
     pub(super) fn write_conditions(self, sql: &mut QueryBuilder<Postgres>, is_by_label: bool, hit: Hit) {
         let has_labels = is_by_label || matches!(hit, Hit::Name) || self.is_labelled();
         sql.push(if has_labels { " join session_labels l using (session_id) where true" } else { " where true" });
@@ -137,7 +138,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// What labels `l` must be like.
+    /// Conditions on labels `l`.
     pub(super) fn write_label_conditions(self, sql: &mut QueryBuilder<Postgres>, hit: Hit, values: Values) {
         let (before, after) = match values {
             Values::Shown => ("", ""),
@@ -171,14 +172,14 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// What sessions `s` must be like.
+    /// Conditions on sessions `s`.
     fn write_session_conditions(self, sql: &mut QueryBuilder<Postgres>) {
         let filter = self.filter;
         if let Some(user) = self.scope.user() {
             sql.push(" and s.user_id = ").push_bind(user);
         }
         if let Some(session_type) = filter.session_type {
-            // As a constant, which a partial index can be matched with.
+            // A literal, which the planner can match with a partial index.
             sql.push(" and s.session_type = '").push(session_type.as_str()).push("'");
         }
         if let Some(component_id) = &filter.component_id {
@@ -212,21 +213,21 @@ impl<'a> Selection<'a> {
         };
     }
 
-    /// Messages `m` that have what is searched for.
+    /// Conditions on messages `m`: they match the search.
     pub(super) fn write_words(self, sql: &mut QueryBuilder<Postgres>) {
         let Some(Words { query, rare, .. }) = self.words else {
-            // A search without its words must not find, or delete, what was not searched for.
+            // If its words are missing, a search must match nothing: sessions would be listed, or deleted, by mistake.
             sql.push(" and false");
             return;
         };
         sql.push(" and m.words @@ ").push_bind(rare.as_ref().unwrap_or(query)).push("::text::tsquery");
         if rare.as_ref().is_some_and(|rare| rare != query) {
-            // What is not a plain comparison is not asked of the index.
+            // Inside of `coalesce`, so that the index is not asked for this condition.
             sql.push(" and coalesce(m.words @@ ").push_bind(query).push("::text::tsquery, false)");
         }
     }
 
-    /// The newest message of a session with what is searched for.
+    /// An excerpt of the session's newest message that matches the search.
     pub(super) fn write_excerpt(self, sql: &mut QueryBuilder<Postgres>) {
         let Some(Words { config, query, .. }) = self.words else {
             sql.push("null::text");

@@ -1,25 +1,26 @@
-//! How a list looks for names and metadata.
+//! How a list finds names and metadata.
 
 use sqlx::{PgPool, QueryBuilder};
 
 use super::conditions::{Hit, Selection, Values};
 use crate::sessions::store::estimates::Estimates;
 
-/// PostgreSQL knows a hundred values. When one of these fits it takes a hundredth of all for fitting, though that one may
-/// be alone, and would walk through all sessions to find it. Up to this share some of the labels are looked at.
+/// PostgreSQL's statistics hold a hundred values. If one of these matches, the estimate is a hundredth of all rows,
+/// though it may be the only match, and all sessions would be walked to find it. Up to this share, a sample of the
+/// labels is read.
 const IN_DOUBT: f64 = 0.02;
-/// How many.
+/// Number of labels in the sample.
 const LOOKED_AT: f64 = 10_000.0;
 
-/// Whether few sessions have the labels that are asked for; `false` where none are. Few are found first, and their
-/// sessions sorted; many are come across by walking through all in order.
+/// Whether few sessions have the requested labels; `false` if no labels are requested. Few sessions are found first and
+/// then sorted; for many, all sessions are walked in order.
 pub(super) async fn are_few(db: &PgPool, selection: Selection<'_>) -> Result<bool, sqlx::Error> {
     let is_asked = |hit: &Hit| match hit {
         Hit::Anything => selection.is_labelled(),
         Hit::Name => true,
         Hit::Message => false,
     };
-    // Nothing is looked for by its labels in two places.
+    // At most one of the places uses labels.
     let Some(hit) = selection.hits().iter().copied().find(is_asked) else { return Ok(false) };
     let mut estimates = Estimates::beside_all_of("session_labels");
     estimates.add(|sql| {
@@ -28,17 +29,17 @@ pub(super) async fn are_few(db: &PgPool, selection: Selection<'_>) -> Result<boo
     });
     let (all, found) = estimates.read(db).await?;
     let found = found.first().copied().unwrap_or(f64::INFINITY);
-    // To find so many takes as long as to walk past as many for a page of them.
+    // Break-even: finding this many takes as long as walking the list to a page of them.
     let few = (10.0 * all).sqrt();
     if found <= few || found > IN_DOUBT * all {
         return Ok(found <= few);
     }
-    // Estimates are in doubt among more than 25,000 alone, so it is less than one.
+    // Only estimates on more than 25,000 labels are in doubt, so the share is less than one.
     let share = LOOKED_AT / all;
     Ok(count_of_some(db, selection, hit, share).await? <= few * share)
 }
 
-/// How many fit among about this share of all labels.
+/// Counts the matches in a sample of about this share of all labels.
 async fn count_of_some(db: &PgPool, selection: Selection<'_>, hit: Hit, share: f64) -> Result<f64, sqlx::Error> {
     let mut sql = QueryBuilder::new("select count(*)::float8 from session_labels l tablesample system (");
     sql.push_bind(100.0 * share).push("::float8::real) where true");
@@ -46,8 +47,8 @@ async fn count_of_some(db: &PgPool, selection: Selection<'_>, hit: Hit, share: f
     sql.build_query_scalar().fetch_one(db).await
 }
 
-/// Whether there is but one way to find few, whatever the values: the index of metadata, or that of names, which takes three
-/// characters in a row. With both, or with a user, it depends on which of them fewer have.
+/// Whether one index is the best to find few sessions, whatever the values: the one on metadata, or the one on names,
+/// which needs three consecutive letters or digits. With both, or with a user, it depends on which matches fewer.
 pub(super) fn are_found_by_one_index(selection: Selection<'_>) -> bool {
     let filter = selection.filter;
     let is_found = match &filter.session_name {

@@ -5,7 +5,7 @@ use sqlx::{Postgres, QueryBuilder};
 
 use super::Part;
 use crate::{
-    http::paging::SortOrder,
+    model::paging::SortOrder,
     sessions::filter::{Place, Sort, SortBy, SortKey},
 };
 
@@ -39,12 +39,12 @@ impl<'a> Order<'a> {
         self.key == "l.name"
     }
 
-    /// The same order of messages, if these can tell it.
+    /// The same order on messages, if these hold the sort key.
     pub(super) fn of_messages(&self) -> Option<Self> {
         (self.key == "s.created_at").then_some(Self { key: "m.session_created_at", id: "m.session_id", ..*self })
     }
 
-    /// ` and …`: what comes after the place.
+    /// ` and …`: only what comes after the cursor's position.
     pub(super) fn write_beyond(&self, sql: &mut QueryBuilder<Postgres>) {
         let Some(place) = self.after else { return };
         let beyond = if self.direction.is_empty() { ">" } else { "<" };
@@ -60,7 +60,7 @@ impl<'a> Order<'a> {
         self.write_by(sql, self.key, self.id);
     }
 
-    /// The same where the two have other names.
+    /// Like [`Self::write`], with other names for key and id.
     pub(super) fn write_by(&self, sql: &mut QueryBuilder<Postgres>, key: &str, id: &str) {
         sql.push(" order by ").push(key).push(self.direction).push(", ").push(id).push(self.direction);
     }

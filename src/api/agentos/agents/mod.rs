@@ -1,0 +1,4 @@
+//! `/agents`: the configured agents.
+
+pub mod routes;
+pub mod wire;
