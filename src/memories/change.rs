@@ -208,7 +208,7 @@ pub async fn merge(
 }
 
 /// The existing memory that states the same, if any. The memory to be replaced is no near-duplicate, however similar it
-/// is, but an exact match with it counts.
+/// is, but an exact match with it counts. It is locked: the API deletes memories without the user's lock.
 async fn find_known(
     tx: &mut PgConnection,
     author: &Author<'_>,
@@ -223,7 +223,12 @@ async fn find_known(
     let is_same = |other: &&Similar| {
         Some(other.memory_id) != replaces && likeness::is_duplicate(memory, &other.memory, other.overlap)
     };
-    Ok(similar.iter().find(is_same).map(|same| same.memory_id))
+    for same in similar.iter().filter(is_same) {
+        if store::hold(tx, author.user_id, same.memory_id).await? {
+            return Ok(Some(same.memory_id));
+        }
+    }
+    Ok(None)
 }
 
 /// Adds sources and topics to a known memory, or makes it the user's own. Its expiry is only ever extended.

@@ -27,7 +27,7 @@ pub use self::turns::{
 };
 pub use self::writing::{
     Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, delete_expired, edit, end, find_by_hash,
-    forget, inherit, insert, lock_user, record, similar,
+    forget, hold, inherit, insert, lock_user, record, similar,
 };
 
 /// Filters of a list. Superseded and expired memories are never listed.

@@ -66,16 +66,30 @@ pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Resul
     Ok(())
 }
 
-/// The memory with this hash that is not superseded.
+/// The memory with this hash that is not superseded, locked against its deletion.
 pub async fn find_by_hash(
     connection: &mut PgConnection,
     user: &UserId,
     hash: &[u8],
 ) -> Result<Option<Memory>, sqlx::Error> {
-    let row = select_memories!("where m.user_id = $1 and m.hash = $2 and m.valid_to is null", user.as_str(), hash,)
-        .fetch_optional(connection)
-        .await?;
+    let row = select_memories!(
+        "where m.user_id = $1 and m.hash = $2 and m.valid_to is null for key share",
+        user.as_str(),
+        hash,
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(row.map(MemoryRow::into_memory))
+}
+
+/// Locks a memory against its deletion. `false` if it has just been deleted or superseded.
+pub async fn hold(connection: &mut PgConnection, user: &UserId, memory_id: MemoryId) -> Result<bool, sqlx::Error> {
+    let held = sqlx::query_scalar!(
+        "select 1 from memories where user_id = $1 and memory_id = $2 and valid_to is null for key share",
+        user.as_str(),
+        memory_id as MemoryId,
+    );
+    Ok(held.fetch_optional(connection).await?.is_some())
 }
 
 /// A current memory that shares words with a text.

@@ -1,5 +1,7 @@
 //! Agents that look after memories by themselves, and that look into past sessions.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{id, known, tell};
@@ -7,6 +9,8 @@ use crate::support::{
     TestApp,
     scripted_model::{reply, reply_with_tool_call, reply_with_tool_calls},
 };
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn agentic() -> TestApp {
     TestApp::with_agent(|agent| {
@@ -47,6 +51,33 @@ async fn an_agent_remembers_and_forgets_when_its_run_settles() {
     let run = say(&app, "alice", "Forget that").await;
     assert!(run["tools"][0]["result"].as_str().unwrap().contains(id(&memory)), "{run}");
     assert_eq!(known(&app, "alice").await, [""; 0]);
+}
+
+/// Nobody who deletes a memory waits for whoever may be about to tell it again.
+#[tokio::test]
+async fn a_memory_that_is_deleted_while_it_is_told_again_does_not_fail_the_run() {
+    let app = agentic().await;
+    // In the same words, and in another order of them.
+    for told in ["The user lives in Oslo with two cats.", "The user lives with two cats in Oslo."] {
+        tell(&app, "alice", "The user lives in Oslo with two cats.").await;
+        let mut deleting = colloquy::testing::database::begin(app.db()).await.unwrap();
+        sqlx::query("delete from memories").execute(&mut *deleting).await.unwrap();
+        let remember = json!({"memory": told}).to_string();
+        app.model.then(reply_with_tool_call("remember", &remember)).then(reply("Noted."));
+        let delete = async {
+            let waiting = "select count(*) from pg_stat_activity
+                           where datname = current_database() and wait_event_type = 'Lock'";
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *deleting).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            deleting.commit().await.unwrap();
+        };
+        let delete = async { tokio::time::timeout(PATIENCE, delete).await.expect("the run waits for the deletion") };
+        let (run, ()) = tokio::join!(say(&app, "alice", "I live in Oslo"), delete);
+        assert_eq!(run["status"], "COMPLETED", "{run}");
+        assert_eq!(known(&app, "alice").await, [told]);
+        app.execute("delete from memories").await;
+    }
 }
 
 #[tokio::test]
