@@ -65,7 +65,10 @@ impl Tool {
 
     /// Whether the tool is disabled without a user.
     fn needs_user(self) -> bool {
-        !matches!(self, Self::ChatHistory | Self::SessionState)
+        match self {
+            Self::ChatHistory | Self::SessionState => false,
+            Self::SearchMemories | Self::Remember | Self::Forget | Self::PastSessions => true,
+        }
     }
 }
 
