@@ -1,6 +1,5 @@
 //! The lines of a user's export, read page by page, so that an export is never in memory as a whole.
 
-use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{Stream, stream};
 use serde::Serialize;
@@ -34,7 +33,7 @@ struct Lines {
 }
 
 /// JSON lines: the user's sessions, their messages, their summaries, the memories, and the count of each.
-pub fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx::Error>> + Send {
+pub fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<String, sqlx::Error>> + Send {
     let begin = (db, user, At::Sessions { after: String::new() }, Lines::default());
     stream::try_unfold(begin, async |(db, user, at, mut counts)| {
         let (lines, next) = match at {
@@ -73,11 +72,11 @@ pub fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<Bytes, sqlx:
     })
 }
 
-fn text<P>(page: Vec<(P, Value)>) -> Bytes {
+fn text<P>(page: Vec<(P, Value)>) -> String {
     let mut text = String::new();
     for (_, line) in page {
         text.push_str(&line.to_string());
         text.push('\n');
     }
-    text.into()
+    text
 }

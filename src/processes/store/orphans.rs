@@ -27,7 +27,7 @@ pub struct Orphan {
 
 /// Open runs whose process is dead, and all open runs that `process` itself holds.
 pub async fn orphans(db: &PgPool, process: ProcessId) -> Result<Vec<Orphan>, sqlx::Error> {
-    let rows = sqlx::query_file!("src/runs/orphans.sql", process as ProcessId).fetch_all(db).await?;
+    let rows = sqlx::query_file!("src/processes/store/orphans.sql", process as ProcessId).fetch_all(db).await?;
     let orphans = rows.into_iter().map(|row| Orphan {
         claim: Claim {
             session_id: SessionId::stored(row.session_id),
