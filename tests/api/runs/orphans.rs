@@ -198,7 +198,8 @@ async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
     )
     .await;
     app.execute("vacuum (analyze) runs, run_queue, processes").await;
-    let statement = format!("explain (analyze, format json) {}", include_str!("../../../src/processes/store/orphans.sql"));
+    let statement =
+        format!("explain (analyze, format json) {}", include_str!("../../../src/processes/store/orphans.sql"));
     let (plan,): (Value,) =
         sqlx::query_as(AssertSqlSafe(statement)).bind(uuid::Uuid::now_v7()).fetch_one(app.db()).await.unwrap();
     let nodes = nodes(&plan[0]["Plan"]);
