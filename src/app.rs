@@ -76,9 +76,7 @@ impl App {
             started_at: clock::now(),
         }))
     }
-}
 
-impl App {
     /// The process-wide state of a room, created on first use. This way `App` does not depend on the rooms that build
     /// on it.
     pub fn room<T: Any + Send + Sync + Default>(&self) -> Arc<T> {

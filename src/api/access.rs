@@ -67,9 +67,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let ForUser { user_id } = read_query(&parts.uri).await?;
-        let caller = Caller::from_request_parts(parts, state).await?.acting_for(user_id, "user_id")?;
-        Ok(Self { caller, query: read_query(&without_user(&parts.uri)).await? })
+        let caller = Caller::from_request_parts(parts, state).await?;
+        Self::read(caller, &parts.uri).await
+    }
+}
+
+impl<T: DeserializeOwned> Asked<T> {
+    /// Reads the query of `uri`, for a request of `caller`.
+    pub async fn read(caller: Caller, uri: &Uri) -> Result<Self, Problem> {
+        let ForUser { user_id } = read_query(uri).await?;
+        let caller = caller.acting_for(user_id, "user_id")?;
+        Ok(Self { caller, query: read_query(&without_user(uri)).await? })
     }
 }
 

@@ -6,7 +6,7 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, Object, ObjectBuilder, Type},
 };
 
-const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
+use super::forms::FORMS;
 
 /// Gives forms their own schemas. Forms come from AgentOS clients: every value is a string, an empty one counts as
 /// absent, and unknown fields are ignored.

@@ -40,10 +40,7 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
-        let is_absent = request.headers().get(header::CONTENT_TYPE).is_none()
-            && request.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
-            && !request.headers().contains_key(header::TRANSFER_ENCODING);
-        if is_absent {
+        if !request.headers().contains_key(header::CONTENT_TYPE) && has_no_body(request.headers()) {
             return Ok(None);
         }
         let Body(body) = <Body<Option<T>> as FromRequest<S>>::from_request(request, state).await?;
@@ -52,16 +49,17 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
 }
 
 pub fn is_json(request: &Request) -> bool {
-    media_type(request).is_some_and(|media| media == "application/json" || media.ends_with("+json"))
+    media_type(request.headers()).is_some_and(|media| media == "application/json" || media.ends_with("+json"))
+}
+
+/// Whether the headers say that there is no body.
+pub fn has_no_body(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+        && !headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// The request's media type in lower case, without parameters.
-pub fn media_type(request: &Request) -> Option<String> {
-    media_type_of(request.headers())
-}
-
-/// The same of a request whose headers alone are at hand.
-pub fn media_type_of(headers: &HeaderMap) -> Option<String> {
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use axum::{
     body::Bytes,
     extract::{FromRequest, Multipart, Request},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Problem, extract};
 use crate::{app::App, model::json};
+
+const URLENCODED: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
+/// The media types of forms.
+pub const FORMS: [&str; 2] = [URLENCODED, MULTIPART];
 
 /// The fields that a form may have. JSON is strict: it may have only the fields of the type.
 pub trait Fields: DeserializeOwned {
@@ -38,19 +43,19 @@ impl<T: Fields> FromRequest<Arc<App>> for FormOrJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let media_type = extract::media_type(&request);
+        let media_type = extract::media_type(request.headers());
         let of_form = |fields: Vec<(String, String)>| {
             let fingerprint = format!("{fields:?}").into_bytes();
             Ok(Self { value: from_fields(fields)?, is_form: true, fingerprint })
         };
         match media_type.as_deref() {
-            Some("application/x-www-form-urlencoded") => of_form(urlencoded(request, app).await?),
-            Some("multipart/form-data") => of_form(multipart(request, app).await?),
+            Some(URLENCODED) => of_form(urlencoded(request, app).await?),
+            Some(MULTIPART) => of_form(multipart(request, app).await?),
             _ if extract::is_json(&request) => {
                 let bytes = Bytes::from_request(request, app).await.map_err(|error| extract::too_large(&error))?;
                 Ok(Self { value: json::parse(&bytes)?, is_form: false, fingerprint: bytes.into() })
             }
-            None if has_no_body(&request) => {
+            None if extract::has_no_body(request.headers()) => {
                 Ok(Self { value: from_fields(Vec::new())?, is_form: false, fingerprint: Vec::new() })
             }
             _ => Err(Problem::new(
@@ -61,10 +66,9 @@ impl<T: Fields> FromRequest<Arc<App>> for FormOrJson<T> {
     }
 }
 
-fn has_no_body(request: &Request) -> bool {
-    let headers = request.headers();
-    headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
-        && !headers.contains_key(header::TRANSFER_ENCODING)
+/// Whether the body is declared as a form.
+pub fn is_form(headers: &HeaderMap) -> bool {
+    extract::media_type(headers).is_some_and(|media| FORMS.contains(&media.as_str()))
 }
 
 async fn urlencoded(request: Request, app: &Arc<App>) -> Result<Vec<(String, String)>, Problem> {

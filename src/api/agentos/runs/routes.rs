@@ -21,8 +21,8 @@ use crate::{
     api::{
         Asked, ForUser, NoQuery, Path, Problem,
         agentos::sessions::request::parse_statuses,
-        extract::{absent_if_empty, media_type_of},
-        forms::FormOrJson,
+        extract::absent_if_empty,
+        forms::{self, FormOrJson},
         idempotency::{self, IdempotencyKey, REPLAYED},
         problem::ProblemDocument,
         refusals::{BodyRefused, NotThere, ParametersRefused, Unavailable},
@@ -309,15 +309,10 @@ pub async fn cancel_run(
     }
     .await;
     match cancelled {
-        Err(problem) if problem.status().is_client_error() && is_form(&headers) => {
+        Err(problem) if problem.status().is_client_error() && forms::is_form(&headers) => {
             tracing::info!(run.id = %run_id, "A run was to be cancelled that is not there or has ended.");
         }
         cancelled => cancelled?,
     }
     Ok(Json(Done {}))
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    media_type_of(headers)
-        .is_some_and(|media| matches!(media.as_str(), "application/x-www-form-urlencoded" | "multipart/form-data"))
 }

@@ -86,7 +86,7 @@ impl<S: Send + Sync> FromRequest<S> for UpdateRequest {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_merge_patch = media_type(&request).is_some_and(|media| media == "application/merge-patch+json");
+        let is_merge_patch = media_type(request.headers()).is_some_and(|media| media == "application/merge-patch+json");
         if is_merge_patch {
             let Body(patch) = <Body<MergePatchBody> as FromRequest<S>>::from_request(request, state).await?;
             return Ok(Self(patch.into()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     extract::FromRequestParts,
-    http::{Request, request::Parts},
+    http::{Uri, request::Parts},
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -124,10 +124,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
             }
         }
         let others = serde_urlencoded::to_string(others).unwrap_or_default();
-        let (mut of_others, ()) = Request::new(()).into_parts();
-        of_others.extensions = parts.extensions.clone();
-        of_others.uri = format!("/?{others}").parse().map_err(|_| Problem::unreadable("The query cannot be read"))?;
-        let Asked { caller, query } = Asked::<ListQuery>::from_request_parts(&mut of_others, state).await?;
+        let others: Uri = format!("/?{others}").parse().map_err(|_| Problem::unreadable("The query cannot be read"))?;
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let Asked { caller, query } = Asked::<ListQuery>::read(caller, &others).await?;
         let fields = FilterFields {
             session_type: query.session_type,
             component_id: query.component_id.clone(),

@@ -162,7 +162,7 @@ pub async fn import_session(
     claimed: Claimed,
     request: Request,
 ) -> Result<(StatusCode, Json<ImportedSession>), Problem> {
-    if media_type(&request).is_none_or(|media| media != "application/x-ndjson") {
+    if media_type(request.headers()).is_none_or(|media| media != "application/x-ndjson") {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "The body is no export; send it with Content-Type: application/x-ndjson",
