@@ -12,6 +12,7 @@ use crate::{
     api::router,
     config::{CommandLine, Settings},
     database::{Database, check_text_config},
+    http_client,
     search::{self, Reindexed},
     server, telemetry,
 };
@@ -94,7 +95,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             _ => Ok(()),
         },
         Command::Health { url } => {
-            let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_PATIENCE).build()?;
+            let client = http_client::builder().no_proxy().timeout(HEALTH_PATIENCE).build()?;
             let response = client.get(format!("{}/health", url.trim_end_matches('/'))).send().await?;
             response.error_for_status()?;
             Ok(())

@@ -12,6 +12,7 @@ mod config;
 mod telemetry;
 
 // Infrastructure.
+mod http_client;
 mod database;
 mod llm;
 mod agents;

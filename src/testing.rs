@@ -36,6 +36,10 @@ pub mod engine {
     }
 }
 
+pub mod http_client {
+    pub use crate::http_client::builder;
+}
+
 pub mod idempotency {
     pub use crate::idempotency::sweep;
 }

@@ -30,6 +30,7 @@ use crate::{
     app::App,
     clock,
     config::WebhookSettings,
+    http_client,
     model::{Error, RunId, RunStatus, Scope, WebhookUrl},
     runs,
 };
@@ -64,7 +65,7 @@ pub fn check_secret(settings: &WebhookSettings) -> anyhow::Result<()> {
 
 impl Webhooks {
     fn new(settings: &WebhookSettings) -> anyhow::Result<Self> {
-        let mut client = reqwest::Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none());
+        let mut client = http_client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none());
         if !settings.allow_private {
             client = client.dns_resolver(Arc::new(PublicOnly)).no_proxy();
         }

@@ -17,6 +17,7 @@ use axum::{
     serve::ListenerExt,
 };
 use clap::Parser;
+use colloquy::testing::http_client;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use uuid::Uuid;
@@ -133,7 +134,7 @@ async fn main() -> anyhow::Result<()> {
     sqlx::raw_sql(CREATE_TABLES).execute(&pool).await?;
     let floor = Floor {
         pool,
-        http: reqwest::Client::new(),
+        http: http_client::builder().build()?,
         completions_url: format!("{}/chat/completions", options.model_url.trim_end_matches('/')),
     };
     let router = Router::new()

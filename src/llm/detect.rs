@@ -76,6 +76,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::llm::http_client;
 
     const NOBODY_HOME: &str = "http://127.0.0.1:9";
 
@@ -95,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_key_that_is_set_decides() {
-        let http = reqwest::Client::new();
+        let http = http_client().unwrap();
         let lookup = |variable: &str| (variable != "OPENAI_API_KEY").then(|| "key".to_owned());
         let (name, settings) = detect_with(&http, lookup, NOBODY_HOME).await;
         assert_eq!((name.as_str(), settings.provider), ("anthropic", Provider::Anthropic));
@@ -104,20 +105,20 @@ mod tests {
     #[tokio::test]
     async fn a_local_ollama_gives_its_first_model() {
         let base = ollama_with(json!({"models": [{"name": "qwen3:4b", "size": 1}, {"name": "b"}]})).await;
-        let (name, settings) = detect_with(&reqwest::Client::new(), nothing_is_set, &base).await;
+        let (name, settings) = detect_with(&http_client().unwrap(), nothing_is_set, &base).await;
         assert_eq!((name.as_str(), settings.id.as_str()), ("ollama", "qwen3:4b"));
     }
 
     #[tokio::test]
     async fn an_ollama_without_models_does_not_count() {
         let base = ollama_with(json!({"models": []})).await;
-        let (name, _) = detect_with(&reqwest::Client::new(), nothing_is_set, &base).await;
+        let (name, _) = detect_with(&http_client().unwrap(), nothing_is_set, &base).await;
         assert_eq!(name, "offline");
     }
 
     #[tokio::test]
     async fn with_nothing_around_the_offline_responder_answers() {
-        let (name, settings) = detect_with(&reqwest::Client::new(), nothing_is_set, NOBODY_HOME).await;
+        let (name, settings) = detect_with(&http_client().unwrap(), nothing_is_set, NOBODY_HOME).await;
         assert_eq!((name.as_str(), settings.provider), ("offline", Provider::Offline));
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::{ErrorKind, ModelError, ModelReply, ModelRequest, credentials, offline, provider::RemoteModel, retry};
 use crate::{
     config::{ModelSettings, Provider},
+    http_client,
     model::ModelInfo,
 };
 
@@ -15,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The HTTP client for all models: pooled connections and a connect timeout. Each model has its own timeout for
 /// answers.
 pub fn http_client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder()
+    http_client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .build()
         .context("The HTTP client for the models could not be built")

@@ -2,9 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use reqwest::Client;
+use colloquy::testing::http_client;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     scripted_model::{ScriptedModel, hang, slow_pieces},
@@ -50,7 +50,8 @@ async fn a_run_that_was_killed_with_its_embedded_server_is_an_error_after_the_re
     };
     let server = start();
     let url = format!("{}/agents/assistant/runs", server.url);
-    let hanging = Client::new().post(url).json(&json!({"message": "hi", "session_id": "s"})).send();
+    let hanging =
+        http_client::builder().build().unwrap().post(url).json(&json!({"message": "hi", "session_id": "s"})).send();
     let killing = async {
         while model.requests().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -61,7 +62,7 @@ async fn a_run_that_was_killed_with_its_embedded_server_is_an_error_after_the_re
     assert!(answer.is_err());
     drop(server);
     let again = start();
-    let runs: Value = reqwest::get(format!("{}/sessions/s/runs", again.url)).await.unwrap().json().await.unwrap();
+    let runs = again.get("/sessions/s/runs").await.expect(200);
     assert_eq!((&runs[0]["status"], &runs[0]["error"]["type"]), (&json!("ERROR"), &json!("interrupted")));
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
+use colloquy::testing::http_client;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -66,7 +66,7 @@ async fn a_connection_without_a_request_is_closed() {
 #[tokio::test]
 async fn http_2_is_served_and_closed_when_idle() {
     let app = TestApp::with(|settings| settings.server.idle_timeout = SHORT).await;
-    let client = Client::builder().http2_prior_knowledge().build().unwrap();
+    let client = http_client::builder().http2_prior_knowledge().build().unwrap();
     let answer = client.get(format!("{}/sessions", app.base_url)).send().await.unwrap();
     assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
     let foreign = client.get(format!("{}/sessions", app.base_url)).header("origin", "http://evil.test").send().await;

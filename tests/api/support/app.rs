@@ -6,7 +6,7 @@ use colloquy::testing::{
     app::App,
     config::{AgentSettings, ModelSettings, Provider, Settings},
     engine::supervision,
-    server,
+    http_client, server,
 };
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -76,7 +76,13 @@ impl TestApp {
         let (served, stopped) = (app.clone(), stop.clone());
         #[expect(clippy::disallowed_methods, reason = "the server ends with the test's runtime")]
         tokio::spawn(async move { server::serve_on(listener, served, stopped.cancelled_owned()).await });
-        Self { app, model, client: Client::new(), base_url: format!("http://{address}"), stop }
+        Self {
+            app,
+            model,
+            client: http_client::builder().build().expect("a client"),
+            base_url: format!("http://{address}"),
+            stop,
+        }
     }
 
     pub(crate) fn db(&self) -> &PgPool {

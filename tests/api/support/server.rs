@@ -6,6 +6,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use colloquy::testing::http_client;
 use reqwest::{Client, Method, RequestBuilder};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -91,7 +92,12 @@ impl Server {
                 break address.to_owned();
             }
         };
-        Self { process, url: format!("http://{address}"), client: Client::new(), log: drain(log) }
+        Self {
+            process,
+            url: format!("http://{address}"),
+            client: http_client::builder().build().expect("a client"),
+            log: drain(log),
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
