@@ -180,12 +180,21 @@ pub(super) async fn create_schema(connection: &mut PgConnection, schema: &str) -
 /// Whether a retry may succeed: the server is down, starting, or out of connections.
 fn may_get_better(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Tls(_) => false,
+        _ if is_tls(error) => false,
         sqlx::Error::Database(database) => {
             is_unavailable(error)
                 && ![UNSUPPORTED, NO_SUCH_DATABASE].iter().any(|text| database.message().contains(text))
         }
         _ => is_unavailable(error),
+    }
+}
+
+/// Whether TLS failed, for example because the certificate is not believed.
+fn is_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<rustls::Error>()),
+        _ => false,
     }
 }
 
@@ -205,7 +214,7 @@ fn explain(error: anyhow::Error, options: &PgConnectOptions, setting: &str) -> a
              schema as database.schema, or let the pooler pass it (ignore_startup_parameters)"
                 .into()
         }
-        _ if matches!(error, sqlx::Error::Tls(_)) => {
+        _ if is_tls(error) => {
             "check sslmode and sslrootcert in the URL: sslmode=disable goes without TLS".into()
         }
         Some("42704" | "22023" | "42601") => "check `options` in the URL".into(),
