@@ -1,6 +1,6 @@
 //! Connects to the database at start.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{error::Error, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, ensure};
 use backon::{ExponentialBuilder, Retryable};
@@ -193,7 +193,7 @@ fn may_get_better(error: &sqlx::Error) -> bool {
 fn is_tls(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Tls(_) => true,
-        sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<rustls::Error>()),
+        sqlx::Error::Io(error) => error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>),
         _ => false,
     }
 }
@@ -214,9 +214,7 @@ fn explain(error: anyhow::Error, options: &PgConnectOptions, setting: &str) -> a
              schema as database.schema, or let the pooler pass it (ignore_startup_parameters)"
                 .into()
         }
-        _ if is_tls(error) => {
-            "check sslmode and sslrootcert in the URL: sslmode=disable goes without TLS".into()
-        }
+        _ if is_tls(error) => "check sslmode and sslrootcert in the URL: sslmode=disable goes without TLS".into(),
         Some("42704" | "22023" | "42601") => "check `options` in the URL".into(),
         _ => format!(
             "check that PostgreSQL runs there and can be reached, or leave {setting} and DATABASE_URL out to use the \

@@ -24,7 +24,7 @@ const REFUSAL: &[u8] = b"SFATAL\0VFATAL\0C28000\0Mnobody of that name\0\0";
 async fn an_https_server_is_believed_if_its_root_is_trusted() {
     let port = listen(async |stream, tls| {
         let mut stream = tls.accept(stream).await?;
-        stream.read(&mut [0; 1024]).await?;
+        let _request = stream.read(&mut [0; 1024]).await?;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await?;
         stream.shutdown().await
     })
@@ -49,7 +49,7 @@ async fn postgresql_is_asked_over_tls_as_sslmode_says() {
         assert_eq!(request, [0, 0, 0, 8, 4, 210, 22, 47], "an SSLRequest");
         stream.write_all(b"S").await?;
         let mut stream = tls.accept(stream).await?;
-        stream.read(&mut [0; 1024]).await?;
+        let _request = stream.read(&mut [0; 1024]).await?;
         let length = u32::try_from(REFUSAL.len() + 4).expect("short").to_be_bytes();
         stream.write_all(&[b"E", &length[..], REFUSAL].concat()).await?;
         stream.shutdown().await
