@@ -106,7 +106,7 @@ impl Models {
             }
             let (kind, detail) = (error.kind, &error.detail);
             tracing::warn!(model.name = name, fallback, error.kind = ?kind, detail, "A model failed: trying its fallback.");
-            match self.get(fallback)?.call_with_retries(request, delivery).await {
+            match Box::pin(self.get(fallback)?.call_with_retries(request, delivery)).await {
                 Ok(reply) => return Ok(reply),
                 Err(next) => {
                     error.message = format!("{} The fallback {fallback} failed too.", error.message);
@@ -168,7 +168,9 @@ impl Model {
             (Backend::Offline, Delivery::Whole) => Ok(offline::complete(request)),
             (Backend::Offline, delivery) => Ok(offline::stream(request, &mut |piece| delivery.hand_out(piece))),
             (Backend::Remote(remote), Delivery::Whole) => remote.complete(request).await,
-            (Backend::Remote(remote), delivery) => remote.stream(request, &mut |piece| delivery.hand_out(piece)).await,
+            (Backend::Remote(remote), delivery) => {
+                Box::pin(remote.stream(request, &mut |piece| delivery.hand_out(piece))).await
+            }
         }
     }
 }

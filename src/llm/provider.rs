@@ -37,7 +37,8 @@ use crate::{config::ModelSettings, model::ModelInfo};
 pub(super) struct RemoteModel {
     http: reqwest::Client,
     dialect: Dialect,
-    base: Url,
+    /// Where whole answers and where streams are asked for.
+    urls: [Url; 2],
     settings: ModelSettings,
     key: Option<SecretString>,
     info: ModelInfo,
@@ -61,7 +62,7 @@ impl RemoteModel {
             settings: settings.clone(),
             info: ModelInfo { id: settings.id.clone(), provider: dialect.name().to_owned() },
             failures: Failures::new(name, settings, &base, key.clone()),
-            base,
+            urls: [false, true].map(|streamed| dialect.url(&base, &settings.id, streamed)),
             key,
         })
     }
@@ -123,9 +124,9 @@ impl RemoteModel {
     }
 
     async fn send(&self, request: &ModelRequest, streamed: bool) -> Result<Response, Fault> {
-        let call = self.http.post(self.dialect.url(&self.base, &self.settings.id, streamed));
+        let call = self.http.post(self.urls[usize::from(streamed)].clone());
         let call = self.dialect.authorize(call, self.key.as_ref());
-        let response = call.json(&self.dialect.body(&self.settings, request, streamed)).send().await?;
+        let response = self.dialect.with_body(call, &self.settings, request, streamed).send().await?;
         wire::accepted(response).await
     }
 

@@ -91,12 +91,18 @@ impl Dialect {
         }
     }
 
-    pub(super) fn body(self, settings: &ModelSettings, request: &ModelRequest, streamed: bool) -> Value {
+    pub(super) fn with_body(
+        self,
+        call: RequestBuilder,
+        settings: &ModelSettings,
+        request: &ModelRequest,
+        streamed: bool,
+    ) -> RequestBuilder {
         match self {
-            Self::OpenAi => openai::body(settings, request, streamed),
-            Self::Anthropic => anthropic::body(settings, request, streamed),
-            Self::Gemini => gemini::body(settings, request),
-            Self::Ollama => ollama::body(settings, request, streamed),
+            Self::OpenAi => call.json(&openai::body(settings, request, streamed)),
+            Self::Anthropic => call.json(&anthropic::body(settings, request, streamed)),
+            Self::Gemini => call.json(&gemini::body(settings, request)),
+            Self::Ollama => call.json(&ollama::body(settings, request, streamed)),
         }
     }
 

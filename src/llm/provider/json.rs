@@ -20,7 +20,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
 
 /// For `deserialize_with`: a value that is not a `T` becomes the default.
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
-    let raw = Option::<Box<RawValue>>::deserialize(from)?;
+    let raw = Option::<&RawValue>::deserialize(from)?;
     Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default())
 }
 

@@ -1,6 +1,6 @@
 //! OpenAI's Chat Completions API, which many other servers implement too.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -14,47 +14,77 @@ use crate::{
     model::{ToolCall, Usage},
 };
 
-pub(super) fn body(settings: &ModelSettings, request: &ModelRequest, streamed: bool) -> Value {
-    let mut body = json!({"model": settings.id, "stream": streamed});
-    if streamed {
-        body["stream_options"] = json!({"include_usage": true});
-    }
-    if !request.tools.is_empty() {
-        body["tools"] = request.tools.iter().map(tool).collect();
-    }
-    let system = request.system.iter().map(|text| json!({"role": "system", "content": text}));
-    body["messages"] = system.chain(request.messages.iter().map(message)).collect();
-    if let Some(response) = &request.response {
+/// A request. Texts are borrowed: a prompt may be long.
+#[derive(Serialize)]
+pub(super) struct Body<'a> {
+    model: &'a str,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
+    messages: Vec<Sent<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    role: &'static str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Value>,
+}
+
+pub(super) fn body<'a>(settings: &'a ModelSettings, request: &'a ModelRequest, streamed: bool) -> Body<'a> {
+    let system = request.system.iter().map(|text| Sent::text("system", text));
+    let response_format = request.response.as_ref().map(|response| {
         let schema = json!({"name": response.name, "strict": true, "schema": response.schema});
-        body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
+        json!({"type": "json_schema", "json_schema": schema})
+    });
+    let (max_tokens, max_completion_tokens) =
+        if takes_new_limit(&settings.id) { (None, settings.max_tokens) } else { (settings.max_tokens, None) };
+    Body {
+        model: &settings.id,
+        stream: streamed,
+        stream_options: streamed.then(|| json!({"include_usage": true})),
+        tools: request.tools.iter().map(tool).collect(),
+        messages: system.chain(request.messages.iter().map(message)).collect(),
+        response_format,
+        temperature: settings.temperature,
+        max_tokens,
+        max_completion_tokens,
     }
-    if let Some(temperature) = settings.temperature {
-        body["temperature"] = temperature.into();
-    }
-    if let Some(max_tokens) = settings.max_tokens {
-        body[name_of_max_tokens(&settings.id)] = max_tokens.into();
-    }
-    body
 }
 
-/// OpenAI's reasoning models reject the old parameter, and other servers do not know the new one.
-fn name_of_max_tokens(id: &str) -> &'static str {
-    let is_new = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|family| id.starts_with(family));
-    if is_new { "max_completion_tokens" } else { "max_tokens" }
+/// OpenAI's reasoning models reject `max_tokens`, and other servers do not know `max_completion_tokens`.
+fn takes_new_limit(id: &str) -> bool {
+    ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|family| id.starts_with(family))
 }
 
-fn message(message: &PromptMessage) -> Value {
+impl<'a> Sent<'a> {
+    fn text(role: &'static str, content: &'a str) -> Self {
+        Self { role, content, tool_call_id: None, tool_calls: Vec::new() }
+    }
+}
+
+fn message(message: &PromptMessage) -> Sent<'_> {
     match message {
-        PromptMessage::User(text) => json!({"role": "user", "content": text}),
+        PromptMessage::User(text) => Sent::text("user", text),
         PromptMessage::Tool { call_id, content, .. } => {
-            json!({"role": "tool", "content": content, "tool_call_id": call_id})
+            Sent { tool_call_id: Some(call_id), ..Sent::text("tool", content) }
         }
         PromptMessage::Assistant { content, tool_calls } => {
-            let mut message = json!({"role": "assistant", "content": content.as_deref().unwrap_or_default()});
-            if !tool_calls.is_empty() {
-                message["tool_calls"] = tool_calls.iter().map(call).collect();
-            }
-            message
+            let text = Sent::text("assistant", content.as_deref().unwrap_or_default());
+            Sent { tool_calls: tool_calls.iter().map(call).collect(), ..text }
         }
     }
 }
@@ -244,6 +274,7 @@ impl From<TheirUsage> for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Provider;
 
     fn answer(body: &Value) -> Answer {
         let mut answer = Answer::default();
@@ -289,7 +320,17 @@ mod tests {
 
     #[test]
     fn reasoning_models_of_openai_get_the_new_name_of_the_limit() {
-        assert_eq!(name_of_max_tokens("gpt-5-mini"), "max_completion_tokens");
-        assert_eq!(name_of_max_tokens("gpt-4o-mini"), "max_tokens");
+        let sent = |id: &str| {
+            let settings = ModelSettings { max_tokens: Some(7), ..ModelSettings::new(Provider::OpenAi, id) };
+            serde_json::to_value(body(&settings, &ModelRequest::default(), false)).unwrap()
+        };
+        assert_eq!(
+            sent("gpt-5-mini"),
+            json!({"model": "gpt-5-mini", "stream": false, "messages": [], "max_completion_tokens": 7})
+        );
+        assert_eq!(
+            sent("gpt-4o-mini"),
+            json!({"model": "gpt-4o-mini", "stream": false, "messages": [], "max_tokens": 7})
+        );
     }
 }
