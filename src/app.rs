@@ -18,7 +18,7 @@ use crate::{
     agents::Agents,
     clock,
     config::Settings,
-    database::{self, Namespace, Pools},
+    database::{self, Lanes, Namespace, Pools},
     llm::{self, Embedder, Models},
 };
 
@@ -29,6 +29,8 @@ pub struct App {
     pub db: PgPool,
     /// For work that needs a database session, see `database::Pools`.
     pub direct: PgPool,
+    /// For the statements that every run has.
+    pub lanes: Lanes,
     /// The names of this installation in the database.
     pub namespace: Namespace,
     pub models: Models,
@@ -64,6 +66,7 @@ impl App {
         let embedder = Embedder::new(&settings.search.embeddings, &http)?;
         Ok(Arc::new(Self {
             settings,
+            lanes: Lanes::new(&db),
             db,
             direct,
             namespace,
@@ -126,7 +129,8 @@ pub struct Tasks {
 
 impl Tasks {
     pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.tracker.spawn(work)
+        // What is spawned is moved several times, whatever its size.
+        self.tracker.spawn(Box::pin(work))
     }
 
     /// Spawns work that continues until all other work has ended; then it is cancelled.

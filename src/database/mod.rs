@@ -5,6 +5,7 @@
 
 mod connect;
 pub mod embedded;
+mod lanes;
 mod look;
 mod migrating;
 mod namespace;
@@ -20,6 +21,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, postgres::ty
 use self::{pooler::Pooling, supervisor::Supervisor};
 use crate::config::DatabaseSettings;
 
+pub use self::lanes::Lanes;
 pub use self::migrating::{is_migrated, migrate};
 pub use self::namespace::{Namespace, quoted};
 pub use self::pooler::{Planning, is_pooled};

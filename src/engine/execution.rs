@@ -86,7 +86,7 @@ impl Work {
 
     /// Executes the run and settles it. Whatever happens, the run ends or is put back, and its event log is closed.
     pub(crate) async fn carry_out(&self, beginning: Beginning) -> Result<Outcome, Error> {
-        let work = AssertUnwindSafe(self.execute_and_settle(beginning)).catch_unwind();
+        let work = AssertUnwindSafe(Box::pin(self.execute_and_settle(beginning))).catch_unwind();
         let outcome = work.await.unwrap_or_else(|_| Err(anyhow!("a run panicked").into()));
         self.conclude(outcome)
     }
@@ -113,15 +113,16 @@ impl Work {
     }
 
     async fn execute_and_settle(&self, beginning: Beginning) -> Result<Option<Outcome>, Error> {
-        let began = if beginning.again {
-            EventKind::RunContinued
-        } else {
-            EventKind::RunStarted { model: self.agent.model_info.clone() }
-        };
-        self.entry.run.events.push(began);
+        self.entry.run.events.push_with(|| {
+            if beginning.again {
+                EventKind::RunContinued
+            } else {
+                EventKind::RunStarted { model: self.agent.model_info.clone() }
+            }
+        });
         let storing = flush::keep_stored(&self.app, &self.claim, &self.entry.run.events);
         let executing = async {
-            let executed = self.execute(beginning).await;
+            let executed = Box::pin(self.execute(beginning)).await;
             storing.stop();
             executed
         };
@@ -129,11 +130,12 @@ impl Work {
             (Ok(executed), ()) => executed,
             // No model has been called yet.
             (Err(problem), ()) if self.spec.delivery.background && problem.kind() == ErrorKind::Unavailable => {
-                return self.put_back_for_later(problem).await;
+                return Box::pin(self.put_back_for_later(problem)).await;
             }
             (Err(problem), ()) if problem.kind() == ErrorKind::Invalid => {
                 let error = RunError { kind: RunErrorKind::StateTooLarge, message: problem.detail().to_owned() };
-                return self.settle(None, End::failed(error, self.agent.model_info.clone())).await.map(Some);
+                let end = End::failed(error, self.agent.model_info.clone());
+                return Box::pin(self.settle(None, end)).await.map(Some);
             }
             (Err(problem), ()) => return Err(problem),
         };
@@ -144,7 +146,7 @@ impl Work {
         if end.error.is_none() {
             end.memories = AfterRun::new(&settings, self.opening.user_id.as_ref(), memories);
         }
-        if self.is_left_to_others(&end).await? {
+        if Box::pin(self.is_left_to_others(&end)).await? {
             return Ok(None);
         }
         self.settle(Some(context), end).await.map(Some)
@@ -191,7 +193,10 @@ impl Work {
                 return Ok(Past::default());
             }
             let without = self.spec.continuation.as_ref().filter(|it| it.replaces).map(|it| it.of);
-            prompt::store::past(&self.app.db, &self.claim, without, &options).await
+            let mut lane = self.app.lanes.acquire().await?;
+            let past = prompt::store::past(&mut lane, &self.claim, without, &options).await?;
+            lane.keep();
+            Ok::<_, sqlx::Error>(past)
         };
         let mut state = self.agent.settings.session_state.clone();
         state::apply_patches(&mut state, &[beginning.state]);
@@ -200,7 +205,7 @@ impl Work {
         let recalled = async {
             match beginning.recalling {
                 Some(recalling) => recalling.finish().await,
-                None => recall::recall(&self.app, &settings, user, &self.opening.input).await,
+                None => Box::pin(recall::recall(&self.app, &settings, user, &self.opening.input)).await,
             }
         };
         let (past, recalled) = tokio::try_join!(past, recalled)?;
@@ -220,7 +225,7 @@ impl Work {
             max_answer_bytes: self.app.settings.runs.max_answer_bytes,
         };
         let begun = match &self.spec.continuation {
-            Some(continuation) => continuation::begun(&self.app, continuation).await?,
+            Some(continuation) => Box::pin(continuation::begun(&self.app, continuation)).await?,
             None => Vec::new(),
         };
         let mut execution = engine.run(&context, begun, &mut toolbox).await;

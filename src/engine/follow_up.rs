@@ -54,7 +54,6 @@ impl FollowUp {
         options: ContextOptions,
         context: &Context,
         claim: &Claim,
-        input: &Message,
         said: &[Message],
         status: RunStatus,
     ) -> Self {
@@ -63,7 +62,7 @@ impl FollowUp {
         if status != RunStatus::Completed {
             return Self { agent_id, wants_title, ..Self::default() };
         }
-        let tokens = tokens_of_messages(said.iter().chain([input]));
+        let tokens = context.tokens_of_question + tokens_of_messages(said);
         let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
         let unfolded = (context.unfolded_tokens + i64::from(tokens), context.unfolded_runs + 1);
         let is_close = options.keep_summary && options.limits.is_exceeded_by(unfolded.0, unfolded.1);

@@ -132,7 +132,7 @@ impl Engine<'_> {
             let asked = assistant_message(reply);
             let mut answered = Vec::with_capacity(calls.len());
             for call in &calls {
-                answered.push(self.execute(call, toolbox, progress).await);
+                answered.push(Box::pin(self.execute(call, toolbox, progress)).await);
             }
             // Add the whole round or nothing: a run stopped between two tools must leave no tool call without its
             // result.
@@ -145,10 +145,10 @@ impl Engine<'_> {
 
     async fn ask(&self, request: &ModelRequest, progress: &mut Progress) -> Result<ModelReply, RunError> {
         let name = &self.agent.model;
-        self.events.push(EventKind::ModelRequestStarted { model: progress.model.clone() });
+        self.events.push_with(|| EventKind::ModelRequestStarted { model: progress.model.clone() });
         let before = progress.started.elapsed().as_secs_f64();
         let reply = if self.stream {
-            self.listen(request, progress).await
+            Box::pin(self.listen(request, progress)).await
         } else {
             self.models.complete(name, request).await.map_err(|error| progress.failed(error))
         };
@@ -163,7 +163,7 @@ impl Engine<'_> {
         progress.time_to_first_token.get_or_insert(before + time_to_first_token);
         progress.model = reply.model.clone();
         progress.count(&reply);
-        self.events.push(EventKind::ModelRequestCompleted {
+        self.events.push_with(|| EventKind::ModelRequestCompleted {
             model: reply.model.clone(),
             usage: reply.usage,
             time_to_first_token,

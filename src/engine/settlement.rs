@@ -70,6 +70,7 @@ impl End {
         Self { error: Some(error), model, ..Self::default() }
     }
 
+    /// Whether [`store`](Self::store) would do no more than the statement that settles.
     fn is_one_statement(&self, app: &App) -> bool {
         app.embedder.is_none()
             && self.patches.is_empty()
@@ -151,21 +152,29 @@ impl End {
 pub(crate) async fn settle_once(app: &Arc<App>, claim: &Claim, end: &End) -> Result<Option<Settled>, sqlx::Error> {
     let after = if end.is_one_statement(app) {
         // The statement is a transaction of its own.
-        let mut connection = app.db.acquire().await?;
-        end.store(app, &mut connection, claim).await?
-    } else {
-        let mut tx = database::begin(&app.db).await?;
-        let after = end.store(app, &mut tx, claim).await?;
-        tx.commit().await?;
+        let mut lane = app.lanes.acquire().await?;
+        let after = store::settle(&mut lane, claim, &end.settlement(app, None)).await?;
+        lane.keep();
         after
+    } else {
+        Box::pin(settle_with_more(app, claim, end)).await?
     };
     if let Some(after) = &after {
-        line::hand_over(app, &claim.session_id, after.next_seq).await;
+        if let Some(seq) = after.next_seq {
+            Box::pin(line::hand_over(app, &claim.session_id, seq)).await;
+        }
         vectors::wake(app).await;
         if let Some(user) = end.learner() {
             extraction::wake(app, user);
         }
     }
+    Ok(after)
+}
+
+async fn settle_with_more(app: &App, claim: &Claim, end: &End) -> Result<Option<Settled>, sqlx::Error> {
+    let mut tx = database::begin(&app.db).await?;
+    let after = end.store(app, &mut tx, claim).await?;
+    tx.commit().await?;
     Ok(after)
 }
 

@@ -138,7 +138,7 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
                 };
                 // The receiver may be gone, now or at the end.
                 drop(tell_accepted.send(Ok(Started::New(handle))));
-                drop(tell_outcome.send(Box::pin(carry_out(app, start, entry, (new, accepted), recalling)).await));
+                drop(tell_outcome.send(carry_out(app, start, entry, (new, accepted), recalling).await));
             }
         }
     });
@@ -159,7 +159,7 @@ async fn carry_out(
         return Err(Error::unavailable(detail).about_run(new.opening.run_id));
     }
     if start.spec.on_busy == OnBusy::Interrupt && !accepted.begins {
-        cancelling::interrupt(&app, &start.caller.scope(), &new.session_id).await;
+        Box::pin(cancelling::interrupt(&app, &start.caller.scope(), &new.session_id)).await;
     }
     let stream = start.spec.delivery.stream || start.spec.delivery.background;
     let Start { agent, spec, .. } = start;
@@ -301,18 +301,25 @@ async fn accept(app: &App, start: &Start, new: &mut NewRun, attempt: Option<&Att
             return Ok(taking);
         }
         if processes::store::lives(&app.db, new.process).await? {
-            return Err(refusal(app, start, new).await?);
+            return Err(Box::pin(refusal(app, start, new)).await?);
         }
-        living::enter_anew(app, new.process).await?;
+        Box::pin(living::enter_anew(app, new.process)).await?;
     }
     Err(Error::unavailable("This server is too slow to be taken for alive; try again in a moment"))
 }
 
 /// `None` if the session refuses the run, or the process is not registered any more.
 async fn try_accept(app: &App, new: &NewRun, attempt: Option<&Attempt>) -> Result<Option<Taking>, Error> {
-    let Some(attempt) = attempt else {
-        return Ok(store::accept(&mut *app.db.acquire().await?, new).await?.map(Taking::Accepted));
-    };
+    if let Some(attempt) = attempt {
+        return Box::pin(try_accept_once(app, new, attempt)).await;
+    }
+    let mut lane = app.lanes.acquire().await?;
+    let accepted = store::accept(&mut lane, new).await?;
+    lane.keep();
+    Ok(accepted.map(Taking::Accepted))
+}
+
+async fn try_accept_once(app: &App, new: &NewRun, attempt: &Attempt) -> Result<Option<Taking>, Error> {
     let mut tx = database::begin(&app.db).await?;
     if !idempotency::claim_for_run(&mut tx, attempt).await? {
         drop(tx);

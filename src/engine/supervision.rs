@@ -27,15 +27,17 @@ const RELISTEN_INTERVAL: Duration = Duration::from_secs(5);
 /// Registers this process and starts to supervise its runs.
 pub async fn start(app: &Arc<App>, alone: bool) -> anyhow::Result<()> {
     living::start(app, alone).await?;
-    let [looking, listening, taking] = [(); 3].map(|()| app.clone());
+    let [looking, listening, taking, tending] = [(); 4].map(|()| app.clone());
     app.tasks.spawn_service(async move { look_after_runs(&looking).await });
     app.tasks.spawn_service(async move { listen(&listening).await });
     app.tasks.spawn_service(async move { take_background_runs(&taking).await });
+    app.tasks.spawn_service(async move { tending.lanes.tend().await });
     Ok(())
 }
 
 /// Expires the registration of this process. Other processes recover the runs that it still had.
 pub async fn end(app: &App) {
+    app.lanes.close();
     living::leave(app).await;
 }
 

@@ -82,6 +82,13 @@ impl EventLog {
         self.0.is_some()
     }
 
+    /// Makes the event only if there may be readers.
+    pub fn push_with(&self, kind: impl FnOnce() -> EventKind) {
+        if self.is_recording() {
+            self.push(kind());
+        }
+    }
+
     pub fn push(&self, kind: EventKind) {
         let Some(log) = &self.0 else { return };
         let at = clock::now();

@@ -58,8 +58,7 @@ pub async fn wait(app: &App, live: &LiveRun, claim: &mut Claim) -> Result<Map<St
 }
 
 /// Notifies the run whose turn it is now.
-pub async fn hand_over(app: &App, session_id: &SessionId, next_seq: Option<i64>) {
-    let Some(seq) = next_seq else { return };
+pub async fn hand_over(app: &App, session_id: &SessionId, seq: i64) {
     let runs = Registry::of(app);
     match store::waiter(&app.db, session_id, seq).await {
         Ok(Some((_, None))) => {

@@ -13,7 +13,7 @@ use crate::{
 /// Longer texts are counted up to here, and extrapolated: counting a megabyte takes a tenth of a second.
 const COUNTED_BYTES: usize = 64 * 1024;
 /// Approximate overhead of a message, beside its text.
-const TOKENS_PER_MESSAGE: usize = 4;
+pub(super) const TOKENS_PER_MESSAGE: usize = 4;
 
 /// Counts the tokens of a text; estimates those of very long ones.
 pub fn tokens_of(text: &str) -> usize {

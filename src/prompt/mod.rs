@@ -20,6 +20,7 @@ use crate::{
     model::{ContextRecord, Message, Role, TokensByPart},
 };
 
+use self::budget::TOKENS_PER_MESSAGE;
 pub use self::budget::{shorten, tokens_of, tokens_of_messages, tokens_of_text, whole_or_reduced};
 pub use self::options::ContextOptions;
 pub use self::text::escape;
@@ -82,6 +83,8 @@ pub struct Context {
     pub summary: Option<String>,
     pub history: History,
     pub user: String,
+    /// The tokens of the user's message as later prompts have it: whole, and without what is beside it.
+    pub tokens_of_question: usize,
     pub record: ContextRecord,
     /// Tokens and number of the completed runs after the summary, before this run.
     pub unfolded_tokens: i64,
@@ -122,15 +125,18 @@ impl Context {
             record.tokens.session_state = tokens_of(&block);
             blocks.push(block);
         }
-        let message = shorten(message, options.limits.max_message_tokens as usize);
-        record.tokens.message = tokens_of(&message);
+        let shown = shorten(message, options.limits.max_message_tokens as usize);
+        record.tokens.message = tokens_of(&shown);
+        let tokens_of_question =
+            if shown == message { TOKENS_PER_MESSAGE + record.tokens.message } else { tokens_of_text(message) };
         record.tokens.instructions = agent.instruction_tokens;
         record.tokens.summary = summary.as_deref().map_or(0, tokens_of);
         Self {
             system: agent.instructions.clone(),
             summary,
             history: History::new(messages),
-            user: text::beside(&blocks, &message),
+            user: text::beside(&blocks, &shown),
+            tokens_of_question,
             record,
             unfolded_tokens: past.unfolded_tokens,
             unfolded_runs: past.unfolded_runs,

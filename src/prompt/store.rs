@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{PgPool, types::Json};
+use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::{ContextOptions, History, Past, PastRun, PastSummary, tokens_of_messages};
@@ -79,7 +79,7 @@ macro_rules! select_past {
 
 /// The past of a run that is being executed, without the run that it replaces, if any.
 pub async fn past(
-    db: &PgPool,
+    db: &mut PgConnection,
     claim: &Claim,
     without: Option<RunId>,
     options: &ContextOptions,

@@ -34,10 +34,10 @@ impl Work {
                 events.note_stored(&end.events);
                 after.session_state
             }
-            None => self.explain_missing(&mut end).await?,
+            None => Box::pin(self.explain_missing(&mut end)).await?,
         };
         if end.error.is_none() && self.spec.delivery.wait_for_background {
-            self.learn_now(&end).await;
+            Box::pin(self.learn_now(&end)).await;
         }
         match &end.error {
             Some(error) if error.kind.status() == RunStatus::Cancelled => {
@@ -49,9 +49,10 @@ impl Work {
             }
             None => {
                 if self.spec.delivery.wait_for_background {
-                    follow_up::do_now(&self.app, &self.agent, &self.spec.overrides, &self.claim, events).await;
+                    let overrides = &self.spec.overrides;
+                    Box::pin(follow_up::do_now(&self.app, &self.agent, overrides, &self.claim, events)).await;
                 }
-                events.push(EventKind::RunCompleted { completion: Box::new(self.completion(&end, &state)) });
+                events.push_with(|| EventKind::RunCompleted { completion: Box::new(self.completion(&end, &state)) });
             }
         }
         Ok(self.output(context, end, state))
@@ -80,7 +81,7 @@ impl Work {
             .with_max_delay(Duration::from_secs(1))
             .with_total_delay(Some(SETTLE_PATIENCE))
             .without_max_times();
-        (|| settle_once(&self.app, &self.claim, end)).retry(backoff).when(is_unavailable).await
+        (|| Box::pin(settle_once(&self.app, &self.claim, end))).retry(backoff).when(is_unavailable).await
     }
 
     /// Finds out why nothing was settled: an earlier attempt has succeeded after all, the session was deleted, the
@@ -130,7 +131,7 @@ impl Work {
 
     pub(super) fn follow_up(&self, context: &Context, end: &End) -> FollowUp {
         let options = ContextOptions::new(&self.agent, &self.spec.overrides);
-        FollowUp::of(&self.agent, options, context, &self.claim, &self.question(), &end.messages, end.status())
+        FollowUp::of(&self.agent, options, context, &self.claim, &end.messages, end.status())
     }
 
     fn webhook_job(&self) -> Option<Job> {

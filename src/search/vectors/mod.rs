@@ -51,7 +51,7 @@ pub async fn note(app: &App, connection: &mut PgConnection, session_id: &Session
 /// at the row lock. If it fails, the next call or the periodic [`sweep`] makes up for it.
 pub async fn wake(app: &App) {
     if app.embedder.is_some()
-        && let Err(error) = enqueue(app).await
+        && let Err(error) = Box::pin(enqueue(app)).await
     {
         tracing::warn!(%error, "The job that makes vectors could not be queued; it will be with the next change.");
     }

@@ -87,6 +87,18 @@ async fn no_connection_is_held_while_the_model_thinks() {
     }
 }
 
+#[tokio::test]
+async fn connections_that_runs_keep_for_one_another_go_back_to_the_pool() {
+    let app = TestApp::start().await;
+    let is_all_back = || app.db().num_idle() == app.db().size() as usize;
+    app.say("s", "hi").await;
+    app.say("s", "and again").await;
+    assert!(!is_all_back(), "the next run finds a connection that it need not ask the pool for");
+    while !is_all_back() {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn expect_failure(app: &TestApp, behaviour: Behaviour, code: u16, kind: &str) {
     app.model.then(behaviour);
     let problem = app.run(json!({"message": "fails", "session_id": "s"})).await.expect_problem(code);
