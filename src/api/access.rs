@@ -1,6 +1,6 @@
 //! Who makes a request, and for which user.
 //!
-//! [`identify`] is the only place that creates a [`Caller`]. It is a layer around all routes. A handler that needs the
+//! [`identify`] is the only place that creates a [`Caller`], for all routes. A handler that needs the
 //! caller extracts `Caller`, or [`Asked`] if the query may name a user. The public paths in [`OPEN`] get no caller, so
 //! a handler there cannot reach any user's rows.
 
@@ -8,8 +8,6 @@ use anyhow::anyhow;
 use axum::{
     extract::{FromRequestParts, Request},
     http::{Uri, request::Parts},
-    middleware::Next,
-    response::Response,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
@@ -24,11 +22,10 @@ use crate::model::{Caller, UserId};
 const OPEN: [&str; 5] = ["/health", "/ready", "/info", "/docs", "/openapi.json"];
 
 /// Adds the [`Caller`] to the request, except on public paths.
-pub async fn identify(mut request: Request, next: Next) -> Response {
+pub fn identify(request: &mut Request) {
     if !is_open(request.uri().path()) {
         request.extensions_mut().insert(Caller::BACK_END);
     }
-    next.run(request).await
 }
 
 fn is_open(path: &str) -> bool {
@@ -94,7 +91,7 @@ fn without_user(uri: &Uri) -> Uri {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
+    use axum::{Router, body::Body, http::StatusCode, routing::get};
     use tower::ServiceExt;
 
     use super::*;
@@ -114,9 +111,10 @@ mod tests {
         let router = Router::new()
             .route("/sessions", get(say_for_whom))
             .route("/healthy", get(say_for_whom))
-            .route("/health", get(say_for_whom))
-            .layer(middleware::from_fn(identify));
-        let response = router.oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap();
+            .route("/health", get(say_for_whom));
+        let mut request = Request::get(uri).body(Body::empty()).unwrap();
+        identify(&mut request);
+        let response = router.oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1_000).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())

@@ -5,20 +5,15 @@
 //! calling (`Host`). Checking `Host` stops DNS rebinding: a foreign name that was pointed at this machine is not
 //! accepted as the server's own.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority},
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 
 use super::{Problem, pages};
-use crate::{
-    app::App,
-    config::{LOCALHOST, ServerSettings},
-};
+use crate::config::{LOCALHOST, ServerSettings};
 
 const SITE: &str = "sec-fetch-site";
 const MODE: &str = "sec-fetch-mode";
@@ -29,14 +24,7 @@ const DESTINATION: &str = "sec-fetch-dest";
 pub struct LocalAddress(pub IpAddr);
 
 /// Refuses requests for another host (421) and requests from pages of other sites (403).
-pub async fn refuse_strangers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match check(&request, &app.settings.server) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-fn check(request: &Request, settings: &ServerSettings) -> Result<(), Problem> {
+pub fn refuse_strangers(request: &Request, settings: &ServerSettings) -> Result<(), Problem> {
     let asked = asked_host(request)?;
     let local = request.extensions().get().map(|LocalAddress(address)| *address);
     // An authority in the request target is checked as well as the header.

@@ -40,16 +40,31 @@ pub fn surround(router: Router, app: &Arc<App>) -> Router {
                 .on_response(log_response)
                 .on_failure(()),
         )
-        .layer(middleware::from_fn(pages::protect))
-        .layer(middleware::from_fn(problem::render))
-        .layer(middleware::from_fn_with_state(app.clone(), gate::refuse_strangers))
-        .layer(middleware::from_fn(access::identify))
+        .layer(middleware::from_fn_with_state(app.clone(), receive))
         .layer(cors(settings))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(app.clone(), refuse_large_body))
         .layer(DefaultBodyLimit::max(settings.max_body_bytes));
     router.layer(stack)
+}
+
+/// Refuses strangers, identifies the caller, writes the document of a problem, and protects pages. One layer, because
+/// each one is cloned and boxed for every request.
+async fn receive(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let is_page = pages::is_page(request.uri().path());
+    let id = request.extensions().get::<RequestId>().cloned();
+    let uri = request.uri().clone();
+    let response = match gate::refuse_strangers(&request, &app.settings.server) {
+        Ok(()) => {
+            access::identify(&mut request);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    let mut response = problem::render(response, id.as_ref(), &uri);
+    pages::protect(&mut response, is_page);
+    response
 }
 
 /// Request timeout for routes that call no model: 504 after `server.request_timeout`.

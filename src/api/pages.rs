@@ -1,9 +1,7 @@
 //! Pages for browsers, and the security headers.
 
 use axum::{
-    extract::Request,
     http::{HeaderName, HeaderValue, header},
-    middleware::Next,
     response::Response,
 };
 
@@ -17,14 +15,11 @@ pub fn is_page(path: &str) -> bool {
 }
 
 /// Sets `nosniff` on every response. Pages also get a Content Security Policy and may not be framed.
-pub async fn protect(request: Request, next: Next) -> Response {
-    let is_page = is_page(request.uri().path());
-    let mut response = next.run(request).await;
+pub fn protect(response: &mut Response, is_page: bool) {
     let mut say = |name: HeaderName, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
     say(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if is_page {
         say(header::CONTENT_SECURITY_POLICY, POLICY);
         say(header::X_FRAME_OPTIONS, "DENY");
     }
-    response
 }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::Request,
-    http::{HeaderValue, StatusCode, header},
-    middleware::Next,
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -179,9 +177,7 @@ impl IntoResponse for Problem {
 }
 
 /// Writes the body of a [`Problem`] and logs a 5xx with its cause, once.
-pub async fn render(request: Request, next: Next) -> Response {
-    let (id, uri) = (request.extensions().get::<RequestId>().cloned(), request.uri().clone());
-    let mut response = next.run(request).await;
+pub fn render(mut response: Response, id: Option<&RequestId>, uri: &Uri) -> Response {
     let status = response.status();
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
