@@ -45,6 +45,7 @@ impl std::ops::AddAssign for Usage {
 
 /// Token usage and timing of one answer of a model.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(from = "FlatMetrics")]
 pub struct MessageMetrics {
     #[serde(flatten)]
     pub usage: Usage,
@@ -52,6 +53,39 @@ pub struct MessageMetrics {
     pub duration: f64,
     /// Seconds from the request to the first piece of the answer.
     pub time_to_first_token: f64,
+}
+
+/// How [`MessageMetrics`] are read. `flatten` would copy every field first, for each message of a prompt.
+#[derive(Deserialize)]
+struct FlatMetrics {
+    #[serde(default)]
+    input_tokens: i64,
+    #[serde(default)]
+    output_tokens: i64,
+    #[serde(default)]
+    total_tokens: i64,
+    #[serde(default)]
+    reasoning_tokens: i64,
+    #[serde(default)]
+    cache_read_tokens: i64,
+    #[serde(default)]
+    cache_write_tokens: i64,
+    duration: f64,
+    time_to_first_token: f64,
+}
+
+impl From<FlatMetrics> for MessageMetrics {
+    fn from(flat: FlatMetrics) -> Self {
+        let usage = Usage {
+            input_tokens: flat.input_tokens,
+            output_tokens: flat.output_tokens,
+            total_tokens: flat.total_tokens,
+            reasoning_tokens: flat.reasoning_tokens,
+            cache_read_tokens: flat.cache_read_tokens,
+            cache_write_tokens: flat.cache_write_tokens,
+        };
+        Self { usage, duration: flat.duration, time_to_first_token: flat.time_to_first_token }
+    }
 }
 
 /// Usage of a run: tokens in total and by model; times in seconds.
