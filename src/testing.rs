@@ -74,7 +74,7 @@ pub mod memories {
 
 pub mod model {
     pub use crate::model::{
-        MemoryId, ModelInfo, ModelUsage, ProcessId, Scope, SessionId, SessionType, ToolCall, Usage, UserId,
+        MemoryId, ModelInfo, ModelUsage, ProcessId, Scope, SessionId, SessionType, TenantId, ToolCall, Usage, UserId,
     };
 
     pub mod memory {

@@ -31,7 +31,7 @@ use crate::{
     clock,
     config::WebhookSettings,
     http_client,
-    model::{Error, RunId, RunStatus, Scope, WebhookUrl},
+    model::{Error, RunId, RunStatus, Scope, TenantId, WebhookUrl},
     runs,
 };
 
@@ -109,13 +109,12 @@ fn reason_to_refuse(url: &WebhookUrl, settings: &WebhookSettings) -> Option<&'st
     None
 }
 
-/// Delivers the webhook of a run, to the URL that is stored with it or that an older build has queued. An error means
-/// another attempt.
-pub(crate) async fn deliver(app: &App, run_id: RunId, queued: Option<WebhookUrl>) -> anyhow::Result<()> {
-    let any_run = Scope::System("a webhook tells of any run");
+/// Delivers the webhook of a run, to the URL that is stored with it. An error means another attempt.
+pub(crate) async fn deliver(app: &App, tenant: &TenantId, run_id: RunId) -> anyhow::Result<()> {
+    let any_run = Scope::System(tenant.clone(), "a webhook tells of any run");
     let Some(run) = runs::store::find(&app.db, &any_run, run_id).await? else { return Ok(()) };
     // Without a URL, it has been delivered already.
-    let Some(url) = queued.or(store::webhook_url(&app.db, run_id).await?) else { return Ok(()) };
+    let Some(url) = store::webhook_url(&app.db, tenant, run_id).await? else { return Ok(()) };
     let sender = app.room::<Sender>();
     let webhooks = sender.get(&app.settings.webhooks)?;
     let Some(key) = &webhooks.key else { bail!("webhooks.secret is not set any more; set it and retry this job") };
@@ -164,7 +163,7 @@ pub(crate) async fn deliver(app: &App, run_id: RunId, queued: Option<WebhookUrl>
     match status {
         // 410 Gone: the receiver wants no more webhooks.
         status if status.is_success() || status == StatusCode::GONE => {
-            Ok(store::forget_webhook_url(&app.db, run_id).await?)
+            Ok(store::forget_webhook_url(&app.db, tenant, run_id).await?)
         }
         status => bail!("the webhook was answered with {status}"),
     }

@@ -47,13 +47,17 @@ async fn run(app: &Arc<App>, job: Job) -> anyhow::Result<()> {
             done.into_iter().collect()
         }
         Job::TidyQueue => jobs::tidy(app).await,
-        Job::DeliverWebhook { run_id, url } => webhooks::deliver(app, run_id, url).await,
-        Job::FoldSession { session_id, agent_id } => summaries::fold_session(app, &session_id, &agent_id).await,
-        Job::TitleSession { session_id, agent_id } => {
-            summaries::title::title_session(app, &session_id, &agent_id).await
+        Job::DeliverWebhook { tenant_id, run_id } => webhooks::deliver(app, &tenant_id, run_id).await,
+        Job::FoldSession { tenant_id, session_id, agent_id } => {
+            summaries::fold_session(app, &tenant_id, &session_id, &agent_id).await
         }
-        Job::Learn { user_id } => memories::extraction::learn(app, &user_id).await,
-        Job::LearnAgain { user_id } => Ok(memories::extraction::learn_again(app, &user_id).await?),
+        Job::TitleSession { tenant_id, session_id, agent_id } => {
+            summaries::title::title_session(app, &tenant_id, &session_id, &agent_id).await
+        }
+        Job::Learn { tenant_id, user_id } => memories::extraction::learn(app, &tenant_id, &user_id).await,
+        Job::LearnAgain { tenant_id, user_id } => {
+            Ok(memories::extraction::learn_again(app, &tenant_id, &user_id).await?)
+        }
         Job::EmbedNew => search::vectors::embed_new(app).await,
     }
 }

@@ -17,7 +17,6 @@ sys.path.insert(0, str(HERE.parent / "load"))
 import faults  # noqa: E402
 from machine import BenchError, bench_options, child_env, free_port, run_bench, say, start_postgres, wait_until_ready  # noqa: E402
 
-UNFINISHED = "status in ('PENDING', 'RUNNING', 'PAUSED')"
 
 
 class Servers:
@@ -101,7 +100,7 @@ class Servers:
         return time.monotonic() - started
 
     def runs_by_status(self):
-        statement = "select status || ': ' || count(*) from runs group by status order by 1"
+        statement = "select status || ': ' || count(*) from run_records group by status order by 1"
         return self.ask_database(statement).replace("\n", ", ")
 
 

@@ -31,17 +31,17 @@ history = {{ high_tokens = {HIGH}, low_tokens = {LOW} }}
 
 # A job that another took the place of while its process died is no work any more.
 LEFT = "from graphile_worker._private_jobs j where not exists (select from graphile_worker._private_job_retirements r where r.id = j.id)"
-WORK = f"(select count(*) from runs where {chaos.UNFINISHED}) + (select count(*) {LEFT} and attempts < max_attempts) + (select count(*) from memory_turns)"
+WORK = f"(select count(*) from open_runs) + (select count(*) {LEFT} and attempts < max_attempts) + (select count(*) from memory_turns)"
 # What must be zero, by what it would mean.
 FAULTS = {
-    "runs without an end": f"select count(*) from runs where {chaos.UNFINISHED}",
+    "runs without an end": "select count(*) from open_runs",
     "jobs that are left or were given up": f"select count(*) {LEFT}",
     "completed runs that were never read for memories": "select count(*) from memory_turns",
-    "completed runs whose fact is not in exactly one memory": "select count(*) from runs r join sessions s using (session_id) where r.status = 'COMPLETED' and 1 <> (select count(*) from memories m where m.user_id = s.user_id and m.memory like '%' || (r.metadata ->> 'attempt') || '%')",
+    "completed runs whose fact is not in exactly one memory": "select count(*) from run_records r join sessions s using (session_id) where r.status = 'COMPLETED' and 1 <> (select count(*) from memories m where m.user_id = s.user_id and m.memory like '%' || (r.metadata ->> 'attempt') || '%')",
     "memories that were added twice or never": "select count(*) from memories m where 1 <> (select count(*) from memory_events e where e.user_id = m.user_id and e.memory_id = m.memory_id and e.action = 'add')",
     "memories without the run that they are from": "select count(*) from memories m where not exists (select from memory_sources s where s.user_id = m.user_id and s.memory_id = m.memory_id)",
     "sessions whose fold did not happen": f"select count(*) from sessions where unfolded_tokens > {HIGH}",
-    "sessions whose summaries skip a run or count one twice": "select count(*) from sessions s where (select count(*) from runs r where r.session_id = s.session_id and r.seq <= s.summary_through and r.status = 'COMPLETED') <> (select coalesce(sum(folded_runs), 0) from summaries u where u.session_id = s.session_id)",
+    "sessions whose summaries skip a run or count one twice": "select count(*) from sessions s where (select count(*) from run_records r where r.session_id = s.session_id and r.seq <= s.summary_through and r.status = 'COMPLETED') <> (select coalesce(sum(folded_runs), 0) from summaries u where u.session_id = s.session_id)",
 }
 
 

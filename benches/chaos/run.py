@@ -36,13 +36,13 @@ shutdown_grace = "10ms"
 
 # What must be zero, by what it would mean.
 HARM = {
-    "runs without an end": f"select count(*) from runs where {chaos.UNFINISHED}",
+    "runs without an end": "select count(*) from open_runs",
     "sessions with a gap in their numbers": "select count(*) from (select from runs group by session_id having min(seq) <> 1 or max(seq) <> count(*)) gaps",
     "sessions that are not free": "select count(*) from sessions where active_seq is not null or cardinality(waiting) > 0",
-    "rows left in the queue": "select count(*) from run_queue",
-    "completed runs whose state change is missing": "select count(*) from runs r join sessions s using (session_id) where r.status = 'COMPLETED' and not s.session_state ? (r.metadata ->> 'attempt')",
-    "state changes of no completed run": "select count(*) from sessions s, jsonb_object_keys(s.session_state) key where not exists (select from runs r where r.session_id = s.session_id and r.status = 'COMPLETED' and r.metadata ->> 'attempt' = key)",
-    "completed runs without exactly one answer": "select count(*) from runs r where status = 'COMPLETED' and 1 <> (select count(*) from messages m where m.session_id = r.session_id and m.seq = r.seq and m.role = 'assistant')",
+    "runs that neither have ended nor are open": "select count(*) from run_records where status is null",
+    "completed runs whose state change is missing": "select count(*) from run_records r join sessions s using (session_id) where r.status = 'COMPLETED' and not s.session_state ? (r.metadata ->> 'attempt')",
+    "state changes of no completed run": "select count(*) from sessions s, jsonb_object_keys(s.session_state) key where not exists (select from run_records r where r.session_id = s.session_id and r.status = 'COMPLETED' and r.metadata ->> 'attempt' = key)",
+    "completed runs without exactly one answer": "select count(*) from run_records r where status = 'COMPLETED' and 1 <> (select count(*) from messages m where m.session_id = r.session_id and m.seq = r.seq and m.role = 'assistant')",
     "runs executed twice for one request": "select count(*) - count(distinct metadata ->> 'attempt') from runs",
 }
 
@@ -94,7 +94,7 @@ def suffer(fault, options):
         servers = chaos.Servers(options, processes, SETTINGS.format(model_url=model_url), fault)
         clients = Clients(servers, options)
         took = chaos.ask_under_fire(servers, clients)
-        settled = servers.wait_until_none(f"count(*) from runs where {chaos.UNFINISHED}", patience=90)
+        settled = servers.wait_until_none("count(*) from open_runs", patience=90)
         ids = ",".join(f"'{run_id}'" for run_id in clients.answered)
         lost = f"select count(*) from unnest(array[{ids}]::uuid[]) id where not exists (select from runs where run_id = id)"
         harm = servers.count(HARM | {"runs that a client was told of and that are not there": lost})

@@ -4,7 +4,7 @@
 //! [`IdempotencyKey`] to the handler's `params`. The first request with a key runs in a task of the process, so a
 //! client that disconnects gets the answer when it retries.
 //!
-//! Keys are scoped by path. The fingerprint covers the query and the body, and with them the user, so an answer is
+//! Keys are scoped by tenant and path. The fingerprint covers the query and the body, and with them the user, so an answer is
 //! replayed only to an identical request.
 
 use std::{convert::Infallible, sync::Arc};
@@ -26,6 +26,7 @@ use super::{Problem, extract::too_large};
 use crate::{
     app::App,
     idempotency::{self, Answer, Attempt, Claimed},
+    model::{Caller, TenantId},
 };
 
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -44,10 +45,10 @@ pub struct IdempotencyKey {
 }
 
 /// The attempt of a POST to `path` with this content; `None` without the header.
-pub fn attempt(path: &str, headers: &HeaderMap, content: &[u8]) -> Result<Option<Attempt>, Problem> {
+pub fn attempt(tenant: &TenantId, path: &str, headers: &HeaderMap, content: &[u8]) -> Result<Option<Attempt>, Problem> {
     let attempt = key_of(headers)?.map(|key| {
         let fingerprint = fingerprint("", headers, content);
-        Attempt::new(format!("POST {path}"), key, fingerprint)
+        Attempt::new(tenant.clone(), format!("POST {path}"), key, fingerprint)
     });
     Ok(attempt)
 }
@@ -65,6 +66,7 @@ pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> 
     let key = if request.method() == Method::POST { key_of(request.headers())? } else { None };
     let Some(key) = key else { return Ok(next.run(request).await) };
     let (mut parts, body) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, &()).await?;
     let scope = format!("{} {}", parts.method, parts.uri.path());
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let extensions = parts.extensions.clone();
@@ -78,7 +80,8 @@ pub async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> 
         }
         problem => problem,
     })?;
-    let attempt = Arc::new(Attempt::new(scope, key, fingerprint(&query, &parts.headers, &body)));
+    let fingerprint = fingerprint(&query, &parts.headers, &body);
+    let attempt = Arc::new(Attempt::new(caller.tenant().clone(), scope, key, fingerprint));
     if !idempotency::claim(&app, &attempt).await? {
         return repeat(&app, &attempt).await;
     }

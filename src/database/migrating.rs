@@ -1,19 +1,19 @@
 //! Schema migrations.
 
-use std::sync::LazyLock;
+mod statements;
 
 use anyhow::{Context, ensure};
-use sqlx::{Connection, PgConnection, PgPool, Row, migrate::Migrator};
+use sqlx::{
+    Connection, PgConnection, PgPool, Row,
+    migrate::{Migrate, MigrateError, Migrator},
+};
 
+use self::statements::statements;
 use super::{Namespace, is_pooled};
 
-/// sqlx's own lock is switched off: it is a session-level advisory lock, which a transaction pooler does not keep.
-/// [`migrate`] takes a transaction-level lock instead.
-static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrations = sqlx::migrate!();
-    migrations.set_locking(false);
-    migrations
-});
+static MIGRATIONS: Migrator = sqlx::migrate!();
+/// Where the migrations that have been applied are noted.
+const TABLE: &str = "_sqlx_migrations";
 
 /// Applies pending migrations, then runs `then`, under one advisory lock: processes that start together wait for each
 /// other.
@@ -22,6 +22,7 @@ pub async fn migrate(
     then: impl AsyncFnOnce(&PgPool, &Namespace) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let namespace = Namespace::of(pool).await?;
+    refuse_tables_without_tenants(pool, &namespace).await?;
     let mut lock = super::begin(pool).await?;
     sqlx::raw_sql("set local idle_in_transaction_session_timeout = 0").execute(&mut *lock).await?;
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended('colloquy migrations ' || $1, 0))", namespace.schema)
@@ -30,13 +31,71 @@ pub async fn migrate(
     // Detached, and not returned to the pool: `find_trigrams` may change its `search_path`.
     let mut connection = pool.acquire().await?.detach();
     find_trigrams(pool, &mut connection).await?;
-    MIGRATIONS.run(&mut connection).await.context(
+    apply(&mut connection).await.context(
         "the database schema could not be brought up to date; \
          if a newer Colloquy has migrated it, run that version, otherwise see the reason",
     )?;
     connection.close().await?;
     then(pool, &namespace).await?;
     Ok(lock.commit().await?)
+}
+
+/// Refuses the tables of versions before tenants, before anything is changed. There is no migration from them: all keys
+/// are different.
+async fn refuse_tables_without_tenants(pool: &PgPool, namespace: &Namespace) -> anyhow::Result<()> {
+    let query = "
+        select exists (
+            select from pg_class sessions
+            join pg_class migrations using (relnamespace)
+            where relnamespace = to_regnamespace(quote_ident($1))
+              and sessions.relname = 'sessions' and migrations.relname = $2
+              and not exists (
+                  select from pg_attribute a
+                  where a.attrelid = sessions.oid and a.attname = 'tenant_id' and not a.attisdropped
+              )
+        )";
+    let is_old: bool = sqlx::query_scalar(query).bind(&namespace.schema).bind(TABLE).fetch_one(pool).await?;
+    ensure!(
+        !is_old,
+        "the tables in the schema \"{}\" were made by an older Colloquy, one without tenants, and cannot be brought up to \
+         date; nothing was changed. If you need its sessions, export them with that version (GET \
+         /sessions/{{session_id}}/export). Then give an empty database in the URL, or a new schema as database.schema, or \
+         another --data-dir for the embedded PostgreSQL, and import them there (POST /sessions/import)",
+        namespace.schema
+    );
+    Ok(())
+}
+
+/// Applies pending migrations, each in a transaction.
+///
+/// Not by sqlx's own `run`: that sends all statements of a migration in one message, which distributed databases refuse
+/// if one of them creates an index. Its lock is a session-level advisory lock, which a transaction pooler does not keep.
+async fn apply(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    connection.ensure_migrations_table(TABLE).await?;
+    if let Some(version) = connection.dirty_version(TABLE).await? {
+        return Err(MigrateError::Dirty(version));
+    }
+    let applied = connection.list_applied_migrations(TABLE).await?;
+    if let Some(unknown) = applied.iter().find(|applied| !MIGRATIONS.version_exists(applied.version)) {
+        return Err(MigrateError::VersionMissing(unknown.version));
+    }
+    for migration in MIGRATIONS.iter() {
+        if let Some(applied) = applied.iter().find(|applied| applied.version == migration.version) {
+            if applied.checksum != migration.checksum {
+                return Err(MigrateError::VersionMismatch(migration.version));
+            }
+            continue;
+        }
+        let mut tx = connection.begin().await?;
+        for statement in statements(migration.sql.as_str()) {
+            let done = sqlx::raw_sql(statement).execute(&mut *tx).await;
+            done.map_err(|error| MigrateError::ExecuteMigration(error, migration.version))?;
+        }
+        // Notes it as applied.
+        tx.skip(TABLE, migration).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// Ensures that the extension `pg_trgm` exists and is in the connection's `search_path`. A database has only one copy
@@ -88,9 +147,9 @@ async fn find_trigrams(pool: &PgPool, connection: &mut PgConnection) -> anyhow::
 
 /// Whether this build's migrations have all been applied, for `/ready`.
 pub async fn is_migrated(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let checksums: Vec<&[u8]> = MIGRATIONS.iter().map(|migration| &*migration.checksum).collect();
     // Not a checked macro: the migrator's own table does not exist when the macros check their statements.
-    let applied: Option<i64> =
-        sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(pool).await?;
-    Ok(applied >= newest)
+    let query = "select count(*) from _sqlx_migrations where success and checksum = any($1)";
+    let applied: i64 = sqlx::query_scalar(query).bind(&checksums).fetch_one(pool).await?;
+    Ok(usize::try_from(applied).is_ok_and(|applied| applied >= checksums.len()))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::settlement::{End, settle_once, webhook_job};
+use super::settlement::{End, settle_once};
 use crate::{
     app::App,
     clock,
@@ -34,7 +34,7 @@ pub(crate) async fn interrupt(app: &Arc<App>, scope: &Scope, session_id: &Sessio
     let active = store::active_run(&app.db, scope, session_id).await;
     let ended = match active {
         Ok(Some(run_id)) => match may_interrupt(app, scope, run_id).await {
-            Ok(true) => end(app, &Scope::System("the caller may interrupt this run"), run_id).await.map(drop),
+            Ok(true) => end(app, &system(scope, "the caller may interrupt this run"), run_id).await.map(drop),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         },
@@ -48,11 +48,16 @@ pub(crate) async fn interrupt(app: &Arc<App>, scope: &Scope, session_id: &Sessio
 
 /// Whether the run belongs to the caller or to no user. A caller that names no user acts for all users, as everywhere.
 async fn may_interrupt(app: &App, scope: &Scope, run_id: RunId) -> Result<bool, sqlx::Error> {
-    let run = runs::store::find(&app.db, &Scope::System("whose run it is decides who may end it"), run_id).await?;
+    let run = runs::store::find(&app.db, &system(scope, "whose run it is decides who may end it"), run_id).await?;
     Ok(run.is_some_and(|run| match scope {
-        Scope::Tenant | Scope::System(_) => true,
-        Scope::User(user) => run.user_id.is_none_or(|owner| owner == *user),
+        Scope::Tenant(_) | Scope::System(..) => true,
+        Scope::User(_, user) => run.user_id.is_none_or(|owner| owner == *user),
     }))
+}
+
+/// The server's own scope in the tenant of a caller's.
+fn system(scope: &Scope, reason: &'static str) -> Scope {
+    Scope::System(scope.tenant_id().clone(), reason)
 }
 
 /// `false` if the run has already ended or does not exist.
@@ -72,7 +77,7 @@ async fn end(app: &Arc<App>, scope: &Scope, run_id: RunId) -> Result<bool, sqlx:
         Some(_) => "The run was cancelled.",
     };
     let mut end = End::failed(RunError::cancelled(reason), ModelInfo::default());
-    end.jobs.extend(wanted.webhook_url.map(|url| webhook_job(WebhookUrl::stored(url), run_id)));
+    end.webhook_url = wanted.webhook_url.map(WebhookUrl::stored);
     if settle_once(app, &wanted.claim, &end).await?.is_none() {
         // The run has begun meanwhile.
         bus::tell(app, message).await;

@@ -6,7 +6,7 @@ use crate::{
     app::App,
     clock,
     idempotency::Claimed,
-    model::{Error, Message, Role, Run, RunStatus, Scope, SessionId},
+    model::{Error, Message, Role, Run, RunStatus, Scope, SessionId, TenantId},
     runs::{
         reading,
         spec::{Continuation, Delivery, RunSpec},
@@ -119,12 +119,15 @@ fn whole_rounds(messages: &[Message]) -> usize {
     messages.iter().rposition(|message| message.role == Role::Tool).map_or(1, |last| last + 1)
 }
 
-const TAKEN_OVER: Scope = Scope::System("whoever planned the continuation could see the run");
-
 /// The messages that a continuation begins with: copies of the kept messages after the user's, and the added one.
-pub(crate) async fn begun(app: &App, continuation: &Continuation) -> Result<Vec<Message>, sqlx::Error> {
-    let Some(original) = store::find(&app.db, &TAKEN_OVER, continuation.of).await? else { return Ok(Vec::new()) };
-    let mut messages = store::messages_of(&app.db, &TAKEN_OVER, &original.session_id, &[original.seq]).await?;
+pub(crate) async fn begun(
+    app: &App,
+    tenant: &TenantId,
+    continuation: &Continuation,
+) -> Result<Vec<Message>, sqlx::Error> {
+    let scope = Scope::System(tenant.clone(), "whoever planned the continuation could see the run");
+    let Some(original) = store::find(&app.db, &scope, continuation.of).await? else { return Ok(Vec::new()) };
+    let mut messages = store::messages_of(&app.db, &scope, &original.session_id, &[original.seq]).await?;
     let kept = messages.remove(&original.seq).unwrap_or_default();
     let copies = kept.into_iter().take(continuation.keep).skip(1).map(|message| Message {
         message_id: uuid::Uuid::now_v7(),

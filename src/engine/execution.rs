@@ -203,10 +203,11 @@ impl Work {
         let settings = self.spec.overrides.memory_settings(&self.agent.settings);
         let user = self.opening.user_id.as_ref();
         let recalled = async {
-            match beginning.recalling {
-                Some(recalling) => recalling.finish().await,
-                None => Box::pin(recall::recall(&self.app, &settings, user, &self.opening.input)).await,
+            if let Some(recalling) = beginning.recalling {
+                return recalling.finish().await;
             }
+            let tenant = &self.claim.tenant_id;
+            Box::pin(recall::recall(&self.app, &settings, tenant, user, &self.opening.input)).await
         };
         let (past, recalled) = tokio::try_join!(past, recalled)?;
         let mut toolbox = Toolbox::new(&settings, &self.app, &self.claim, user, state);
@@ -225,7 +226,7 @@ impl Work {
             max_answer_bytes: self.app.settings.runs.max_answer_bytes,
         };
         let begun = match &self.spec.continuation {
-            Some(continuation) => Box::pin(continuation::begun(&self.app, continuation)).await?,
+            Some(continuation) => Box::pin(continuation::begun(&self.app, &self.claim.tenant_id, continuation)).await?,
             None => Vec::new(),
         };
         let mut execution = engine.run(&context, begun, &mut toolbox).await;

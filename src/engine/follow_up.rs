@@ -22,13 +22,13 @@ pub(crate) async fn do_now(app: &App, agent: &Agent, overrides: &Overrides, clai
     }
     log.push(EventKind::SessionSummaryStarted);
     let summary = tokio::select! {
-        summary = summaries::service::fold_if_due(app, &claim.session_id, agent) => summary,
+        summary = summaries::service::fold_if_due(app, &claim.tenant_id, &claim.session_id, agent) => summary,
         () = app.tasks.stop_token().cancelled() => None,
     };
     log.push(EventKind::SessionSummaryCompleted { summary: summary.map(Box::new) });
     if log.is_recording() {
         let batch = log.unstored();
-        match events::store::append_events(&app.db, claim, &batch, clock::now()).await {
+        match events::store::append_after_end(&app.db, claim, &batch, clock::now()).await {
             Ok(()) => log.note_stored(&batch),
             Err(error) => tracing::warn!(run.id = %claim.run_id, %error, "The last events of a run are not stored."),
         }
@@ -76,10 +76,12 @@ impl FollowUp {
 
     /// `folds`: according to the session's row, this run is the one that enqueues a fold.
     pub(super) fn jobs(&self, claim: &Claim, folds: bool) -> Vec<Job> {
-        let (session_id, agent_id) = (claim.session_id.clone(), self.agent_id.clone());
-        let fold = folds.then(|| Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() });
+        let of_session = || (claim.tenant_id.clone(), claim.session_id.clone(), self.agent_id.clone());
+        let fold = folds.then(of_session);
+        let fold = fold.map(|(tenant_id, session_id, agent_id)| Job::FoldSession { tenant_id, session_id, agent_id });
+        let title = self.wants_title.then(of_session);
         let title =
-            self.wants_title.then(|| Job::TitleSession { session_id: session_id.clone(), agent_id: agent_id.clone() });
+            title.map(|(tenant_id, session_id, agent_id)| Job::TitleSession { tenant_id, session_id, agent_id });
         fold.into_iter().chain(title).collect()
     }
 }

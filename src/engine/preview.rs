@@ -65,7 +65,7 @@ pub async fn of_next_run(
     let past = prompt::store::past_of_next(&app.db, scope, session_id, &options).await?;
     let mut state: Map<String, Value> = agent.settings.session_state.clone();
     state::apply_patches(&mut state, &[session.session_state]);
-    let recalled = recall::recall(app, &agent.settings, session.user_id.as_ref(), message).await?;
+    let recalled = recall::recall(app, &agent.settings, scope.tenant_id(), session.user_id.as_ref(), message).await?;
     let context = Context::new(agent, options, past, recalled, &state, message);
     let tool_tokens: usize = tools::specs(&agent.settings)
         .iter()

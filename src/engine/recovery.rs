@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::settlement::{End, settle_once, webhook_job};
+use super::settlement::{End, settle_once};
 use crate::{
     app::App,
     model::{Claim, ModelInfo, RunError, RunErrorKind, WebhookUrl, error::is_unavailable},
@@ -31,7 +31,6 @@ async fn try_to_recover(app: &Arc<App>, late: bool) -> Result<(), sqlx::Error> {
     for process in store::bury(&app.db, late).await? {
         tracing::info!(process.id = %process.0, "A process has left or died; its runs are ended or handed on.");
     }
-    store::forget_closed(&app.db).await?;
     let (mut ended, mut handed_on) = (0, 0);
     for orphan in find(app).await? {
         if orphan.may_go_on && !orphan.is_cancelled {
@@ -84,7 +83,7 @@ async fn find(app: &App) -> Result<Vec<Orphan>, sqlx::Error> {
 
 async fn end(app: &Arc<App>, claim: &Claim, error: RunError, webhook_url: Option<String>) -> Result<bool, sqlx::Error> {
     let mut end = End::failed(error, ModelInfo::default());
-    end.jobs.extend(webhook_url.map(|url| webhook_job(WebhookUrl::stored(url), claim.run_id)));
+    end.webhook_url = webhook_url.map(WebhookUrl::stored);
     Ok(settle_once(app, claim, &end).await?.is_some())
 }
 

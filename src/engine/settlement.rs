@@ -22,16 +22,11 @@ use crate::{
     processes::line,
     runs::store::{self, Settled, Settlement},
     search::vectors,
-    summaries, webhooks,
+    summaries,
 };
 
 /// How long [`insist`] retries a write in the background.
 const WRITE_DOWN_PATIENCE: Duration = Duration::from_hours(1);
-
-/// The job that sends the webhook of a run.
-pub(super) fn webhook_job(url: WebhookUrl, run_id: RunId) -> Job {
-    Job::DeliverWebhook { run_id, url: Some(url) }
-}
 
 /// The outcome of a run. Storing it can be retried.
 #[derive(Default)]
@@ -51,8 +46,8 @@ pub(crate) struct End {
     pub(crate) follow_up: FollowUp,
     /// The run that this one replaces in the history.
     pub(crate) replaces: Option<RunId>,
-    /// Jobs to enqueue when the run is settled.
-    pub(crate) jobs: Vec<Job>,
+    /// Where the end of the run is to be told.
+    pub(crate) webhook_url: Option<WebhookUrl>,
     /// Changes to the user's memories, and whether to learn from the run. `None` unless the run completed.
     pub(crate) memories: Option<memories::AfterRun>,
     /// The events that are not stored yet.
@@ -74,7 +69,7 @@ impl End {
     fn is_one_statement(&self, app: &App) -> bool {
         app.embedder.is_none()
             && self.patches.is_empty()
-            && self.jobs.is_empty()
+            && self.webhook_url.is_none()
             && self.replaces.is_none()
             && !self.memories.as_ref().is_some_and(memories::AfterRun::has_changes)
             && !self.follow_up.may_enqueue()
@@ -101,6 +96,7 @@ impl End {
             context: &self.context,
             tools: &self.tools,
             messages: &self.messages,
+            webhook_url: self.webhook_url.as_ref(),
             text_config: &app.settings.search.text_config,
             tokens: self.follow_up.tokens,
             fold_above: self.follow_up.fold_above,
@@ -127,19 +123,17 @@ impl End {
         let settlement = self.settlement(app, changed_state.as_ref());
         let Some(after) = store::settle(connection, claim, &settlement).await? else { return Ok(None) };
         if let Some(memories) = &self.memories {
-            memories.store(app, connection, &claim.session_id, claim.seq).await?;
+            memories.store(app, connection, &claim.tenant_id, &claim.session_id, claim.seq).await?;
         }
         if let Some(replaced) = self.replaces
             && let Some(seq) = store::leave_history(connection, claim, replaced).await?
         {
-            summaries::forget(app, connection, &claim.session_id, &[seq]).await?;
+            summaries::forget(app, connection, &claim.tenant_id, &claim.session_id, &[seq]).await?;
         }
-        vectors::note(app, connection, &claim.session_id).await?;
-        for job in &self.jobs {
-            if let Job::DeliverWebhook { url: Some(url), .. } = job {
-                webhooks::store::keep_webhook_url(connection, claim, url).await?;
-            }
-            jobs::enqueue(app, connection, job).await?;
+        vectors::note(app, connection, &claim.tenant_id, &claim.session_id).await?;
+        if self.webhook_url.is_some() {
+            let job = Job::DeliverWebhook { tenant_id: claim.tenant_id.clone(), run_id: claim.run_id };
+            jobs::enqueue(app, connection, &job).await?;
         }
         for job in &self.follow_up.jobs(claim, after.folds) {
             jobs::enqueue_unless_there(app, connection, job).await?;
@@ -161,11 +155,11 @@ pub(crate) async fn settle_once(app: &Arc<App>, claim: &Claim, end: &End) -> Res
     };
     if let Some(after) = &after {
         if let Some(seq) = after.next_seq {
-            Box::pin(line::hand_over(app, &claim.session_id, seq)).await;
+            Box::pin(line::hand_over(app, &claim.tenant_id, &claim.session_id, seq)).await;
         }
         vectors::wake(app).await;
         if let Some(user) = end.learner() {
-            extraction::wake(app, user);
+            extraction::wake(app, &claim.tenant_id, user);
         }
     }
     Ok(after)

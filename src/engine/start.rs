@@ -12,6 +12,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
+use sqlx::PgConnection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -106,7 +107,7 @@ pub async fn start(app: &Arc<App>, start: Start, attempt: Option<Attempt>) -> Re
     }
     let (limits, runs) = (&app.settings.runs, Registry::of(app));
     let background = start.spec.delivery.background;
-    let entry = runs.enter(start.caller.user(), background, limits, start.log())?;
+    let entry = runs.enter(start.caller.tenant(), start.caller.user(), background, limits, start.log())?;
     let (tell_accepted, accepted) = oneshot::channel();
     let app = app.clone();
     let tasks = app.clone();
@@ -212,7 +213,8 @@ fn resume(app: &Arc<App>, taken: Taken) -> Result<(Work, Beginning), String> {
     let again = taken.attempt > 1 || taken.heard > 0;
     let first = if again { events::store::first_of_next_attempt(taken.heard) } else { 0 };
     let log = EventLog::recording(first);
-    let entry = Arc::new(Registry::of(app).enter_background(run_id, opening.user_id.as_ref(), log));
+    let entry =
+        Arc::new(Registry::of(app).enter_background(run_id, &taken.claim.tenant_id, opening.user_id.as_ref(), log));
     let _ = entry.run.is_stored.set(());
     let work = Work { app: app.clone(), agent, spec, opening, claim: taken.claim, entry, stream: true };
     Ok((work, Beginning { again, ..Beginning::with(taken.session_state) }))
@@ -226,7 +228,7 @@ impl Start {
 
     fn recall(&self, app: &Arc<App>) -> Option<Recalling> {
         let settings = self.spec.overrides.memory_settings(&self.agent.settings);
-        Recalling::begin(app, &settings, self.caller.user(), &self.spec.message)
+        Recalling::begin(app, &settings, self.caller.tenant(), self.caller.user(), &self.spec.message)
     }
 
     /// Events are recorded only if there may be readers. A run whose caller waits for one answer has none.
@@ -239,7 +241,8 @@ impl Start {
 async fn refuse_too_many(app: &App, caller: &Caller) -> Result<(), Error> {
     let limits = &app.settings.runs;
     let (of_all, of_user) = (limits.max_background_waiting, limits.max_queued_per_user);
-    let waiting = processes::store::count_background(&app.db, caller.user(), (of_all, of_user)).await?;
+    let waiting =
+        processes::store::count_background(&app.db, caller.tenant(), caller.user(), (of_all, of_user)).await?;
     let detail = if waiting.of_share >= i64::from(of_user) {
         let (of_whom, remedy) = match caller.user() {
             Some(_) => ("of this user", ""),
@@ -263,6 +266,7 @@ fn new_run(app: &App, start: &Start, session_id: SessionId, entry: &Entry) -> Re
     let background = spec.delivery.background;
     let request = background.then(|| serde_json::to_value(spec)).transpose().map_err(anyhow::Error::from)?;
     Ok(NewRun {
+        tenant_id: caller.tenant().clone(),
         opening: Opening {
             run_id: entry.run.run_id,
             component_id: agent.settings.id.clone(),
@@ -314,7 +318,7 @@ async fn try_accept(app: &App, new: &NewRun, attempt: Option<&Attempt>) -> Resul
         return Box::pin(try_accept_once(app, new, attempt)).await;
     }
     let mut lane = app.lanes.acquire().await?;
-    let accepted = store::accept(&mut lane, new).await?;
+    let accepted = accept_and_name(&mut lane, new).await?;
     lane.keep();
     Ok(accepted.map(Taking::Accepted))
 }
@@ -326,10 +330,18 @@ async fn try_accept_once(app: &App, new: &NewRun, attempt: &Attempt) -> Result<O
         let (session_id, seq) = idempotency::first_run(app, attempt).await?;
         return Ok(Some(Taking::Repeated(session_id, seq)));
     }
-    let Some(accepted) = store::accept(&mut tx, new).await? else { return Ok(None) };
+    let Some(accepted) = accept_and_name(&mut tx, new).await? else { return Ok(None) };
     idempotency::attach_run(&mut tx, attempt, &new.session_id, accepted.claim.seq).await?;
     tx.commit().await?;
     Ok(Some(Taking::Accepted(accepted)))
+}
+
+async fn accept_and_name(connection: &mut PgConnection, new: &NewRun) -> Result<Option<Accepted>, sqlx::Error> {
+    let accepted = store::accept(&mut *connection, new).await?;
+    if accepted.as_ref().is_some_and(|accepted| accepted.is_unnamed) {
+        store::name_session(connection, new).await?;
+    }
+    Ok(accepted)
 }
 
 /// Why the session refuses the run: it has another type, it is missing or not writable for this caller, or it is busy.

@@ -16,7 +16,7 @@ use crate::{
     processes::{
         Registry,
         bus::Signal,
-        store::{self, Fate},
+        store::{self, Fate, Served},
     },
 };
 
@@ -52,7 +52,7 @@ async fn look_after_runs(app: &App) {
         let now = Registry::of(app).all();
         let lasting: Vec<_> =
             now.iter().filter(|run| run.is_stored.get().is_some() && known.contains(&run.run_id)).collect();
-        let ids: Vec<_> = lasting.iter().map(|run| run.run_id).collect();
+        let ids: Vec<_> = lasting.iter().map(|run| (&run.tenant_id, run.run_id)).collect();
         if !ids.is_empty() {
             match store::look_after(&app.db, &ids).await {
                 Ok(fates) => {
@@ -108,8 +108,7 @@ async fn take_background_runs(app: &Arc<App>) {
     let runs = Registry::of(app);
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The user who was served last.
-    let mut served = String::new();
+    let mut served = Served::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

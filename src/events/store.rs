@@ -11,7 +11,7 @@ use super::{Event, EventKind};
 use crate::{
     clock,
     database::interval,
-    model::{Claim, ProcessId, RunId, Scope, SessionId},
+    model::{Claim, ProcessId, RunId, Scope, SessionId, TenantId},
 };
 
 /// Each attempt at a background run numbers its events from a multiple of this on, above all events of earlier
@@ -75,16 +75,46 @@ pub async fn append_events(
     }
     sqlx::query!(
         r#"
-        insert into run_events (session_id, seq, first_index, names, data, created_at)
-        select session_id, seq, $5, $6, $7, $8
-        from runs
-        where session_id = $1 and seq = $2 and run_id = $3 and process_id = $4
-        on conflict do nothing
+        insert into run_events (tenant_id, session_id, seq, first_index, names, data, created_at)
+        select tenant_id, session_id, seq, $6, $7, $8, $9
+        from open_runs
+        where tenant_id = $1 and session_id = $2 and seq = $3 and run_id = $4 and process_id = $5
+        on conflict (tenant_id, session_id, seq, first_index) do nothing
         "#,
+        claim.tenant_id.as_str(),
         claim.session_id.as_str(),
         claim.seq,
         claim.run_id as RunId,
         claim.process as Option<ProcessId>,
+        batch.first_index,
+        &batch.names,
+        &batch.data,
+        at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Stores the events that follow the end of a run: what was done for a caller who waits for it.
+pub async fn append_after_end(
+    db: &PgPool,
+    claim: &Claim,
+    batch: &EventBatch,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into run_events (tenant_id, session_id, seq, first_index, names, data, created_at)
+        select tenant_id, session_id, seq, $5, $6, $7, $8
+        from runs join outcomes using (tenant_id, session_id, seq)
+        where tenant_id = $1 and session_id = $2 and seq = $3 and run_id = $4
+        on conflict (tenant_id, session_id, seq, first_index) do nothing
+        "#,
+        claim.tenant_id.as_str(),
+        claim.session_id.as_str(),
+        claim.seq,
+        claim.run_id as RunId,
         batch.first_index,
         &batch.names,
         &batch.data,
@@ -115,16 +145,20 @@ pub async fn events_from(
     let rows = sqlx::query!(
         r#"
         select e.first_index, e.names, e.data
-        from run_events e join runs r using (session_id, seq) join sessions s using (session_id)
-        where e.session_id = $1 and e.seq = $2 and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)
-          and e.first_index + cardinality(e.names) > $4
+        from run_events e
+        join runs r using (tenant_id, session_id, seq)
+        join sessions s using (tenant_id, session_id)
+        where e.tenant_id = $1 and e.session_id = $2 and e.seq = $3
+          and ($4::text is null or coalesce(s.user_id, r.user_id) = $4)
+          and e.first_index + cardinality(e.names) > $5
           and e.first_index >= (
-              select max(newest.first_index) / $6 * $6 from run_events newest
-              where newest.session_id = $1 and newest.seq = $2
+              select max(newest.first_index) / $7 * $7 from run_events newest
+              where newest.tenant_id = $1 and newest.session_id = $2 and newest.seq = $3
           )
         order by e.first_index
-        limit $5
+        limit $6
         "#,
+        scope.tenant(),
         session_id.as_str(),
         seq,
         scope.user(),
@@ -143,13 +177,19 @@ pub async fn events_from(
 }
 
 /// The number of stored events of a run, by the index of the last one.
-pub async fn count_events(db: &PgPool, session_id: &SessionId, seq: i64) -> Result<i32, sqlx::Error> {
+pub async fn count_events(
+    db: &PgPool,
+    tenant: &TenantId,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         select coalesce(max(first_index + cardinality(names)), 0) as "count!"
         from run_events
-        where session_id = $1 and seq = $2
+        where tenant_id = $1 and session_id = $2 and seq = $3
         "#,
+        tenant.as_str(),
         session_id.as_str(),
         seq,
     )
@@ -158,19 +198,33 @@ pub async fn count_events(db: &PgPool, session_id: &SessionId, seq: i64) -> Resu
 }
 
 /// Deletes up to `at_most` batches of events that are older than `age`. Returns how many were deleted.
+///
+/// Tenant by tenant, which the index finds one after the other: without that, it would be read as a whole.
 pub async fn delete_events(db: &PgPool, age: Duration, at_most: i64) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         r#"
-        delete from run_events using (
-            select session_id, seq, first_index from run_events
-            where created_at < now() - $1::interval
-            order by created_at
+        with recursive tenant as (
+            select min(tenant_id) as tenant_id from run_events
+            union all
+            select (select min(e.tenant_id) from run_events e where e.tenant_id > tenant.tenant_id)
+            from tenant
+            where tenant.tenant_id is not null
+        )
+        delete from run_events e
+        using (
+            select old.tenant_id, old.session_id, old.seq, old.first_index
+            from tenant
+            cross join lateral (
+                select tenant_id, session_id, seq, first_index
+                from run_events
+                where tenant_id = tenant.tenant_id and created_at < now() - $1::interval
+                order by created_at
+                limit $2
+            ) old
             limit $2
-            for update skip locked
         ) old
-        where run_events.session_id = old.session_id
-          and run_events.seq = old.seq
-          and run_events.first_index = old.first_index
+        where e.tenant_id = old.tenant_id and e.session_id = old.session_id and e.seq = old.seq
+          and e.first_index = old.first_index
         "#,
         interval(age),
         at_most,

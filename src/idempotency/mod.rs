@@ -17,7 +17,7 @@ use sqlx::PgConnection;
 use crate::{
     app::App,
     clock,
-    model::{Error, SessionId, UserId},
+    model::{Error, SessionId, TenantId, UserId},
 };
 
 /// A request without an answer for this long is considered abandoned: its process has died.
@@ -27,6 +27,7 @@ pub const KEPT_FOR: Duration = Duration::from_hours(24);
 /// One attempt at a request. Its time distinguishes it from later attempts with the same key.
 #[derive(Debug)]
 pub struct Attempt {
+    tenant_id: TenantId,
     scope: String,
     key: String,
     fingerprint: Vec<u8>,
@@ -35,9 +36,9 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// A request in `scope`, such as `POST /sessions`, whose content has this fingerprint.
-    pub fn new(scope: String, key: String, fingerprint: Vec<u8>) -> Self {
-        Self { scope, key, fingerprint, at: clock::now().trunc_subsecs(6) }
+    /// A request of the tenant in `scope`, such as `POST /sessions`, whose content has this fingerprint.
+    pub fn new(tenant_id: TenantId, scope: String, key: String, fingerprint: Vec<u8>) -> Self {
+        Self { tenant_id, scope, key, fingerprint, at: clock::now().trunc_subsecs(6) }
     }
 }
 
@@ -91,8 +92,8 @@ pub async fn first_run(app: &App, attempt: &Attempt) -> Result<(SessionId, i64),
 
 /// Deletes the keys of requests about the user, with their answers. To be called before the user's sessions are
 /// deleted. Returns the number of keys.
-pub async fn forget_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
-    store::delete_of_user(connection, user).await
+pub async fn forget_user(connection: &mut PgConnection, tenant: &TenantId, user: &UserId) -> Result<i64, sqlx::Error> {
+    store::delete_of_user(connection, tenant, user).await
 }
 
 /// Deletes expired keys in batches. Returns their number.

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use super::{ABANDONED_AFTER, Attempt, KEPT_FOR};
 use crate::{
     database::interval,
-    model::{SessionId, UserId},
+    model::{SessionId, TenantId, UserId},
 };
 
 /// Claims the key if it is new, expired, or abandoned by a request that died before it created anything. A spent key is
@@ -13,9 +13,9 @@ use crate::{
 pub(crate) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> Result<bool, sqlx::Error> {
     let claimed = sqlx::query!(
         "
-        insert into idempotency_keys as k (scope, key, fingerprint, created_at)
-        values ($1, $2, $3, $4)
-        on conflict (scope, key) do update set
+        insert into idempotency_keys as k (tenant_id, scope, key, fingerprint, created_at)
+        values ($1, $2, $3, $4, $5)
+        on conflict (tenant_id, scope, key) do update set
             fingerprint = excluded.fingerprint,
             session_id = null,
             run_seq = null,
@@ -23,9 +23,10 @@ pub(crate) async fn claim(connection: &mut PgConnection, attempt: &Attempt) -> R
             body = null,
             etag = null,
             created_at = excluded.created_at
-        where k.created_at < now() - $5::interval
-           or (k.status is null and k.session_id is null and k.created_at < now() - $6::interval)
+        where k.created_at < now() - $6::interval
+           or (k.status is null and k.session_id is null and k.created_at < now() - $7::interval)
         ",
+        attempt.tenant_id.as_str(),
         attempt.scope,
         attempt.key,
         attempt.fingerprint,
@@ -48,9 +49,10 @@ pub(crate) async fn attach(
 ) -> Result<bool, sqlx::Error> {
     let attached = sqlx::query!(
         "
-        update idempotency_keys set session_id = $4, run_seq = $5
-        where scope = $1 and key = $2 and created_at = $3
+        update idempotency_keys set session_id = $5, run_seq = $6
+        where tenant_id = $1 and scope = $2 and key = $3 and created_at = $4
         ",
+        attempt.tenant_id.as_str(),
         attempt.scope,
         attempt.key,
         attempt.at,
@@ -79,10 +81,11 @@ pub(crate) async fn find(db: &PgPool, attempt: &Attempt) -> Result<Option<First>
         First,
         r#"
         select fingerprint, session_id, run_seq, status, body, etag,
-               created_at < now() - $3::interval as "has_expired!", created_at < now() - $4::interval as "is_abandoned!"
+               created_at < now() - $4::interval as "has_expired!", created_at < now() - $5::interval as "is_abandoned!"
         from idempotency_keys
-        where scope = $1 and key = $2
+        where tenant_id = $1 and scope = $2 and key = $3
         "#,
+        attempt.tenant_id.as_str(),
         attempt.scope,
         attempt.key,
         interval(KEPT_FOR),
@@ -101,9 +104,10 @@ pub(crate) async fn keep(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        update idempotency_keys set status = $4, body = $5, etag = $6
-        where scope = $1 and key = $2 and created_at = $3
+        update idempotency_keys set status = $5, body = $6, etag = $7
+        where tenant_id = $1 and scope = $2 and key = $3 and created_at = $4
         ",
+        attempt.tenant_id.as_str(),
         attempt.scope,
         attempt.key,
         attempt.at,
@@ -120,8 +124,9 @@ pub(crate) async fn release(db: &PgPool, attempt: &Attempt) -> Result<(), sqlx::
     sqlx::query!(
         "
         delete from idempotency_keys
-        where scope = $1 and key = $2 and created_at = $3 and status is null and session_id is null
+        where tenant_id = $1 and scope = $2 and key = $3 and created_at = $4 and status is null and session_id is null
         ",
+        attempt.tenant_id.as_str(),
         attempt.scope,
         attempt.key,
         attempt.at,
@@ -132,20 +137,29 @@ pub(crate) async fn release(db: &PgPool, attempt: &Attempt) -> Result<(), sqlx::
 }
 
 /// Deletes the keys whose answer or run is the user's. A stored answer is JSON that names the session.
-pub(crate) async fn delete_of_user(connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+pub(crate) async fn delete_of_user(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    user: &UserId,
+) -> Result<i64, sqlx::Error> {
     let removed = sqlx::query!(
         "
         delete from idempotency_keys k
-        where k.body::json ->> 'user_id' = $1
-           or exists (
-               select from sessions s
-               where s.user_id = $1 and s.session_id in (k.session_id, k.body::json ->> 'session_id')
-           )
-           or exists (
-               select from runs r
-               where r.session_id = k.session_id and r.seq = k.run_seq and r.user_id = $1
-           )
+        where k.tenant_id = $1
+          and (
+              k.body::json ->> 'user_id' = $2
+              or exists (
+                  select from sessions s
+                  where s.tenant_id = $1 and s.session_id in (k.session_id, k.body::json ->> 'session_id')
+                    and s.user_id = $2
+              )
+              or exists (
+                  select from runs r
+                  where r.tenant_id = $1 and r.session_id = k.session_id and r.seq = k.run_seq and r.user_id = $2
+              )
+          )
         ",
+        tenant.as_str(),
         user.as_str(),
     )
     .execute(connection)
@@ -153,13 +167,31 @@ pub(crate) async fn delete_of_user(connection: &mut PgConnection, user: &UserId)
     Ok(i64::try_from(removed.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// Deletes at most `limit` expired keys.
+/// Deletes at most `limit` expired keys, tenant by tenant (see `events::store::delete_events`).
 pub(crate) async fn remove_old(db: &PgPool, limit: i64) -> Result<u64, sqlx::Error> {
     let removed = sqlx::query!(
         "
+        with recursive tenant as (
+            select min(tenant_id) as tenant_id from idempotency_keys
+            union all
+            select (select min(k.tenant_id) from idempotency_keys k where k.tenant_id > tenant.tenant_id)
+            from tenant
+            where tenant.tenant_id is not null
+        )
         delete from idempotency_keys k
-        using (select scope, key from idempotency_keys where created_at < now() - $1::interval limit $2) old
-        where k.scope = old.scope and k.key = old.key and k.created_at < now() - $1::interval
+        using (
+            select old.tenant_id, old.scope, old.key
+            from tenant
+            cross join lateral (
+                select tenant_id, scope, key
+                from idempotency_keys
+                where tenant_id = tenant.tenant_id and created_at < now() - $1::interval
+                limit $2
+            ) old
+            limit $2
+        ) old
+        where k.tenant_id = old.tenant_id and k.scope = old.scope and k.key = old.key
+          and k.created_at < now() - $1::interval
         ",
         interval(KEPT_FOR),
         limit,

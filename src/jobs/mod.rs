@@ -5,7 +5,7 @@
 //! exponential backoff; after its last attempt it stays with its error until somebody retries it over `/jobs`. A job
 //! that cannot be done now, through no fault of its own, is put back and keeps its attempts ([`Later`]); so is a job of
 //! a kind that only a newer build knows. `worker`, above all rooms, dispatches the jobs. Only `queue` names the queue's
-//! library; `store` lists its jobs.
+//! library; `store` lists its jobs; `users` says whom a job is about.
 //!
 //! *Architecture Invariant:* a job is idempotent, and contains only what to look at: the data that it works on is read
 //! when it runs. Jobs with the same key are one job as long as none of them has begun.
@@ -21,7 +21,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::{RunId, SessionId, UserId, WebhookUrl};
+use crate::model::{RunId, SessionId, TenantId, UserId};
 
 pub use self::queue::{
     count_attempt, enqueue, enqueue_first, enqueue_unless_there, forget, forget_user, has_failed, hasten_learning,
@@ -36,21 +36,16 @@ pub enum Job {
     CleanUp,
     /// Delete queues without jobs, and replaced jobs.
     TidyQueue,
-    /// Deliver the webhook of a run. The URL is never serialized into the job: it is in the run's row. Only older
-    /// builds queue it.
-    DeliverWebhook {
-        run_id: RunId,
-        #[serde(default, skip_serializing)]
-        url: Option<WebhookUrl>,
-    },
+    /// Deliver the webhook of a run. The URL, a secret, is not in the job but in the run's row.
+    DeliverWebhook { tenant_id: TenantId, run_id: RunId },
     /// Fold the oldest runs of a session into its summary, with the summary manager of this agent.
-    FoldSession { session_id: SessionId, agent_id: String },
+    FoldSession { tenant_id: TenantId, session_id: SessionId, agent_id: String },
     /// Find a better name for a session.
-    TitleSession { session_id: SessionId, agent_id: String },
+    TitleSession { tenant_id: TenantId, session_id: SessionId, agent_id: String },
     /// Learn from the unread turns of a user.
-    Learn { user_id: UserId },
+    Learn { tenant_id: TenantId, user_id: UserId },
     /// Read the set-aside turns of a user again. The job is among the failed ones until somebody retries it.
-    LearnAgain { user_id: UserId },
+    LearnAgain { tenant_id: TenantId, user_id: UserId },
     /// Create the missing vectors.
     EmbedNew,
 }
@@ -73,11 +68,17 @@ impl Job {
         match self {
             Self::CleanUp => "clean_up".into(),
             Self::TidyQueue => "tidy_queue".into(),
-            Self::DeliverWebhook { run_id, .. } => format!("deliver_webhook:{run_id}"),
-            Self::FoldSession { session_id, .. } => format!("fold:{}", digest(session_id.as_str())),
-            Self::TitleSession { session_id, .. } => format!("title:{}", digest(session_id.as_str())),
-            Self::Learn { user_id } => format!("learn:{}", digest(user_id.as_str())),
-            Self::LearnAgain { user_id } => format!("learn_again:{}", digest(user_id.as_str())),
+            Self::DeliverWebhook { tenant_id, run_id } => {
+                format!("deliver_webhook:{}", digest(tenant_id, &run_id.to_string()))
+            }
+            Self::FoldSession { tenant_id, session_id, .. } => {
+                format!("fold:{}", digest(tenant_id, session_id.as_str()))
+            }
+            Self::TitleSession { tenant_id, session_id, .. } => {
+                format!("title:{}", digest(tenant_id, session_id.as_str()))
+            }
+            Self::Learn { tenant_id, user_id } => format!("learn:{}", digest(tenant_id, user_id.as_str())),
+            Self::LearnAgain { tenant_id, user_id } => format!("learn_again:{}", digest(tenant_id, user_id.as_str())),
             Self::EmbedNew => "embed_new".into(),
         }
     }
@@ -87,8 +88,8 @@ impl Job {
         match self {
             Self::CleanUp | Self::TidyQueue | Self::DeliverWebhook { .. } => None,
             Self::FoldSession { .. } | Self::TitleSession { .. } | Self::EmbedNew => Some(self.key()),
-            Self::Learn { user_id } | Self::LearnAgain { user_id } => {
-                Some(format!("learn:{}", digest(user_id.as_str())))
+            Self::Learn { tenant_id, user_id } | Self::LearnAgain { tenant_id, user_id } => {
+                Some(format!("learn:{}", digest(tenant_id, user_id.as_str())))
             }
         }
     }
@@ -107,9 +108,18 @@ impl Job {
     }
 }
 
-/// Shortens an id that may be long: keys and lines have a length limit.
-fn digest(id: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(id)[..16])
+/// Whose share of the workers a job takes: that of a user of a tenant, or of all that in the tenant has no user.
+fn share_of(tenant: &TenantId, user: Option<&str>) -> String {
+    digest(tenant, user.unwrap_or_default())
+}
+
+/// A short form of an id, which is unique only within its tenant: keys and lines have a length limit.
+fn digest(tenant: &TenantId, id: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update((tenant.as_str().len() as u64).to_be_bytes());
+    hash.update(tenant.as_str());
+    hash.update(id);
+    BASE64_URL_SAFE_NO_PAD.encode(&hash.finalize()[..16])
 }
 
 #[cfg(test)]
@@ -117,6 +127,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_same_id_of_two_tenants_is_two_jobs() {
+        let tenant = |name: &str| TenantId::stored(name.into());
+        let (user_id, session_id) = (UserId::stored("bc".into()), SessionId::stored("bc".into()));
+        let jobs = |tenant_id: &TenantId, user_id: &UserId| {
+            [
+                Job::Learn { tenant_id: tenant_id.clone(), user_id: user_id.clone() },
+                Job::LearnAgain { tenant_id: tenant_id.clone(), user_id: user_id.clone() },
+                Job::FoldSession {
+                    tenant_id: tenant_id.clone(),
+                    session_id: session_id.clone(),
+                    agent_id: String::new(),
+                },
+                Job::DeliverWebhook { tenant_id: tenant_id.clone(), run_id: RunId::mint() },
+            ]
+        };
+        let others = jobs(&tenant("other"), &user_id);
+        for (job, other) in jobs(&tenant("a"), &user_id).iter().zip(&others) {
+            assert_ne!(job.key(), other.key());
+            assert!(job.line().is_none() || job.line() != other.line(), "{job:?}");
+        }
+        let moved = Job::Learn { tenant_id: tenant("ab"), user_id: UserId::stored("c".into()) };
+        assert_ne!(jobs(&tenant("a"), &user_id)[0].key(), moved.key());
+    }
 
     #[test]
     fn all_kinds_are_known() {

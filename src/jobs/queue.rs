@@ -1,5 +1,6 @@
 //! The job queue: the adapter to the library `graphile_worker`, whose tables are in a schema of their own.
 
+mod learning;
 mod putting_back;
 mod schema;
 mod workers;
@@ -8,14 +9,15 @@ use graphile_worker::TaskHandler;
 use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, types::Json};
 
 use self::workers::Queued;
-use super::Job;
+use super::{Job, share_of, store::users};
 use crate::{
     app::App,
-    database::{Namespace, Planning, quoted},
-    model::UserId,
+    database::{Namespace, quoted},
+    model::{TenantId, UserId},
 };
 
 pub use self::{
+    learning::{hasten_learning, unpark_learning, users_without_job},
     schema::migrate,
     workers::{run_due, spawn_workers, tidy},
 };
@@ -84,6 +86,7 @@ async fn add(
     job: &Job,
     priority: Option<i32>,
 ) -> Result<(), sqlx::Error> {
+    let share = users::share(connection, job).await?;
     // The new job replaces one that has failed for good; the library would keep both.
     sqlx::query(sql(
         namespace,
@@ -98,23 +101,15 @@ async fn add(
     sqlx::query(sql(
         namespace,
         "
-        with share as (
-            select case
-                when $6 ->> 'user_id' is not null then $6 ->> 'user_id'
-                when $6 ->> 'session_id' is not null
-                    then coalesce((select user_id from sessions where session_id = $6 ->> 'session_id'), '')
-                when $6 ->> 'run_id' is not null
-                    then coalesce((select user_id from runs where run_id = ($6 ->> 'run_id')::uuid), '')
-            end as share
-        )
-        select from share, graphile_worker.add_job(
-            $1, ($6 || jsonb_build_object('share', share))::json, queue_name => $2, max_attempts => $3, job_key => $4,
+        select from graphile_worker.add_job(
+            $1, ($6 || jsonb_build_object('share', $8::text))::json, queue_name => $2, max_attempts => $3,
+            job_key => $4,
             priority => coalesce(
                 $7,
                 (select priority::integer from graphile_worker._private_jobs where key = $4 and locked_at is null),
                 (
                     select count(*)::integer from (
-                        select from graphile_worker._private_jobs where payload ->> 'share' = share and is_available limit $5
+                        select from graphile_worker._private_jobs where payload ->> 'share' = $8 and is_available limit $5
                     ) waiting
                 )
             ),
@@ -130,6 +125,7 @@ async fn add(
     .bind(MOST_COUNTED)
     .bind(Json(job))
     .bind(priority)
+    .bind(share)
     .execute(connection)
     .await?;
     Ok(())
@@ -181,34 +177,6 @@ pub async fn count_attempt(app: &App, job: &Job, reason: &str) -> Result<(), sql
     Ok(())
 }
 
-/// Makes learn jobs, or only this one, due now if their user has turns that have never been tried: the backoff for
-/// turns that failed must not delay new ones.
-pub async fn hasten_learning(app: &App, job: Option<&Job>) -> Result<(), sqlx::Error> {
-    let mut planning = Planning::of(&app.db).await?;
-    sqlx::query(sql(
-        &app.namespace,
-        "
-        update graphile_worker._private_jobs j set run_at = now()
-        where ($1::text is null or j.key = $1) and j.payload ->> 'kind' = 'learn'
-          and j.locked_at is null and j.attempts < j.max_attempts and j.run_at > now()
-          and exists (
-              select from memory_turns t
-              where t.user_id = j.payload ->> 'user_id' and not t.set_aside and t.attempts > 0
-          )
-          and exists (
-              select from memory_turns t
-              where t.user_id = j.payload ->> 'user_id' and not t.set_aside and t.attempts = 0
-          )
-        ",
-    ))
-    .bind(job.map(Job::key))
-    // Planned anew each time: by the key if there is a job, through all jobs if there is none.
-    .persistent(false)
-    .execute(planning.connection())
-    .await?;
-    planning.done().await
-}
-
 /// Removes a job that is not running.
 pub async fn forget(app: &App, connection: &mut PgConnection, job: &Job) -> Result<(), sqlx::Error> {
     let statement = "delete from graphile_worker._private_jobs where key = $1 and locked_at is null";
@@ -216,29 +184,22 @@ pub async fn forget(app: &App, connection: &mut PgConnection, job: &Job) -> Resu
     Ok(())
 }
 
-/// Deletes the jobs that name the user, or a session or run of theirs, and returns how many. Call it before these are
-/// deleted.
+/// Deletes the jobs that name the user, or a session or run of theirs, and returns how many.
 ///
 /// A running job is not deleted, but gets another attempt if it has none left: that finds nothing to do and completes.
-pub async fn forget_user(app: &App, connection: &mut PgConnection, user: &UserId) -> Result<i64, sqlx::Error> {
+pub async fn forget_user(
+    app: &App,
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    user: &UserId,
+) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(sql(
         &app.namespace,
         "
         with about as (
-            select j.id, j.locked_at is null as is_idle
-            from graphile_worker._private_jobs j
-            where j.payload ->> 'user_id' = $1
-               or exists (
-                   select from sessions s
-                   where s.session_id = j.payload ->> 'session_id' and s.user_id = $1
-               )
-               or exists (
-                   select from runs r join sessions s using (session_id)
-                   -- A job of a newer build may have an id of another form.
-                   where r.run_id = case when j.payload ->> 'run_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                                        then (j.payload ->> 'run_id')::uuid end
-                     and coalesce(s.user_id, r.user_id) = $1
-               )
+            select id, locked_at is null as is_idle
+            from graphile_worker._private_jobs
+            where payload ->> 'tenant_id' = $1 and (payload ->> 'user_id' = $2 or payload ->> 'share' = $3)
         ), kept as (
             update graphile_worker._private_jobs j set max_attempts = greatest(j.max_attempts, j.attempts + 1)
             from about
@@ -252,44 +213,9 @@ pub async fn forget_user(app: &App, connection: &mut PgConnection, user: &UserId
         select count(*) from forgotten
         ",
     ))
+    .bind(tenant.as_str())
     .bind(user.as_str())
+    .bind(share_of(tenant, Some(user.as_str())))
     .fetch_one(connection)
     .await
-}
-
-/// Deletes the failed jobs that stand for set-aside turns if no such turn is left, because their sessions are gone.
-pub async fn unpark_learning(app: &App) -> Result<(), sqlx::Error> {
-    sqlx::query(sql(
-        &app.namespace,
-        "
-        delete from graphile_worker._private_jobs j
-        where j.payload ->> 'kind' = 'learn_again' and j.locked_at is null and j.attempts >= j.max_attempts
-          and not exists (select from memory_turns t where t.user_id = j.payload ->> 'user_id' and t.set_aside)
-        ",
-    ))
-    .execute(&app.db)
-    .await?;
-    Ok(())
-}
-
-/// Up to `limit` users who have unread turns but no job to learn from them, not even one that has failed for good.
-pub async fn users_without_job(app: &App, limit: i64) -> Result<Vec<UserId>, sqlx::Error> {
-    let users: Vec<String> = sqlx::query_scalar(sql(
-        &app.namespace,
-        "
-        select distinct t.user_id
-        from memory_turns t
-        where not t.set_aside and not exists (
-            select from graphile_worker._private_jobs j
-            where j.payload ->> 'kind' = 'learn' and j.payload ->> 'user_id' = t.user_id
-              -- A job without a key has been replaced by another one.
-              and j.key is not null
-        )
-        limit $1
-        ",
-    ))
-    .bind(limit)
-    .fetch_all(&app.db)
-    .await?;
-    Ok(users.into_iter().map(UserId::stored).collect())
 }

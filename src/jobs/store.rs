@@ -1,6 +1,8 @@
 //! The jobs in the queue, and when scheduled jobs were last enqueued. The queue's tables are the library's, so the
 //! macros cannot check the statements on them.
 
+pub(super) mod users;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +14,7 @@ use super::{
     model::{JobStatus, JobView},
     queue::sql,
 };
-use crate::{app::App, database::interval};
+use crate::{app::App, database::interval, model::TenantId};
 
 #[derive(sqlx::FromRow)]
 struct JobRow {
@@ -26,9 +28,11 @@ struct JobRow {
     created_at: DateTime<Utc>,
 }
 
-/// The jobs with this status, newest first; only those below the id `before`, if given.
+/// The tenant's jobs with this status and those that belong to no tenant, newest first; only those below the id
+/// `before`, if given.
 pub async fn list(
     app: &App,
+    tenant: &TenantId,
     status: Option<JobStatus>,
     before: Option<i64>,
     limit: i64,
@@ -38,20 +42,22 @@ pub async fn list(
         r"
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
         from graphile_worker._private_jobs j
-        where ($1::bigint is null or id < $1)
+        where coalesce(payload ->> 'tenant_id' = $1, true)
+          and ($2::bigint is null or id < $2)
           -- A job that was replaced is no longer work, unless it is still running.
           and (locked_at is not null
                or not exists (select from graphile_worker._private_job_retirements r where r.id = j.id))
-          and case $2
+          and case $3
                   when 'waiting' then locked_at is null and attempts < max_attempts
                   when 'running' then locked_at is not null
                   when 'failed' then locked_at is null and attempts >= max_attempts
                   else true
               end
         order by id desc
-        limit $3
+        limit $4
         ",
     ))
+    .bind(tenant.as_str())
     .bind(before)
     .bind(status.map(JobStatus::as_str))
     .bind(limit)
@@ -62,14 +68,21 @@ pub async fn list(
 
 /// Gives a job that is not running all its attempts again. It is due now, and goes before all others. `None` if there
 /// is no such job.
-pub async fn retry(app: &App, id: i64) -> Result<Option<JobView>, sqlx::Error> {
+pub async fn retry(app: &App, tenant: &TenantId, id: i64) -> Result<Option<JobView>, sqlx::Error> {
     let row: Option<JobRow> = sqlx::query_as(sql(
         &app.namespace,
         r"
         select id, payload, attempts, max_attempts, last_error, locked_at is not null as is_running, run_at, created_at
-        from graphile_worker.reschedule_jobs(array[$1], run_at => now(), attempts => 0, priority => -1)
+        from graphile_worker.reschedule_jobs(
+            array(
+                select id from graphile_worker._private_jobs
+                where id = $2 and coalesce(payload ->> 'tenant_id' = $1, true)
+            ),
+            run_at => now(), attempts => 0, priority => -1
+        )
         ",
     ))
+    .bind(tenant.as_str())
     .bind(id)
     .fetch_optional(&app.db)
     .await?;

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     clock,
     config::AgentSettings,
-    model::{SessionId, UserId, memory::Source},
+    model::{SessionId, TenantId, UserId, memory::Source},
 };
 
 /// What to do with the user's memories when a run settles, and afterwards.
@@ -45,15 +45,18 @@ impl AfterRun {
         &self,
         app: &App,
         connection: &mut PgConnection,
+        tenant: &TenantId,
         session_id: &SessionId,
         seq: i64,
     ) -> Result<(), sqlx::Error> {
         if !self.has_changes() {
             return Ok(());
         }
-        store::lock_user(connection, &self.user_id).await?;
-        let sources = [Source { session_id: session_id.clone(), seq }];
+        store::lock_user(connection, tenant, &self.user_id).await?;
+        // The agent's tools act on what the user said.
+        let sources = [Source { session_id: session_id.clone(), seq, index: 0 }];
         let author = Author {
+            tenant_id: tenant,
             user_id: &self.user_id,
             agent_id: Some(&self.agent_id),
             sources: &sources,

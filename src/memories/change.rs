@@ -8,13 +8,13 @@ use sqlx::PgConnection;
 
 use super::{
     likeness, secrets,
-    store::{self, NewMemory, Recorded, Similar},
+    store::{self, Confirmation, NewMemory, Recorded, Similar},
 };
 use crate::{
     app::App,
     clock,
     model::{
-        MemoryId, Scope, UserId, memory as model,
+        MemoryId, Scope, TenantId, UserId, memory as model,
         memory::{Action, MAX_CHARS, MAX_TOPIC_CHARS, MAX_TOPICS, Source},
     },
     search::store::memories,
@@ -37,9 +37,10 @@ pub enum Change {
 /// On whose behalf a change is made, and its source.
 #[derive(Debug)]
 pub struct Author<'a> {
+    pub tenant_id: &'a TenantId,
     pub user_id: &'a UserId,
     pub agent_id: Option<&'a str>,
-    /// The runs that state the fact; empty if it came over the API.
+    /// The messages that state the fact; empty if it came over the API.
     pub sources: &'a [Source],
     pub text_config: &'a str,
     pub at: DateTime<Utc>,
@@ -47,8 +48,9 @@ pub struct Author<'a> {
 
 impl<'a> Author<'a> {
     /// A change made over the API, now.
-    pub fn told(app: &'a App, user_id: &'a UserId) -> Self {
-        Self { user_id, agent_id: None, sources: &[], text_config: &app.settings.search.text_config, at: clock::now() }
+    pub fn told(app: &'a App, tenant_id: &'a TenantId, user_id: &'a UserId) -> Self {
+        let text_config = &app.settings.search.text_config;
+        Self { tenant_id, user_id, agent_id: None, sources: &[], text_config, at: clock::now() }
     }
 }
 
@@ -106,7 +108,7 @@ pub async fn apply(tx: &mut PgConnection, author: &Author<'_>, change: &Change) 
             add(tx, author, memory, topics, *expires_at, Some(*memory_id)).await
         }
         Change::Forget { memory_id } => {
-            let was_there = store::forget(tx, author.user_id, *memory_id).await?;
+            let was_there = store::forget(tx, author.tenant_id, author.user_id, *memory_id).await?;
             Ok(if was_there { Changed::Forgotten(*memory_id) } else { Changed::Gone })
         }
     }
@@ -125,7 +127,9 @@ async fn add(
         confirm(tx, author, known, memory, topics, expires_at).await?;
         // The text is known already, but it still contradicts `old`: the known memory supersedes it.
         let ends_another = match replaces {
-            Some(old) if old != known => store::end(tx, author.user_id, old, known, author.at).await?,
+            Some(old) if old != known => {
+                store::end(tx, author.tenant_id, author.user_id, old, known, author.at).await?
+            }
             _ => false,
         };
         return Ok(match replaces {
@@ -134,9 +138,9 @@ async fn add(
         });
     }
     let memory_id = insert(tx, author, memory, topics, &hash, expires_at).await?;
-    store::add_sources(tx, author.user_id, memory_id, author.sources).await?;
+    store::add_sources(tx, author.tenant_id, author.user_id, memory_id, author.sources).await?;
     let ended = match replaces {
-        Some(old) => store::end(tx, author.user_id, old, memory_id, author.at).await?,
+        Some(old) => store::end(tx, author.tenant_id, author.user_id, old, memory_id, author.at).await?,
         None => false,
     };
     let action = if ended { Action::Supersede } else { Action::Add };
@@ -157,6 +161,7 @@ async fn insert(
 ) -> Result<MemoryId, sqlx::Error> {
     let memory_id = MemoryId::mint();
     let new = NewMemory {
+        tenant_id: author.tenant_id,
         user_id: author.user_id,
         memory_id,
         memory,
@@ -164,6 +169,7 @@ async fn insert(
         agent_id: author.agent_id,
         hash,
         is_own: author.sources.is_empty(),
+        sources: author.sources,
         expires_at,
         text_config: author.text_config,
         at: author.at,
@@ -181,7 +187,7 @@ pub async fn merge(
     memory: &str,
     topics: &[String],
 ) -> Result<Option<MemoryId>, sqlx::Error> {
-    let scope = Scope::User(author.user_id.clone());
+    let scope = Scope::User(author.tenant_id.clone(), author.user_id.clone());
     let mut there = memories::find_all(&mut *tx, &scope, old).await?;
     there.retain(|memory| memory.valid_to.is_none());
     if there.len() < 2 {
@@ -192,16 +198,17 @@ pub async fn merge(
     let expires_at = expiries.and_then(|expiries| expiries.into_iter().max());
     let mut parts: Vec<MemoryId> = there.iter().map(|memory| memory.memory_id).collect();
     let hash = model::hash(memory);
-    let heir = if let Some(same) = store::find_by_hash(tx, author.user_id, &hash).await? {
-        store::confirm(tx, author.user_id, same.memory_id, topics, expires_at, false, author.at).await?;
+    let heir = if let Some(same) = store::find_by_hash(tx, author.tenant_id, author.user_id, &hash).await? {
+        let confirmation = Confirmation { topics, expires_at, is_own: false, sources: &[], at: author.at };
+        store::confirm(tx, author.tenant_id, author.user_id, same.memory_id, &confirmation).await?;
         parts.push(same.memory_id);
         same.memory_id
     } else {
         insert(tx, author, memory, topics, &hash, expires_at).await?
     };
-    store::inherit(tx, author.user_id, heir, &parts).await?;
+    store::inherit(tx, author.tenant_id, author.user_id, heir, &parts).await?;
     for old in parts.into_iter().filter(|old| *old != heir) {
-        store::end(tx, author.user_id, old, heir, author.at).await?;
+        store::end(tx, author.tenant_id, author.user_id, old, heir, author.at).await?;
     }
     record(tx, author, heir, Action::Supersede, memory, topics).await?;
     Ok(Some(heir))
@@ -216,15 +223,15 @@ async fn find_known(
     hash: &[u8],
     replaces: Option<MemoryId>,
 ) -> Result<Option<MemoryId>, sqlx::Error> {
-    if let Some(same) = store::find_by_hash(tx, author.user_id, hash).await? {
+    if let Some(same) = store::find_by_hash(tx, author.tenant_id, author.user_id, hash).await? {
         return Ok(Some(same.memory_id));
     }
-    let similar = store::similar(tx, author.user_id, memory, author.text_config, CANDIDATES).await?;
+    let similar = store::similar(tx, author.tenant_id, author.user_id, memory, author.text_config, CANDIDATES).await?;
     let is_same = |other: &&Similar| {
         Some(other.memory_id) != replaces && likeness::is_duplicate(memory, &other.memory, other.overlap)
     };
     for same in similar.iter().filter(is_same) {
-        if store::hold(tx, author.user_id, same.memory_id).await? {
+        if store::hold(tx, author.tenant_id, author.user_id, same.memory_id).await? {
             return Ok(Some(same.memory_id));
         }
     }
@@ -240,8 +247,10 @@ async fn confirm(
     topics: &[String],
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<(), sqlx::Error> {
-    store::add_sources(tx, author.user_id, known, author.sources).await?;
-    store::confirm(tx, author.user_id, known, topics, expires_at, author.sources.is_empty(), author.at).await?;
+    store::add_sources(tx, author.tenant_id, author.user_id, known, author.sources).await?;
+    let Author { tenant_id, user_id, sources, at, .. } = *author;
+    let confirmation = Confirmation { topics, expires_at, is_own: sources.is_empty(), sources, at };
+    store::confirm(tx, tenant_id, user_id, known, &confirmation).await?;
     record(tx, author, known, Action::Confirm, memory, topics).await
 }
 
@@ -254,6 +263,7 @@ async fn record(
     topics: &[String],
 ) -> Result<(), sqlx::Error> {
     let event = Recorded {
+        tenant_id: author.tenant_id,
         user_id: author.user_id,
         memory_id,
         action,

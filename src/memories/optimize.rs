@@ -16,7 +16,7 @@ use crate::{
     app::App,
     database,
     llm::{self, ModelError, ModelRequest, PromptMessage, ResponseSchema},
-    model::{Error, ErrorKind, Memory, MemoryId, UserId},
+    model::{Error, ErrorKind, Memory, MemoryId, TenantId, UserId},
     search::vectors,
 };
 
@@ -51,8 +51,14 @@ pub struct Optimized {
 }
 
 /// Merges related memories. `apply` stores the result, all or nothing; otherwise it is a preview.
-pub async fn optimize(app: &App, user: &UserId, model: &str, apply: bool) -> Result<Optimized, Error> {
-    let mut before = store::newest(&app.db, user, MOST).await?;
+pub async fn optimize(
+    app: &App,
+    tenant: &TenantId,
+    user: &UserId,
+    model: &str,
+    apply: bool,
+) -> Result<Optimized, Error> {
+    let mut before = store::newest(&app.db, tenant, user, MOST).await?;
     if before.is_empty() {
         return Err(Error::not_found(format!("No memories found for user {user}")));
     }
@@ -64,16 +70,16 @@ pub async fn optimize(app: &App, user: &UserId, model: &str, apply: bool) -> Res
     if !apply {
         return Ok(Optimized { memories: preview(&before, &merges), before });
     }
-    let author = Author::told(app, user);
+    let author = Author::told(app, tenant, user);
     let mut tx = database::begin(&app.db).await?;
-    store::lock_user(&mut tx, user).await?;
+    store::lock_user(&mut tx, tenant, user).await?;
     for merge in &merges {
         let old: Vec<MemoryId> = merge.old.iter().map(|memory| memory.memory_id).collect();
         change::merge(&mut tx, &author, &old, &merge.memory, &merge.topics).await?;
     }
     tx.commit().await?;
     vectors::wake(app).await;
-    let after = store::newest(&app.db, user, MOST).await?;
+    let after = store::newest(&app.db, tenant, user, MOST).await?;
     Ok(Optimized { memories: after, before })
 }
 

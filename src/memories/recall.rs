@@ -9,7 +9,7 @@ use crate::{
     app::App,
     config::AgentSettings,
     llm,
-    model::{RecalledMemory, Scope, ScoreParts, UserId, memory::Brief, score::rounded},
+    model::{RecalledMemory, Scope, ScoreParts, TenantId, UserId, memory::Brief, score::rounded},
     search::{self, model::Search},
 };
 
@@ -46,10 +46,16 @@ pub struct Recalling(AbortOnDropHandle<Result<Recalled, sqlx::Error>>);
 
 impl Recalling {
     /// Starts a recall for this message. `None` without a user, or if memories are off for the agent.
-    pub fn begin(app: &Arc<App>, settings: &AgentSettings, user: Option<&UserId>, message: &str) -> Option<Self> {
+    pub fn begin(
+        app: &Arc<App>,
+        settings: &AgentSettings,
+        tenant: &TenantId,
+        user: Option<&UserId>,
+        message: &str,
+    ) -> Option<Self> {
         let user = user.filter(|_| is_on(settings))?;
-        let (of_task, user, message) = (app.clone(), user.clone(), message.to_owned());
-        let task = app.tasks.spawn(async move { recall_for(&of_task, &user, &message).await });
+        let (of_task, tenant, user, message) = (app.clone(), tenant.clone(), user.clone(), message.to_owned());
+        let task = app.tasks.spawn(async move { recall_for(&of_task, &tenant, &user, &message).await });
         Some(Self(AbortOnDropHandle::new(task)))
     }
 
@@ -62,20 +68,21 @@ impl Recalling {
 pub async fn recall(
     app: &App,
     settings: &AgentSettings,
+    tenant: &TenantId,
     user: Option<&UserId>,
     message: &str,
 ) -> Result<Recalled, sqlx::Error> {
     match user.filter(|_| is_on(settings)) {
-        Some(user) => recall_for(app, user, message).await,
+        Some(user) => recall_for(app, tenant, user, message).await,
         None => Ok(Recalled::default()),
     }
 }
 
-async fn recall_for(app: &App, user: &UserId, message: &str) -> Result<Recalled, sqlx::Error> {
+async fn recall_for(app: &App, tenant: &TenantId, user: &UserId, message: &str) -> Result<Recalled, sqlx::Error> {
     let query = message.chars().take(QUERY_CHARS).collect();
-    let search = Search { limit: MOST, ..Search::of_memories(Scope::User(user.clone()), query) };
+    let search = Search { limit: MOST, ..Search::of_memories(Scope::User(tenant.clone(), user.clone()), query) };
     let found = search::service::search_briefs(app, &search);
-    let (found, newest) = tokio::try_join!(found, store::newest_briefs(&app.db, user, NEWEST))?;
+    let (found, newest) = tokio::try_join!(found, store::newest_briefs(&app.db, tenant, user, NEWEST))?;
     let found = found.into_iter().map(|(memory, parts)| (memory, Some(parts)));
     let newest = newest.into_iter().map(|memory| (memory, None));
     Ok(pack(found.chain(newest), app.settings.memories.max_tokens))

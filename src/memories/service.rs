@@ -11,7 +11,7 @@ use crate::{
     clock, database,
     events::KnownMemory,
     model::{
-        Error, Memory, MemoryId, OnConstraint, Scope, UserId, memory as model,
+        Error, Memory, MemoryId, OnConstraint, Scope, TenantId, UserId, memory as model,
         memory::Action,
         paging::{Page, PageRequest, SortOrder},
     },
@@ -32,10 +32,10 @@ pub async fn list(
 }
 
 /// Creates a memory over the API. A duplicate is not stored again; the known memory is returned.
-pub async fn create(app: &App, user: &UserId, add: Change) -> Result<Memory, Error> {
-    let author = Author::told(app, user);
+pub async fn create(app: &App, tenant: &TenantId, user: &UserId, add: Change) -> Result<Memory, Error> {
+    let author = Author::told(app, tenant, user);
     let mut tx = database::begin(&app.db).await?;
-    store::lock_user(&mut tx, user).await?;
+    store::lock_user(&mut tx, tenant, user).await?;
     let changed = change::apply(&mut tx, &author, &add).await?;
     tx.commit().await?;
     vectors::wake(app).await;
@@ -44,7 +44,7 @@ pub async fn create(app: &App, user: &UserId, add: Change) -> Result<Memory, Err
     else {
         return Err(Error::not_found("The memory is not there any more"));
     };
-    get(app, &Scope::User(user.clone()), id).await
+    get(app, &Scope::User(tenant.clone(), user.clone()), id).await
 }
 
 pub async fn get(app: &App, scope: &Scope, memory_id: MemoryId) -> Result<Memory, Error> {
@@ -59,17 +59,18 @@ pub async fn edit(app: &App, scope: &Scope, memory_id: MemoryId, edit: Edit) -> 
         let detail = format!("Memory {memory_id} has been replaced by another; change that one");
         return Err(Error::conflict(detail));
     }
-    let (user, at) = (&memory.user_id, clock::now());
+    let (tenant, user, at) = (scope.tenant_id(), &memory.user_id, clock::now());
     let hash = edit.memory.as_deref().map(model::hash);
     let text_config = &app.settings.search.text_config;
     let mut tx = database::begin(&app.db).await?;
-    store::lock_user(&mut tx, user).await?;
-    store::edit(&mut tx, user, memory_id, &edit, hash.as_deref(), text_config, at)
+    store::lock_user(&mut tx, tenant, user).await?;
+    store::edit(&mut tx, (tenant, user), memory_id, &edit, hash.as_deref(), text_config, at)
         .await
         .on_constraint("memories_once", || {
             Error::conflict("The user has another memory that says the same; delete one of the two")
         })?;
     let event = Recorded {
+        tenant_id: tenant,
         user_id: user,
         memory_id,
         action: Action::Edit,
@@ -96,8 +97,8 @@ pub async fn history(app: &App, scope: &Scope, memory_id: MemoryId) -> Result<Ve
 const MOST_TOLD: i64 = 1_000;
 
 /// The memories of a user, oldest first, as `MemoryUpdateCompleted` lists them.
-pub async fn known(app: &App, user: &UserId) -> Result<Vec<KnownMemory>, sqlx::Error> {
-    let memories = store::with_input(&app.db, user, MOST_TOLD).await?;
+pub async fn known(app: &App, tenant: &TenantId, user: &UserId) -> Result<Vec<KnownMemory>, sqlx::Error> {
+    let memories = store::with_input(&app.db, tenant, user, MOST_TOLD).await?;
     let known = memories.into_iter().map(|MemoryWithInput { memory, input }| KnownMemory {
         memory_id: memory.memory_id,
         memory: memory.memory,
@@ -120,9 +121,16 @@ pub async fn stats(app: &App, scope: &Scope, page: PageRequest) -> Result<Page<U
 
 /// Rows erased per statement.
 const BATCH: i64 = 1_000;
+/// Tenants looked at by one statement.
+const TENANTS: i64 = 1_000;
 
-/// Erases expired memories; runs periodically.
+/// Erases expired memories of all tenants; runs periodically.
 pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
-    while store::delete_expired(&app.db, BATCH).await? > 0 {}
-    Ok(())
+    let mut after = String::new();
+    loop {
+        let tenants = store::tenants_with_expiring(&app.db, &after, TENANTS).await?;
+        let Some(last) = tenants.last() else { return Ok(()) };
+        while store::delete_expired(&app.db, &tenants, BATCH).await? > 0 {}
+        after.clone_from(last);
+    }
 }

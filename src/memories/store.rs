@@ -1,10 +1,12 @@
-//! Memories in PostgreSQL: SQL in, rows out. Every statement except [`delete_expired`] is limited to one user's
-//! memories or filters by a [`Scope`].
+//! Memories in PostgreSQL: SQL in, rows out. Every statement except those that erase expired memories is limited to
+//! one user's memories or filters by a [`Scope`].
 //!
-//! This file has the reads of the API; `writing` has the changes, `history` the events of memories, `turns` the unread
-//! turns.
+//! This file has the reads of the API; `writing` has the changes and `erasing` the deletions, `known` finds what may
+//! state the same, `history` has the events of memories, `turns` the unread turns.
 
+mod erasing;
 mod history;
+mod known;
 mod turns;
 mod writing;
 
@@ -14,20 +16,23 @@ use sqlx::PgPool;
 
 use crate::{
     model::{
-        Memory, MemoryId, Scope, UserId,
+        Memory, MemoryId, Scope, TenantId, UserId,
         memory::Brief,
         paging::{PageRequest, SortOrder},
     },
     search::store::memories::{MemoryRow, select_memories},
 };
 
+pub use self::erasing::{delete, delete_expired, forget, tenants_with_expiring};
 pub use self::history::{Event, MemoryWithInput, history, with_input};
+pub use self::known::{Similar, find_by_hash, hold, similar};
 pub use self::turns::{
-    Turn, count_attempt, hold_unread, new_turns, note_turns, take_turns, take_up_again, tried_turns,
+    Said, Turn, count_attempt, has_tried_turns, hold_sessions, hold_unread, new_turns, note_turns, take_turns,
+    take_up_again, tried_turns,
 };
 pub use self::writing::{
-    Edit, Expiry, NewMemory, Recorded, Similar, add_sources, confirm, delete, delete_expired, edit, end, find_by_hash,
-    forget, hold, inherit, insert, lock_user, record, similar,
+    Confirmation, Edit, Expiry, NewMemory, Recorded, add_sources, confirm, edit, end, inherit, insert, lock_user,
+    record,
 };
 
 /// Filters of a list. Superseded and expired memories are never listed.
@@ -74,16 +79,18 @@ pub async fn list(
         ($order:literal) => {
             select_memories!(
                 r"
-                where ($1::text is null or m.user_id = $1)
+                where m.tenant_id = $1
+                  and ($2::text is null or m.user_id = $2)
                   and m.valid_to is null
                   and (m.expires_at is null or m.expires_at > now())
-                  and ($2::text is null or m.agent_id = $2)
-                  and ($3::text is null or m.team_id = $3)
-                  and lower(m.topics::text)::text[] @> $4
-                  and ($5::text is null or m.memory ilike $5)
+                  and ($3::text is null or m.agent_id = $3)
+                  and ($4::text is null or m.team_id = $4)
+                  and lower(m.topics::text)::text[] @> $5
+                  and ($6::text is null or m.memory ilike $6)
                 order by "
                     + $order
-                    + " limit $6 offset $7",
+                    + " limit $7 offset $8",
+                scope.tenant(),
                 scope.user(),
                 filter.agent_id,
                 filter.team_id,
@@ -113,14 +120,16 @@ pub async fn count(db: &PgPool, scope: &Scope, filter: &MemoryFilter) -> Result<
         r#"
         select count(*) as "count!"
         from memories m
-        where ($1::text is null or m.user_id = $1)
+        where m.tenant_id = $1
+          and ($2::text is null or m.user_id = $2)
           and m.valid_to is null
           and (m.expires_at is null or m.expires_at > now())
-          and ($2::text is null or m.agent_id = $2)
-          and ($3::text is null or m.team_id = $3)
-          and lower(m.topics::text)::text[] @> $4
-          and ($5::text is null or m.memory ilike $5)
+          and ($3::text is null or m.agent_id = $3)
+          and ($4::text is null or m.team_id = $4)
+          and lower(m.topics::text)::text[] @> $5
+          and ($6::text is null or m.memory ilike $6)
         "#,
+        scope.tenant(),
         scope.user(),
         filter.agent_id,
         filter.team_id,
@@ -134,7 +143,8 @@ pub async fn count(db: &PgPool, scope: &Scope, filter: &MemoryFilter) -> Result<
 /// A memory by id, even if it is superseded or expired.
 pub async fn find(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Option<Memory>, sqlx::Error> {
     let row = select_memories!(
-        "where m.memory_id = $1 and ($2::text is null or m.user_id = $2)",
+        "where m.tenant_id = $1 and m.memory_id = $2 and ($3::text is null or m.user_id = $3)",
+        scope.tenant(),
         memory_id as MemoryId,
         scope.user(),
     )
@@ -144,13 +154,15 @@ pub async fn find(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<Opt
 }
 
 /// A user's current memories, the newest first, at most `limit` of them.
-pub async fn newest(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory>, sqlx::Error> {
+pub async fn newest(db: &PgPool, tenant: &TenantId, user: &UserId, limit: i64) -> Result<Vec<Memory>, sqlx::Error> {
     let rows = select_memories!(
         r"
-        where m.user_id = $1 and m.valid_to is null and (m.expires_at is null or m.expires_at > now())
+        where m.tenant_id = $1 and m.user_id = $2 and m.valid_to is null
+          and (m.expires_at is null or m.expires_at > now())
         order by m.updated_at desc, m.memory_id desc
-        limit $2
+        limit $3
         ",
+        tenant.as_str(),
         user.as_str(),
         limit,
     )
@@ -160,16 +172,22 @@ pub async fn newest(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Memory
 }
 
 /// As [`newest`], with only the columns that a prompt needs.
-pub async fn newest_briefs(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Brief>, sqlx::Error> {
+pub async fn newest_briefs(
+    db: &PgPool,
+    tenant: &TenantId,
+    user: &UserId,
+    limit: i64,
+) -> Result<Vec<Brief>, sqlx::Error> {
     sqlx::query_as!(
         Brief,
         r#"
         select memory_id as "memory_id: MemoryId", memory, tokens
         from memories
-        where user_id = $1 and valid_to is null and (expires_at is null or expires_at > now())
+        where tenant_id = $1 and user_id = $2 and valid_to is null and (expires_at is null or expires_at > now())
         order by updated_at desc, memory_id desc
-        limit $2
+        limit $3
         "#,
+        tenant.as_str(),
         user.as_str(),
         limit,
     )
@@ -183,12 +201,14 @@ pub async fn topics(db: &PgPool, scope: &Scope) -> Result<Vec<String>, sqlx::Err
         r#"
         select distinct topic collate "C" as "topic!"
         from memories m, unnest(m.topics) topic
-        where ($1::text is null or m.user_id = $1)
+        where m.tenant_id = $1
+          and ($2::text is null or m.user_id = $2)
           and m.valid_to is null
           and (m.expires_at is null or m.expires_at > now())
         order by 1
         limit 10000
         "#,
+        scope.tenant(),
         scope.user(),
     )
     .fetch_all(db)
@@ -210,13 +230,15 @@ pub async fn stats(db: &PgPool, scope: &Scope, page: PageRequest) -> Result<(Vec
         r#"
         select m.user_id, count(*) as "total_memories!", max(m.updated_at) as "last_memory_updated_at!"
         from memories m
-        where ($1::text is null or m.user_id = $1)
+        where m.tenant_id = $1
+          and ($2::text is null or m.user_id = $2)
           and m.valid_to is null
           and (m.expires_at is null or m.expires_at > now())
         group by m.user_id
         order by 3 desc, 1
-        limit $2 offset $3
+        limit $3 offset $4
         "#,
+        scope.tenant(),
         scope.user(),
         page.limit(),
         page.offset(),
@@ -227,10 +249,12 @@ pub async fn stats(db: &PgPool, scope: &Scope, page: PageRequest) -> Result<(Vec
         r#"
         select count(distinct m.user_id) as "count!"
         from memories m
-        where ($1::text is null or m.user_id = $1)
+        where m.tenant_id = $1
+          and ($2::text is null or m.user_id = $2)
           and m.valid_to is null
           and (m.expires_at is null or m.expires_at > now())
         "#,
+        scope.tenant(),
         scope.user(),
     )
     .fetch_one(db)

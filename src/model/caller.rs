@@ -1,26 +1,37 @@
 //! The caller of a request, and the rows that it may access.
 
-use super::{Error, UserId};
+use super::{Error, TenantId, UserId};
 
-/// The rows that a statement may access. All other rows do not exist for the caller: 404.
+/// The rows that a statement may access: always of one tenant. All other rows do not exist for the caller: 404.
 ///
 /// Full access is never encoded as a missing user: it is a variant of its own, `Tenant` or `System` with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All rows of the installation, for a caller that acts for no user: an application's own back end.
-    Tenant,
+    /// All rows of the tenant, for a caller that acts for no user: an application's own back end.
+    Tenant(TenantId),
     /// The rows of one user.
-    User(UserId),
-    /// All rows, for the server's own work. The reason is for readers of the code.
-    System(&'static str),
+    User(TenantId, UserId),
+    /// All rows of the tenant, for the server's own work. The reason is for readers of the code.
+    System(TenantId, &'static str),
 }
 
 impl Scope {
-    /// The user as an SQL parameter. Null means all rows.
+    pub fn tenant_id(&self) -> &TenantId {
+        match self {
+            Self::Tenant(tenant) | Self::User(tenant, _) | Self::System(tenant, _) => tenant,
+        }
+    }
+
+    /// The tenant as an SQL parameter.
+    pub fn tenant(&self) -> &str {
+        self.tenant_id().as_str()
+    }
+
+    /// The user as an SQL parameter. Null means all rows of the tenant.
     pub fn user(&self) -> Option<&str> {
         match self {
-            Self::Tenant | Self::System(_) => None,
-            Self::User(user) => Some(user.as_str()),
+            Self::Tenant(_) | Self::System(..) => None,
+            Self::User(_, user) => Some(user.as_str()),
         }
     }
 }
@@ -29,12 +40,13 @@ impl Scope {
 /// user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
+    tenant: TenantId,
     user: Option<UserId>,
 }
 
 impl Caller {
     /// An application's own back end: it may act for any user, and acts for no particular user by default.
-    pub const BACK_END: Self = Self { user: None };
+    pub const BACK_END: Self = Self { tenant: TenantId::DEFAULT, user: None };
 
     /// The same caller, acting for `user`, whom the request names in `field`. An error if it already acts for another
     /// user.
@@ -43,8 +55,13 @@ impl Caller {
             (Some(one), Some(other)) if one != other => {
                 Err(Error::invalid(field, "is another user than that of the query; leave one of the two out"))
             }
-            (one, other) => Ok(Self { user: one.or(other) }),
+            (one, other) => Ok(Self { tenant: self.tenant, user: one.or(other) }),
         }
+    }
+
+    /// The tenant of new rows.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
     }
 
     /// The owner of new rows.
@@ -59,6 +76,9 @@ impl Caller {
 
     /// The rows that the caller may read and change.
     pub fn scope(&self) -> Scope {
-        self.user.clone().map_or(Scope::Tenant, Scope::User)
+        match &self.user {
+            Some(user) => Scope::User(self.tenant.clone(), user.clone()),
+            None => Scope::Tenant(self.tenant.clone()),
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Ids: of users, sessions, runs, memories and processes.
+//! Ids: of tenants, users, sessions, runs, memories and processes.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,8 +8,34 @@ use uuid::Uuid;
 
 use crate::text::{self, TextError};
 
+/// The id of a tenant: a customer of the operator. Nothing of one tenant is visible to another; ids of sessions, users
+/// and so on are unique only within their tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantId(Cow<'static, str>);
+
+impl TenantId {
+    /// The tenant of installations that have only one.
+    pub const DEFAULT: Self = Self(Cow::Borrowed("default"));
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// An id that was checked when it was stored.
+    pub fn stored(id: String) -> Self {
+        Self(Cow::Owned(id))
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The id of a user of the calling application, chosen by that application.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, example = "alice@example.com", min_length = 1, max_length = 255)]
 pub struct UserId(String);

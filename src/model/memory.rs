@@ -60,11 +60,13 @@ pub struct Brief {
     pub tokens: Option<i32>,
 }
 
-/// A run that a memory was drawn from.
+/// A message that a memory was drawn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     pub session_id: SessionId,
     pub seq: i64,
+    /// The message within the run. The user's message is 0.
+    pub index: i32,
 }
 
 /// What happened to a memory.

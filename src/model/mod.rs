@@ -20,7 +20,7 @@ pub mod webhook;
 pub use self::{
     caller::{Caller, Scope},
     error::{Error, ErrorKind, FieldError, OnConstraint},
-    ids::{MemoryId, ProcessId, RunId, SessionId, UserId},
+    ids::{MemoryId, ProcessId, RunId, SessionId, TenantId, UserId},
     memory::Memory,
     run::{
         Claim, Opening, Run, RunStatus,

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{ContextRecord, ModelInfo, ProcessId, RunError, RunId, RunMetrics, SessionId, ToolExecution, UserId};
+use super::{
+    ContextRecord, ModelInfo, ProcessId, RunError, RunId, RunMetrics, SessionId, TenantId, ToolExecution, UserId,
+};
 use crate::words::{NewerWord, words};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -75,6 +77,7 @@ pub struct Run {
 /// The right to execute and settle one run.
 #[derive(Clone, Debug)]
 pub struct Claim {
+    pub tenant_id: TenantId,
     pub session_id: SessionId,
     pub seq: i64,
     pub run_id: RunId,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     app::App,
-    model::{Claim, RunError, RunErrorKind, SessionId},
+    model::{Claim, RunError, RunErrorKind, SessionId, TenantId},
 };
 
 /// The first and the longest polling interval of a waiting run. The interval doubles with each poll.
@@ -58,9 +58,9 @@ pub async fn wait(app: &App, live: &LiveRun, claim: &mut Claim) -> Result<Map<St
 }
 
 /// Notifies the run whose turn it is now.
-pub async fn hand_over(app: &App, session_id: &SessionId, seq: i64) {
+pub async fn hand_over(app: &App, tenant: &TenantId, session_id: &SessionId, seq: i64) {
     let runs = Registry::of(app);
-    match store::waiter(&app.db, session_id, seq).await {
+    match store::waiter(&app.db, tenant, session_id, seq).await {
         Ok(Some((_, None))) => {
             runs.work.notify_one();
             bus::tell(app, Signal::Work).await;

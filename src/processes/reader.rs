@@ -91,7 +91,7 @@ impl Reader {
     pub async fn count(&self) -> Result<i32, sqlx::Error> {
         match self.live_log() {
             Some(log) => Ok(log.next_index()),
-            None => store::count_events(&self.app.db, &self.session_id, self.seq).await,
+            None => store::count_events(&self.app.db, self.scope.tenant_id(), &self.session_id, self.seq).await,
         }
     }
 
@@ -100,7 +100,7 @@ impl Reader {
         if !run.status.is_final() || self.live_log().is_some() {
             return Ok(false);
         }
-        let last = match store::count_events(&self.app.db, &self.session_id, self.seq).await? {
+        let last = match store::count_events(&self.app.db, self.scope.tenant_id(), &self.session_id, self.seq).await? {
             0 => i32::try_from(tell(run.clone(), last_event(run)).len()).unwrap_or(i32::MAX) - 1,
             stored => stored,
         };
@@ -137,7 +137,8 @@ impl Reader {
                 self.end_with(vec![gone], self.next);
             }
             Some(run) if run.status.is_final() => {
-                let count = store::count_events(&self.app.db, &self.session_id, self.seq).await?;
+                let count =
+                    store::count_events(&self.app.db, self.scope.tenant_id(), &self.session_id, self.seq).await?;
                 let last = last_event(&run);
                 // A run that recorded no events gets all of them, built from its row.
                 let events = if count == 0 { tell(run, last) } else { vec![last] };

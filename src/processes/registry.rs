@@ -16,7 +16,7 @@ use crate::{
     app::App,
     config::RunSettings,
     events::log::EventLog,
-    model::{Error, ProcessId, RunError, RunId, UserId},
+    model::{Error, ProcessId, RunError, RunId, TenantId, UserId},
 };
 
 /// The runs of this process, by their ids.
@@ -43,6 +43,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct LiveRun {
     pub run_id: RunId,
+    pub tenant_id: TenantId,
     user: Option<UserId>,
     background: bool,
     pub events: EventLog,
@@ -111,12 +112,12 @@ impl Inner {
         limit.saturating_sub(taken)
     }
 
-    fn refuse_too_many(&self, user: Option<&UserId>, limits: &RunSettings) -> Result<(), Error> {
+    fn refuse_too_many(&self, tenant: &TenantId, user: Option<&UserId>, limits: &RunSettings) -> Result<(), Error> {
         let awaited = self.runs.values().filter(|run| !run.background);
         let (mut all, mut of_user) = (0, 0);
         for run in awaited {
             all += 1;
-            of_user += usize::from(user.is_some() && run.user.as_ref() == user);
+            of_user += usize::from(user.is_some() && run.user.as_ref() == user && run.tenant_id == *tenant);
         }
         if all >= limits.max_in_process {
             let detail = format!("This server has {all} runs already; try again in a moment, or on another replica");
@@ -152,6 +153,7 @@ impl Registry {
     /// Registers a new run and gives it its id. A foreground run is refused if there are too many of these.
     pub fn enter(
         self: &Arc<Self>,
+        tenant: &TenantId,
         user: Option<&UserId>,
         background: bool,
         limits: &RunSettings,
@@ -159,30 +161,37 @@ impl Registry {
     ) -> Result<Entry, Error> {
         let mut inner = self.lock();
         if !background {
-            inner.refuse_too_many(user, limits)?;
+            inner.refuse_too_many(tenant, user, limits)?;
         }
         let run_id = RunId::mint();
         let may_begin = !background || inner.free_background(limits.background_concurrency) > 0;
-        let mut entry = self.insert(&mut inner, run_id, user, log, background);
+        let mut entry = self.insert(&mut inner, run_id, (tenant, user), log, background);
         entry.may_begin = may_begin;
         Ok(entry)
     }
 
     /// Registers a background run that this process has taken.
-    pub fn enter_background(self: &Arc<Self>, run_id: RunId, user: Option<&UserId>, events: EventLog) -> Entry {
-        self.insert(&mut self.lock(), run_id, user, events, true)
+    pub fn enter_background(
+        self: &Arc<Self>,
+        run_id: RunId,
+        tenant: &TenantId,
+        user: Option<&UserId>,
+        events: EventLog,
+    ) -> Entry {
+        self.insert(&mut self.lock(), run_id, (tenant, user), events, true)
     }
 
     fn insert(
         self: &Arc<Self>,
         inner: &mut Inner,
         run_id: RunId,
-        user: Option<&UserId>,
+        (tenant, user): (&TenantId, Option<&UserId>),
         events: EventLog,
         background: bool,
     ) -> Entry {
         let run = Arc::new(LiveRun {
             run_id,
+            tenant_id: tenant.clone(),
             user: user.cloned(),
             background,
             events,

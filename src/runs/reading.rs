@@ -5,10 +5,13 @@ use std::{collections::HashMap, time::Duration};
 use super::store::{self, RunFilter};
 use crate::{
     app::App,
-    model::{Error, Message, Run, RunId, Scope, SessionId},
+    model::{Error, Message, Run, RunId, Scope, SessionId, TenantId},
 };
 
-const ANY_RUN: Scope = Scope::System("who has the Idempotency-Key and the request is shown what came of it");
+fn any_run_of(tenant: &TenantId) -> Scope {
+    Scope::System(tenant.clone(), "whoever has the Idempotency-Key and the request may see the run")
+}
+
 /// How often a run is polled while a caller waits for its end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -59,18 +62,23 @@ pub async fn list(
 }
 
 /// The run that was begun under an `Idempotency-Key`.
-pub async fn find_repeated(app: &App, session_id: &SessionId, seq: i64) -> Result<Run, Error> {
-    store::find_by_seq(&app.db, &ANY_RUN, session_id, seq).await?.ok_or_else(|| {
+pub async fn find_repeated(app: &App, tenant: &TenantId, session_id: &SessionId, seq: i64) -> Result<Run, Error> {
+    store::find_by_seq(&app.db, &any_run_of(tenant), session_id, seq).await?.ok_or_else(|| {
         Error::conflict("The run of this Idempotency-Key was deleted meanwhile; send the request with a new key")
     })
 }
 
 /// Waits until a run has ended, in whichever process it is executed.
-pub async fn wait_for_end(app: &App, session_id: &SessionId, seq: i64) -> Result<(Run, Vec<Message>), Error> {
+pub async fn wait_for_end(
+    app: &App,
+    tenant: &TenantId,
+    session_id: &SessionId,
+    seq: i64,
+) -> Result<(Run, Vec<Message>), Error> {
     loop {
-        let run = find_repeated(app, session_id, seq).await?;
+        let run = find_repeated(app, tenant, session_id, seq).await?;
         if run.status.is_final() {
-            let messages = messages(app, &ANY_RUN, &run).await?;
+            let messages = messages(app, &any_run_of(tenant), &run).await?;
             return Ok((run, messages));
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

@@ -123,7 +123,6 @@ impl RunSpec {
 
     /// Reads a queued run that was written by this build or another one.
     pub fn read(stored: Value) -> Result<Self, SpecError> {
-        let stored = from_first_form(stored);
         // Refuse arrays: serde would deserialize a struct from one, field by field.
         let parts = ["overrides", "delivery", "continuation"].into_iter().filter_map(|name| stored.get(name));
         if !stored.is_object() || parts.into_iter().any(Value::is_array) {
@@ -135,24 +134,6 @@ impl RunSpec {
         }
         Self::deserialize(stored).map_err(|error| SpecError::Unreadable(error.to_string()))
     }
-}
-
-/// Converts the first format: earlier builds queued the request body, with the continuation beside it.
-fn from_first_form(stored: Value) -> Value {
-    let Some(run) = stored.get("run").filter(|run| run.is_object()).cloned() else { return stored };
-    let mut delivery = run.clone();
-    delivery["background"] = true.into();
-    for flag in ["stream", "wait_for_background"] {
-        if delivery[flag].is_null() {
-            delivery[flag] = false.into();
-        }
-    }
-    serde_json::json!({
-        "session_state": run["session_state"],
-        "overrides": run,
-        "delivery": delivery,
-        "continuation": stored["continuation"],
-    })
 }
 
 impl Overrides {
@@ -194,21 +175,6 @@ mod tests {
         let read = RunSpec::read(serde_json::to_value(&spec).unwrap()).unwrap();
         assert_eq!(read.overrides, spec.overrides);
         assert_eq!(read.delivery.webhook_url, spec.delivery.webhook_url);
-    }
-
-    #[test]
-    fn the_first_form_is_read() {
-        let stored = json!({
-            "run": {
-                "message": "Hi", "session_id": "s", "stream": null, "background": true, "num_history_runs": 2,
-                "webhook_url": "https://a.test/", "wait_for_background": null, "session_state": {"a": 1},
-            },
-            "continuation": null,
-        });
-        let spec = RunSpec::read(stored).unwrap();
-        assert_eq!(spec.overrides.num_history_runs, Some(2));
-        assert_eq!(spec.delivery.webhook_url.unwrap().expose(), "https://a.test/");
-        assert_eq!(spec.session_state.unwrap()["a"], 1);
     }
 
     #[test]

@@ -8,28 +8,23 @@
 
 mod reading;
 pub mod rows;
+mod settling;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool, types::Json};
 
-use crate::{
-    config::HistorySettings,
-    events::EventBatch,
-    model::{
-        Claim, ContextRecord, Message, ModelInfo, Opening, ProcessId, RunError, RunId, RunMetrics, RunStatus,
-        SessionId, SessionType, ToolExecution, UserId,
-    },
-};
+use crate::model::{Claim, Opening, ProcessId, RunId, SessionId, SessionType, TenantId, UserId};
 
 pub use self::reading::{
     MAX_RUNS, RunFilter, conversation, find, find_by_seq, is_followed, list, messages_after, messages_of,
 };
+pub use self::settling::{Settled, Settlement, settle};
 
 /// A run to be accepted.
 #[derive(Debug)]
 pub struct NewRun {
+    pub tenant_id: TenantId,
     pub opening: Opening,
     pub session_id: SessionId,
     pub session_type: SessionType,
@@ -59,6 +54,8 @@ pub struct Accepted {
     /// Whether it may be executed now, by this process.
     pub begins: bool,
     pub session_state: Map<String, Value>,
+    /// Whether the session still needs a name or a component: see [`name_session`].
+    pub is_unnamed: bool,
 }
 
 /// Stores the run and its message. `None` if the process is not registered, or the session has another type, is not
@@ -67,6 +64,7 @@ pub async fn accept(connection: &mut PgConnection, run: &NewRun) -> Result<Optio
     let opening = &run.opening;
     let row = sqlx::query_file!(
         "src/runs/accept.sql",
+        run.tenant_id.as_str(),
         run.session_id.as_str(),
         run.session_type as SessionType,
         opening.component_id,
@@ -92,6 +90,7 @@ pub async fn accept(connection: &mut PgConnection, run: &NewRun) -> Result<Optio
     .await?;
     Ok(row.map(|row| Accepted {
         claim: Claim {
+            tenant_id: run.tenant_id.clone(),
             session_id: run.session_id.clone(),
             seq: row.seq,
             run_id: opening.run_id,
@@ -99,92 +98,30 @@ pub async fn accept(connection: &mut PgConnection, run: &NewRun) -> Result<Optio
         },
         begins: row.begins,
         session_state: row.session_state.0,
+        is_unnamed: row.is_unnamed,
     }))
 }
 
-/// The outcome of a run, as it is stored.
-#[derive(Debug)]
-pub struct Settlement<'a> {
-    pub status: RunStatus,
-    pub content: Option<&'a str>,
-    pub error: Option<&'a RunError>,
-    /// Stored with the error, for operators only.
-    pub error_detail: Option<&'a str>,
-    pub model: &'a ModelInfo,
-    pub metrics: &'a RunMetrics,
-    /// The session's new state, if the run changed it.
-    pub session_state: Option<&'a Map<String, Value>>,
-    pub context: &'a ContextRecord,
-    pub tools: &'a [ToolExecution],
-    /// The messages after the user's message.
-    pub messages: &'a [Message],
-    pub text_config: &'a str,
-    /// The events that are not stored yet.
-    pub events: &'a EventBatch,
-    /// The tokens of the run in later prompts. `None` if it will be in none.
-    pub tokens: Option<i32>,
-    /// The session is to be folded when its verbatim part exceeds these limits.
-    pub fold_above: Option<HistorySettings>,
-    /// Whether memories are to be extracted from it later.
-    pub is_learned_from: bool,
-    pub at: DateTime<Utc>,
-}
-
-#[derive(Serialize)]
-struct StoredError<'a> {
-    #[serde(flatten)]
-    error: &'a RunError,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-}
-
-/// The session after one of its runs was settled.
-#[derive(Debug)]
-pub struct Settled {
-    pub session_state: Map<String, Value>,
-    /// The run whose turn it is now.
-    pub next_seq: Option<i64>,
-    /// Whether this run is the one that enqueues a fold.
-    pub folds: bool,
-}
-
-/// Ends the run. `None` if it has already ended, is gone, or no longer belongs to the claim.
-pub async fn settle(
-    connection: &mut PgConnection,
-    claim: &Claim,
-    end: &Settlement<'_>,
-) -> Result<Option<Settled>, sqlx::Error> {
-    let error = end.error.map(|error| StoredError { error, detail: end.error_detail });
-    let row = sqlx::query_file!(
-        "src/runs/settle.sql",
-        claim.session_id.as_str(),
-        claim.seq,
-        claim.run_id as RunId,
-        end.status as RunStatus,
-        end.content,
-        error.map(Json) as _,
-        end.model.id,
-        end.model.provider,
-        Json(end.metrics) as _,
-        end.session_state.map(Json) as _,
-        Json(end.context) as _,
-        Json(end.tools) as _,
-        end.at,
-        Json(end.messages) as _,
-        Json(&end.metrics.details.model) as _,
-        end.text_config,
-        claim.process as Option<ProcessId>,
-        end.events.first_index,
-        &end.events.names,
-        &end.events.data,
-        end.tokens,
-        end.fold_above.map(|limits| i64::from(limits.high_tokens)),
-        end.is_learned_from,
-        end.fold_above.map(|limits| i64::from(limits.max_runs)),
+/// Gives a session that was created without a name or a component those of its first run.
+pub async fn name_session(connection: &mut PgConnection, run: &NewRun) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update sessions set
+            component_id = coalesce(component_id, $3),
+            session_name = coalesce(session_name, $4),
+            named_by = case when session_name is null and $4::text is not null then 'message' else named_by end,
+            version = version + 1
+        where tenant_id = $1 and session_id = $2
+          and (component_id is null or session_name is null and $4::text is not null)
+        ",
+        run.tenant_id.as_str(),
+        run.session_id.as_str(),
+        run.opening.component_id,
+        run.session_name,
     )
-    .fetch_optional(connection)
+    .execute(connection)
     .await?;
-    Ok(row.map(|row| Settled { session_state: row.session_state.0, next_seq: row.active_seq, folds: row.folds }))
+    Ok(())
 }
 
 /// Locks the session's row until the transaction ends, and returns the state to which the run's patches are applied.
@@ -195,12 +132,13 @@ pub async fn lock_session_state(
 ) -> Result<Option<Map<String, Value>>, sqlx::Error> {
     let state = sqlx::query_scalar!(
         r#"
-        select sessions.session_state as "state: Json<Map<String, Value>>"
-        from sessions join runs using (session_id)
-        where session_id = $1 and runs.seq = $2 and runs.run_id = $3 and runs.process_id is not distinct from $4
-          and runs.status in ('PENDING', 'RUNNING', 'PAUSED')
-        for update of sessions
+        select s.session_state as "state: Json<Map<String, Value>>"
+        from sessions s join open_runs q using (tenant_id, session_id)
+        where tenant_id = $1 and session_id = $2 and q.seq = $3 and q.run_id = $4
+          and q.process_id is not distinct from $5
+        for update of s
         "#,
+        claim.tenant_id.as_str(),
         claim.session_id.as_str(),
         claim.seq,
         claim.run_id as RunId,
@@ -219,10 +157,17 @@ pub async fn was_lost(db: &PgPool, claim: &Claim, run_at: DateTime<Utc>) -> Resu
         r#"
         select exists (
             select from sessions s
-            where s.session_id = $1 and s.created_at <= $2
-              and (s.last_seq < $3 or exists (select from runs r where r.session_id = $1 and r.seq = $3 and r.run_id <> $4))
+            where s.tenant_id = $1 and s.session_id = $2 and s.created_at <= $3
+              and (
+                  s.last_seq < $4
+                  or exists (
+                      select from runs r
+                      where r.tenant_id = $1 and r.session_id = $2 and r.seq = $4 and r.run_id <> $5
+                  )
+              )
         ) as "exists!"
         "#,
+        claim.tenant_id.as_str(),
         claim.session_id.as_str(),
         run_at,
         claim.seq,
@@ -239,7 +184,14 @@ pub async fn leave_history(
     run_id: RunId,
 ) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar!(
-        "update runs set status = 'REGENERATED' where session_id = $1 and run_id = $2 and status = 'COMPLETED' returning seq",
+        "
+        update outcomes o set status = 'REGENERATED'
+        from runs r
+        where r.tenant_id = $1 and r.session_id = $2 and r.run_id = $3
+          and o.tenant_id = $1 and o.session_id = $2 and o.seq = r.seq and o.status = 'COMPLETED'
+        returning o.seq
+        ",
+        claim.tenant_id.as_str(),
         claim.session_id.as_str(),
         run_id as RunId,
     )

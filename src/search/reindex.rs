@@ -1,13 +1,13 @@
 //! `colloquy reindex`: recomputes the words of stored texts after a change of `search.text_config`.
 
 use sqlx::PgPool;
-use uuid::Uuid;
 
-use super::store::reindexing::{next_memories, next_messages};
+use super::store::reindexing::{LastMemory, LastMessage, next_memories, next_outcomes, next_runs, next_steps};
 
 /// The number of rows processed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reindexed {
+    /// Users' messages, answers, and the messages between.
     pub messages: i64,
     pub memories: i64,
 }
@@ -16,16 +16,23 @@ pub struct Reindexed {
 /// interruption: rows whose words are up to date are not written.
 pub async fn reindex(db: &PgPool, text_config: &str) -> Result<Reindexed, sqlx::Error> {
     let mut reindexed = Reindexed::default();
-    let (mut session_id, mut seq, mut index) = (String::new(), 0, 0);
-    while let Some(last) = next_messages(db, text_config, (&session_id, seq, index)).await? {
-        reindexed.messages += last.count;
-        (session_id, seq, index) = (last.session_id, last.seq, last.index);
-        tracing::info!(messages = reindexed.messages, "Messages have their words anew.");
+    macro_rules! messages {
+        ($next:ident) => {
+            let mut last = LastMessage::default();
+            while let Some(next) = $next(db, text_config, &last).await? {
+                reindexed.messages += next.count;
+                last = next;
+                tracing::info!(messages = reindexed.messages, "Messages have their words anew.");
+            }
+        };
     }
-    let (mut user_id, mut memory_id) = (String::new(), Uuid::nil());
-    while let Some(last) = next_memories(db, text_config, (&user_id, memory_id)).await? {
-        reindexed.memories += last.count;
-        (user_id, memory_id) = (last.user_id, last.memory_id);
+    messages!(next_runs);
+    messages!(next_steps);
+    messages!(next_outcomes);
+    let mut last = LastMemory::default();
+    while let Some(next) = next_memories(db, text_config, &last).await? {
+        reindexed.memories += next.count;
+        last = next;
         tracing::info!(memories = reindexed.memories, "Memories have their words anew.");
     }
     Ok(reindexed)

@@ -195,7 +195,8 @@ fn remembered_size(app: &App, search: &Search) -> Option<Arc<Size>> {
 fn collection(search: &Search) -> Option<Collection> {
     let is_whole = search.from.is_none() && search.to.is_none() && search.filter.is_empty();
     let session_id = || search.session_id.as_ref().map(|id| id.as_str().to_owned());
-    is_whole.then(|| (search.scope.user().map(Into::into), session_id(), search.messages, search.memories))
+    let Search { scope, messages, memories, .. } = search;
+    is_whole.then(|| (scope.tenant().to_owned(), scope.user().map(Into::into), session_id(), *messages, *memories))
 }
 
 /// Counts the collection; the size of a large one is cached.

@@ -28,8 +28,8 @@ pub struct Size {
     pub common_texts: Vec<i64>,
 }
 
-/// Cache key: the user, the session, whether messages and whether memories are included.
-pub(super) type Collection = (Option<String>, Option<String>, bool, bool);
+/// Cache key: the tenant, the user, the session, whether messages and whether memories are included.
+pub(super) type Collection = (String, Option<String>, Option<String>, bool, bool);
 
 /// The cache of this process.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn only_large_collections_are_remembered() {
         let statistics = Statistics::default();
-        let of = |user: &str| (Some(user.to_owned()), None, true, true);
+        let of = |user: &str| ("default".to_owned(), Some(user.to_owned()), None, true, true);
         let size = |texts| Arc::new(Size { texts, ..Size::default() });
         statistics.remember(of("small"), &size(LARGE - 1));
         statistics.remember(of("large"), &size(LARGE));

@@ -86,6 +86,7 @@ async fn find_messages(
 ) -> Result<Vec<Row>, sqlx::Error> {
     let mut planning = Planning::of(db).await?;
     let rows = sqlx::query_as(include_str!("find_messages.sql"))
+        .bind(search.scope.tenant())
         .bind(search.scope.user())
         .bind(search.session_id.as_ref().map(SessionId::as_str))
         .bind(search.from)
@@ -152,6 +153,7 @@ pub async fn find_memories(db: &PgPool, search: &Search, wanted: Wanted<'_>) -> 
     sqlx::query_file_as!(
         FoundMemory,
         "src/search/find_memories.sql",
+        search.scope.tenant(),
         user,
         search.from,
         search.to,
@@ -170,6 +172,7 @@ pub async fn find_memories(db: &PgPool, search: &Search, wanted: Wanted<'_>) -> 
 pub async fn size(db: &PgPool, search: &Search) -> Result<Size, sqlx::Error> {
     let row = sqlx::query_file!(
         "src/search/size.sql",
+        search.scope.tenant(),
         search.scope.user(),
         search.session_id.as_ref().map(SessionId::as_str),
         search.messages,
@@ -188,6 +191,7 @@ pub async fn size(db: &PgPool, search: &Search) -> Result<Size, sqlx::Error> {
 pub async fn with_common_words(db: &PgPool, search: &Search, size: Size) -> Result<Size, sqlx::Error> {
     let rows = sqlx::query_file!(
         "src/search/common.sql",
+        search.scope.tenant(),
         search.scope.user(),
         search.session_id.as_ref().map(SessionId::as_str),
         search.messages,
@@ -202,7 +206,7 @@ pub async fn with_common_words(db: &PgPool, search: &Search, size: Size) -> Resu
     Ok(Size { common, common_texts, ..size })
 }
 
-/// The user's messages that these memories come from; at most 1,000.
+/// The messages that these memories come from; at most 1,000.
 pub async fn sources(
     db: &PgPool,
     scope: &Scope,
@@ -211,12 +215,13 @@ pub async fn sources(
     let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"
-        select s.memory_id as "memory_id: MemoryId", m.session_id, m.seq, m.index
-        from memory_sources s join messages m using (session_id, seq)
-        where s.memory_id = any($1) and ($2::text is null or s.user_id = $2) and m.role = 'user'
+        select s.memory_id as "memory_id: MemoryId", s.session_id, s.seq, s.index
+        from memory_sources s join messages m using (tenant_id, session_id, seq, index)
+        where s.tenant_id = $1 and s.memory_id = any($2) and ($3::text is null or s.user_id = $3)
         order by s.memory_id, m.created_at desc
         limit 1000
         "#,
+        scope.tenant(),
         &ids,
         scope.user(),
     )
@@ -249,39 +254,9 @@ pub async fn nearby(db: &PgPool, scope: &Scope, places: &[Place]) -> Result<Vec<
     let sessions: Vec<&str> = places.iter().map(|place| place.session_id.as_str()).collect();
     let seqs: Vec<i64> = places.iter().map(|place| place.seq).collect();
     let indexes: Vec<i32> = places.iter().map(|place| place.index).collect();
-    let rows = sqlx::query!(
-        r#"
-        select asked.ordinality as "of!", near.distance as "distance!", s.session_id, near.seq as "seq!",
-               near.index as "index!", near.role as "role!: Role", coalesce(left(near.content, 80), '') as "opening!",
-               near.created_at as "created_at!",
-               coalesce(length(near.content) <= 300 and right(rtrim(near.content, E' \n'), 1) in ('?', '？', '؟'), false)
-                   as "asks!"
-        from unnest($1::text[], $2::bigint[], $3::integer[]) with ordinality as asked (session_id, seq, index, ordinality)
-        join sessions s on s.session_id = asked.session_id and ($4::text is null or s.user_id = $4)
-        cross join lateral (
-            select 0 as distance, seq, index, role, content, created_at
-            from messages here
-            where here.session_id = s.session_id and here.seq = asked.seq and here.index = asked.index
-            union all
-            (
-                select -(row_number() over (order by seq desc, index desc))::integer, seq, index, role, content, created_at
-                from messages before
-                where before.session_id = s.session_id and (before.seq, before.index) < (asked.seq, asked.index)
-                  and before.words is not null
-                order by seq desc, index desc
-                limit 2
-            )
-            union all
-            (
-                select (row_number() over (order by seq, index))::integer, seq, index, role, content, created_at
-                from messages after
-                where after.session_id = s.session_id and (after.seq, after.index) > (asked.seq, asked.index)
-                  and after.words is not null
-                order by seq, index
-                limit 2
-            )
-        ) near
-        "#,
+    let rows = sqlx::query_file!(
+        "src/search/nearby.sql",
+        scope.tenant(),
         &sessions as &[&str],
         &seqs,
         &indexes,
@@ -314,13 +289,15 @@ pub async fn messages(
     let indexes: Vec<i32> = places.iter().map(|place| place.index).collect();
     let rows = sqlx::query!(
         r#"
-        select m.session_id, m.seq, m.index, r.run_id as "run_id: RunId", m.message_id, m.role as "role: Role",
-               coalesce(m.content, '') as "content!", m.created_at
-        from unnest($1::text[], $2::bigint[], $3::integer[]) as asked (session_id, seq, index)
-        join sessions s on s.session_id = asked.session_id and ($4::text is null or s.user_id = $4)
-        join messages m on m.session_id = s.session_id and m.seq = asked.seq and m.index = asked.index
-        join runs r on r.session_id = m.session_id and r.seq = m.seq
+        select r.session_id, r.seq, m.index as "index!", r.run_id as "run_id: RunId", m.message_id as "message_id!",
+               m.role as "role!: Role", coalesce(m.content, '') as "content!", m.created_at as "created_at!"
+        from unnest($2::text[], $3::bigint[], $4::integer[]) as asked (session_id, seq, index)
+        join sessions s on s.tenant_id = $1 and s.session_id = asked.session_id and ($5::text is null or s.user_id = $5)
+        join runs r on r.tenant_id = $1 and r.session_id = s.session_id and r.seq = asked.seq
+        join messages m
+          on m.tenant_id = $1 and m.session_id = s.session_id and m.seq = asked.seq and m.index = asked.index
         "#,
+        scope.tenant(),
         &sessions as &[&str],
         &seqs,
         &indexes,

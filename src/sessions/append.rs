@@ -16,7 +16,7 @@ use crate::{
     idempotency::Claimed,
     jobs::{self, Job},
     memories::{self, extraction},
-    model::{Caller, Error, Role, RunId, SessionId, UserId},
+    model::{Caller, Error, RunId, SessionId, UserId},
     prompt::tokens_of_text,
     search::vectors,
 };
@@ -55,12 +55,12 @@ pub async fn append(
         return Err(Error::not_found(format!("Session with id '{session_id}' not found")));
     };
     let learner = follow_up(app, &mut tx, caller, session_id, &appended, runs.len()).await?;
-    vectors::note(app, &mut tx, session_id).await?;
+    vectors::note(app, &mut tx, caller.tenant(), session_id).await?;
     claimed.spend(&mut tx, session_id).await?;
     tx.commit().await?;
     vectors::wake(app).await;
     if let Some(user) = learner {
-        extraction::wake(app, user);
+        extraction::wake(app, caller.tenant(), user);
     }
     Ok(run_ids)
 }
@@ -80,13 +80,17 @@ async fn follow_up<'a>(
     let agent_id = &agent.settings.id;
     let is_long = agent.history.is_exceeded_by(appended.unfolded_tokens, appended.unfolded_runs);
     if agent.settings.enable_session_summaries && is_long {
-        let job = Job::FoldSession { session_id: session_id.clone(), agent_id: agent_id.clone() };
+        let job = Job::FoldSession {
+            tenant_id: caller.tenant().clone(),
+            session_id: session_id.clone(),
+            agent_id: agent_id.clone(),
+        };
         jobs::enqueue_unless_there(app, connection, &job).await?;
     }
     let user = caller.user().filter(|_| appended.is_callers && extraction::is_on(&agent.settings));
     if let Some(user) = user {
         let seqs: Vec<i64> = (appended.before + 1..).take(runs).collect();
-        memories::store::note_turns(connection, user, session_id, &seqs, agent_id).await?;
+        memories::store::note_turns(connection, caller.tenant(), user, session_id, &seqs, agent_id).await?;
     }
     Ok(user)
 }
@@ -96,18 +100,27 @@ async fn follow_up<'a>(
 struct SaidRun {
     run_id: RunId,
     input: String,
-    content: Option<String>,
+    /// The id of the user's message, if there is one.
+    message_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     /// Size of the run in a prompt.
     tokens: u32,
-    messages: Vec<SaidMessage>,
+    /// Messages of the assistant before the last one.
+    steps: Vec<SaidMessage>,
+    answer: Option<SaidMessage>,
+}
+
+impl SaidRun {
+    fn message_count(&self) -> usize {
+        usize::from(self.message_id.is_some()) + self.steps.len() + usize::from(self.answer.is_some())
+    }
 }
 
 #[derive(Debug, Serialize)]
 struct SaidMessage {
     message_id: Uuid,
+    /// Index 0 is the user message's, even if the run has none.
     index: usize,
-    role: Role,
     content: String,
     created_at: DateTime<Utc>,
 }
@@ -121,30 +134,26 @@ fn into_runs(messages: Vec<Said>, now: DateTime<Utc>) -> Vec<SaidRun> {
         last = created_at;
         let is_user = message.role == Speaker::User;
         if is_user || runs.is_empty() {
-            let input = if is_user { message.content.clone() } else { String::new() };
             runs.push(SaidRun {
                 run_id: RunId::mint(),
-                input,
-                content: None,
+                input: String::new(),
+                message_id: None,
                 created_at,
                 tokens: 0,
-                messages: Vec::new(),
+                steps: Vec::new(),
+                answer: None,
             });
         }
-        if let Some(run) = runs.last_mut() {
-            if !is_user {
-                run.content = Some(message.content.clone());
-            }
-            let tokens = u32::try_from(tokens_of_text(&message.content)).unwrap_or(u32::MAX);
-            run.tokens = run.tokens.saturating_add(tokens);
-            run.messages.push(SaidMessage {
-                message_id: Uuid::now_v7(),
-                // Index 0 is the user message's, even if the run has none.
-                index: run.messages.len() + usize::from(run.input.is_empty()),
-                role: if is_user { Role::User } else { Role::Assistant },
-                content: message.content,
-                created_at,
-            });
+        let Some(run) = runs.last_mut() else { continue };
+        let tokens = u32::try_from(tokens_of_text(&message.content)).unwrap_or(u32::MAX);
+        run.tokens = run.tokens.saturating_add(tokens);
+        let message_id = Uuid::now_v7();
+        if is_user {
+            (run.input, run.message_id) = (message.content, Some(message_id));
+        } else {
+            run.steps.extend(run.answer.take());
+            let index = run.steps.len() + 1;
+            run.answer = Some(SaidMessage { message_id, index, content: message.content, created_at });
         }
     }
     runs
@@ -160,13 +169,21 @@ mod tests {
         let messages = vec![
             said(Speaker::Assistant, "Welcome"),
             said(Speaker::User, "Hi"),
+            said(Speaker::Assistant, "Well"),
             said(Speaker::Assistant, "Hello"),
             said(Speaker::User, "Bye"),
         ];
         let runs = into_runs(messages, clock::now());
-        let inputs: Vec<_> = runs.iter().map(|run| (run.input.as_str(), run.content.as_deref())).collect();
-        assert_eq!(inputs, [("", Some("Welcome")), ("Hi", Some("Hello")), ("Bye", None)]);
-        assert_eq!(runs[0].messages[0].index, 1);
-        assert_eq!(runs[1].messages[1].index, 1);
+        let text = |message: &SaidMessage| (message.index, message.content.clone());
+        let said = |run: &SaidRun| {
+            (run.input.clone(), run.steps.iter().map(text).collect::<Vec<_>>(), run.answer.as_ref().map(text))
+        };
+        let expected = [
+            (String::new(), vec![], Some((1, "Welcome".to_owned()))),
+            ("Hi".to_owned(), vec![(1, "Well".to_owned())], Some((2, "Hello".to_owned()))),
+            ("Bye".to_owned(), vec![], None),
+        ];
+        assert_eq!(runs.iter().map(said).collect::<Vec<_>>(), expected);
+        assert_eq!(runs.iter().map(SaidRun::message_count).collect::<Vec<_>>(), [1, 3, 1]);
     }
 }

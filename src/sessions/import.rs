@@ -1,5 +1,7 @@
 //! Validates an export line by line. Errors name the line.
 
+mod run_parts;
+
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +15,11 @@ use crate::model::{
     SessionType, ToolCall, ToolExecution, UserId, json,
 };
 
+pub use self::run_parts::RunParts;
+
 const FORMAT: u32 = 1;
+/// More tokens than any session has, and few enough to be added up.
+const MAX_TOKENS: i64 = 1_000_000_000_000_000;
 
 /// A complete export, each line of which can be stored.
 #[derive(Debug)]
@@ -79,7 +85,7 @@ pub struct SessionLine {
     updated_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Purpose {
     Run,
@@ -88,7 +94,6 @@ enum Purpose {
     Title,
 }
 
-#[expect(dead_code, reason = "read to be checked")]
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UsageLine {
@@ -199,6 +204,7 @@ struct Reader {
     session: Option<SessionLine>,
     runs: usize,
     messages: usize,
+    usage: HashSet<(Purpose, String, String)>,
     run_ids: HashSet<Uuid>,
     /// The run that the next messages belong to, and whether a summary may end with it: it is completed and has none.
     seq: i64,
@@ -218,7 +224,7 @@ impl Reader {
         match kind {
             "session" => self.take_session(parsed(&line)?),
             _ if self.session.is_none() => Err(refusal("is not the session, which is the first line")),
-            "usage" => parsed::<UsageLine>(&line).map(drop),
+            "usage" => self.take_usage(parsed(&line)?),
             "run" => self.take_run(&parsed(&line)?),
             "message" => self.take_message(&parsed(&line)?),
             "summary" => self.take_summary(&parsed(&line)?),
@@ -241,6 +247,24 @@ impl Reader {
             return Err(refusal("has only one of session_name and named_by; give both, or null for both"));
         }
         self.session = Some(session);
+        Ok(())
+    }
+
+    fn take_usage(&mut self, line: UsageLine) -> Result<(), Error> {
+        let numbers = [
+            line.input_tokens,
+            line.output_tokens,
+            line.total_tokens,
+            line.reasoning_tokens,
+            line.cache_read_tokens,
+            line.cache_write_tokens,
+        ];
+        if !numbers.iter().all(|number| (0..=MAX_TOKENS).contains(number)) {
+            return Err(refusal(&format!("has a number of tokens that cannot be; give 0 to {MAX_TOKENS}")));
+        }
+        if !self.usage.insert((line.purpose, line.model_provider, line.model)) {
+            return Err(refusal("has the purpose, provider and model of an earlier line; add the two up"));
+        }
         Ok(())
     }
 

@@ -100,7 +100,7 @@ pub async fn create(
     };
     let (scope, id) = (caller.scope(), &new.session_id);
     let mut tx = database::begin(&app.db).await?;
-    let inserted = store::insert(&mut tx, &new).await;
+    let inserted = store::insert(&mut tx, caller.tenant(), &new).await;
     let taken = "This session id is in use; choose another, or leave it out";
     match inserted.on_constraint("sessions_pkey", || Error::conflict(taken)) {
         Ok(()) => {
@@ -131,13 +131,13 @@ pub struct ListSessions {
 pub async fn list(app: &App, scope: &Scope, list: ListSessions) -> Result<Page<FoundSession>, Error> {
     let started = Instant::now();
     let ListSessions { filter, sort, page, cursor, include_total } = list;
-    let cursors = Cursor::of(&(scope.user(), &filter, sort));
+    let cursors = Cursor::of(&(scope.tenant(), scope.user(), &filter, sort));
     let part = match &cursor {
         Some(cursor) => Part::After(cursors.read("cursor", cursor)?),
         None => Part::From { offset: page.offset() },
     };
-    let words = Words::of(&app.db, &filter, &app.settings.search.text_config).await?;
-    let selection = Selection::new(&app.db, scope, &filter, words.as_ref()).await?;
+    let words = Words::of(&app.db, scope, &filter, &app.settings.search.text_config).await?;
+    let selection = Selection::new(&app.db, scope, &filter, words.as_ref(), Some(sort.by)).await?;
     // One row more than requested tells whether there is a next page.
     let mut found = store::list(&app.db, selection, sort, (&part, page.limit() + 1)).await?;
     let shown = usize::try_from(page.limit()).unwrap_or(usize::MAX).min(found.len());
@@ -203,7 +203,7 @@ pub async fn get(
 ) -> Result<Tagged<Conversation>, Error> {
     let session = find(app, scope, session_id, session_type).await?;
     let tag = session.tag();
-    let cursors = Cursor::of(&("messages before", session_id));
+    let cursors = Cursor::of(&("messages before", scope.tenant(), session_id));
     let before = page.before.map(|before| cursors.read("messages_before", &before)).transpose()?;
     // One row more than requested tells whether there is an older page.
     let mut messages = runs::store::conversation(&app.db, scope, session_id, before, page.limit + 1).await?;
@@ -227,7 +227,7 @@ pub async fn messages(
 ) -> Result<Page<MessageOfRun>, Error> {
     let started = Instant::now();
     find(app, scope, session_id, None).await?;
-    let cursors = Cursor::of(&("messages", scope.user(), session_id, order));
+    let cursors = Cursor::of(&("messages", scope.tenant(), scope.user(), session_id, order));
     let after = cursor.map(|cursor| cursors.read("cursor", cursor)).transpose()?;
     let mut found = runs::store::messages_after(&app.db, scope, session_id, order, after, i64::from(limit) + 1).await?;
     let has_more = found.len() > limit as usize;

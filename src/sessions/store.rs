@@ -2,12 +2,15 @@
 //!
 //! This file has the statements on one session or on given ids. `filtered` has those on all sessions that match a
 //! filter, `words` their full-text search, `estimates` the planner's row estimates that they depend on; `parts` has
-//! those on runs and messages, `copies` those that copy whole conversations, `aging` those that delete old ones.
+//! those on runs and messages; `copies`, `exports` and `imports` those on whole conversations; `aging` those that delete
+//! old ones.
 
 mod aging;
 mod copies;
 mod estimates;
+mod exports;
 mod filtered;
+mod imports;
 mod parts;
 mod rows;
 mod words;
@@ -16,14 +19,16 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, types::Json};
 
-use crate::model::{NamedBy, Scope, Session, SessionId, SessionType, UserId};
+use crate::model::{NamedBy, Scope, Session, SessionId, SessionType, TenantId, UserId};
 
-pub use self::aging::{delete_expired, delete_inactive};
-pub use self::copies::{
-    CopyOrigin, ExportedLine, count_imported, export_head, export_lines, fork, import_messages, import_runs,
-    import_session, import_summaries, import_usage, runs_elsewhere,
-};
+pub use self::aging::{BATCH, delete_expired, delete_inactive, tenants};
+pub use self::copies::{CopyOrigin, fork};
+pub use self::exports::{ExportedLine, export_head, export_lines};
 pub use self::filtered::{ListedSession, Part, Selection, count, delete_matching, list, write_list};
+pub use self::imports::{
+    add_usage, count_imported, import_outcomes, import_runs, import_session, import_steps, import_summaries,
+    runs_elsewhere,
+};
 pub use self::parts::{delete_message, delete_run, find_message, find_run, touch};
 use self::rows::{SESSION_COLUMNS, SessionRow};
 pub use self::words::Words;
@@ -42,15 +47,16 @@ pub struct NewSession {
 }
 
 /// Violates `sessions_pkey` when the id is in use.
-pub async fn insert(connection: &mut PgConnection, session: &NewSession) -> Result<(), sqlx::Error> {
+pub async fn insert(connection: &mut PgConnection, tenant: &TenantId, session: &NewSession) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         insert into sessions (
-            session_id, session_type, component_id, user_id, session_name, named_by, session_state, metadata,
+            tenant_id, session_id, session_type, component_id, user_id, session_name, named_by, session_state, metadata,
             created_at, updated_at
         )
-        values ($1, $2, $3, $4, $5, case when $5::text is null then null else 'user'::named_by end, $6, $7, $8, $8)
+        values ($1, $2, $3, $4, $5, $6, case when $6::text is null then null else 'user'::named_by end, $7, $8, $9, $9)
         "#,
+        tenant.as_str(),
         session.session_id.as_str(),
         session.session_type as SessionType,
         session.component_id,
@@ -85,7 +91,8 @@ async fn fetch_one(
     lock: &'static str,
 ) -> Result<Option<Session>, sqlx::Error> {
     let mut sql = QueryBuilder::<Postgres>::new("select ");
-    sql.push(SESSION_COLUMNS).push(" from sessions s where s.session_id = ").push_bind(session_id.as_str());
+    sql.push(SESSION_COLUMNS).push(" from sessions s where s.tenant_id = ").push_bind(scope.tenant());
+    sql.push(" and s.session_id = ").push_bind(session_id.as_str());
     sql.push(" and (").push_bind(scope.user()).push("::text is null or s.user_id = ").push_bind(scope.user()).push(")");
     let row: Option<SessionRow> = sql.push(lock).build_query_as().fetch_optional(executor).await?;
     Ok(row.map(SessionRow::into_session))
@@ -114,17 +121,18 @@ pub async fn write(
     sqlx::query!(
         r#"
         update sessions
-        set session_name = $3,
-            named_by = $4,
-            session_state = $5,
-            metadata = $6,
-            archived_at = $7,
-            pinned = $8,
-            expires_at = $9,
-            updated_at = greatest(updated_at, $10),
+        set session_name = $4,
+            named_by = $5,
+            session_state = $6,
+            metadata = $7,
+            archived_at = $8,
+            pinned = $9,
+            expires_at = $10,
+            updated_at = greatest(updated_at, $11),
             version = version + 1
-        where session_id = $1 and ($2::text is null or user_id = $2)
+        where tenant_id = $1 and session_id = $2 and ($3::text is null or user_id = $3)
         "#,
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         edited.session_name,
@@ -150,11 +158,12 @@ pub async fn first_input(
     sqlx::query_scalar!(
         "
         select r.input
-        from runs r join sessions s using (session_id)
-        where r.session_id = $1 and ($2::text is null or s.user_id = $2) and r.input <> ''
+        from runs r join sessions s using (tenant_id, session_id)
+        where r.tenant_id = $1 and r.session_id = $2 and ($3::text is null or s.user_id = $3) and r.input <> ''
         order by r.seq
         limit 1
         ",
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
     )
@@ -174,12 +183,14 @@ pub async fn delete(
     let deleted = sqlx::query!(
         r#"
         delete from sessions s
-        using unnest($1::text[], coalesce($2::session_type[], array_fill(null::session_type, array[cardinality($1)])))
+        using unnest($2::text[], coalesce($3::session_type[], array_fill(null::session_type, array[cardinality($2)])))
             as gone (session_id, session_type)
-        where s.session_id = gone.session_id
+        where s.tenant_id = $1
+          and s.session_id = gone.session_id
           and (gone.session_type is null or s.session_type = gone.session_type)
-          and ($3::text is null or s.user_id = $3)
+          and ($4::text is null or s.user_id = $4)
         "#,
+        scope.tenant(),
         &ids as &[&str],
         types as Option<&[SessionType]>,
         scope.user(),

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     clock,
     config::HistorySettings,
-    model::{Scope, SessionId},
+    model::{Scope, SessionId, TenantId},
     prompt::{PastRun, tokens_of, tokens_of_messages, whole_or_reduced},
     runs,
     usage::{
@@ -80,6 +80,7 @@ impl Plan {
     pub(super) async fn write(
         &self,
         app: &App,
+        tenant_id: &TenantId,
         session_id: &SessionId,
         agent: &Agent,
         boundary: &Boundary,
@@ -88,7 +89,7 @@ impl Plan {
         let request = prompt::request(&agent.settings.session_summary, boundary, &self.runs);
         let read = |answer: &str, last| answer::read(answer, self.limits, &boundary.about_user, last);
         let model = agent.summary_model();
-        let question = Question { session_id, purpose: Purpose::Summary, model, is_asked_for, request };
+        let question = Question { tenant_id, session_id, purpose: Purpose::Summary, model, is_asked_for, request };
         ask::ask(app, question, read, prompt::complaint).await
     }
 

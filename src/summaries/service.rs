@@ -16,11 +16,10 @@ use crate::{
     database,
     jobs::{self, Job, Later},
     llm,
-    model::{Error, ErrorKind, Scope, SessionId, SessionSummary, error::is_unavailable},
+    model::{Error, ErrorKind, Scope, SessionId, SessionSummary, TenantId, error::is_unavailable},
     usage::ask::{Answered, AskError},
 };
 
-const ITS_OWN_WORK: Scope = Scope::System("a fold is the server's own work");
 /// Attempts of a fold, when the conversation changes meanwhile.
 const TRIES: usize = 3;
 /// Delay before a job is retried that failed because of the database or a busy conversation.
@@ -57,11 +56,17 @@ enum FoldError {
     Restless,
 }
 
+fn its_own_work(tenant: &TenantId) -> Scope {
+    Scope::System(tenant.clone(), "a fold is the server's own work")
+}
+
 /// The job: folds a session once if it is due. If more is due, the fold has enqueued the next job.
-pub async fn fold_session(app: &App, session_id: &SessionId, agent_id: &str) -> anyhow::Result<()> {
+pub async fn fold_session(app: &App, tenant: &TenantId, session_id: &SessionId, agent_id: &str) -> anyhow::Result<()> {
     // An agent that was removed from the settings folds nothing any more.
-    let Ok(agent) = app.agents.get(agent_id) else { return Ok(store::clear_queued(&app.db, session_id).await?) };
-    match fold(app, &ITS_OWN_WORK, session_id, &agent, Extent::Due).await {
+    let Ok(agent) = app.agents.get(agent_id) else {
+        return Ok(store::clear_queued(&app.db, tenant, session_id).await?);
+    };
+    match fold(app, &its_own_work(tenant), session_id, &agent, Extent::Due).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_passing() => Err(Later { after: PAUSE, reason: error.to_string() }.into()),
         Err(FoldError::Ask(error)) => Err(error.into_job_error()),
@@ -72,10 +77,15 @@ pub async fn fold_session(app: &App, session_id: &SessionId, agent_id: &str) -> 
 /// Folds the session if it is due, while a caller waits, and returns its summary. The job retries a failure. One that
 /// may be due to this conversation counts as an attempt of the job: one that has failed for good is not restarted by
 /// every run that waits.
-pub async fn fold_if_due(app: &App, session_id: &SessionId, agent: &Agent) -> Option<SessionSummary> {
-    let job = job(session_id, agent);
+pub async fn fold_if_due(
+    app: &App,
+    tenant: &TenantId,
+    session_id: &SessionId,
+    agent: &Agent,
+) -> Option<SessionSummary> {
+    let (job, scope) = (job(tenant, session_id, agent), its_own_work(tenant));
     if !jobs::has_failed(app, &job).await.unwrap_or(false)
-        && let Err(error) = fold(app, &ITS_OWN_WORK, session_id, agent, Extent::Due).await
+        && let Err(error) = fold(app, &scope, session_id, agent, Extent::Due).await
     {
         tracing::warn!(session.id = %session_id, %error, "A session could not be summarized at once; its job will try again.");
         if let FoldError::Ask(AskError::Unusable(_) | AskError::Model { retry_in: None, .. }) = error
@@ -84,12 +94,12 @@ pub async fn fold_if_due(app: &App, session_id: &SessionId, agent: &Agent) -> Op
             tracing::warn!(session.id = %session_id, %error, "An attempt to summarize could not be counted.");
         }
     }
-    let boundary = store::boundary(&app.db, &ITS_OWN_WORK, session_id).await.ok().flatten()?;
+    let boundary = store::boundary(&app.db, &scope, session_id).await.ok().flatten()?;
     boundary.into_summary()
 }
 
-fn job(session_id: &SessionId, agent: &Agent) -> Job {
-    Job::FoldSession { session_id: session_id.clone(), agent_id: agent.settings.id.clone() }
+fn job(tenant: &TenantId, session_id: &SessionId, agent: &Agent) -> Job {
+    Job::FoldSession { tenant_id: tenant.clone(), session_id: session_id.clone(), agent_id: agent.settings.id.clone() }
 }
 
 /// Summarizes all but the newest `keep_runs` runs now.
@@ -154,39 +164,47 @@ pub async fn versions(
 pub async fn forget(
     app: &App,
     connection: &mut PgConnection,
+    tenant: &TenantId,
     session_id: &SessionId,
     seqs: &[i64],
 ) -> Result<(), sqlx::Error> {
-    let stepped_back = store::delete_covering(connection, session_id, seqs).await?;
-    let component = store::recount(connection, session_id, seqs).await?;
-    fold_again(app, connection, session_id, component.filter(|_| stepped_back)).await
+    let stepped_back = store::delete_covering(connection, tenant, session_id, seqs).await?;
+    let component = store::recount(connection, tenant, session_id, seqs).await?;
+    fold_again(app, connection, tenant, session_id, component.filter(|_| stepped_back)).await
 }
 
 /// Like [`forget`], for a run that stays but has lost some of its messages.
 pub async fn forget_part(
     app: &App,
     connection: &mut PgConnection,
+    tenant: &TenantId,
     session_id: &SessionId,
     seq: i64,
 ) -> Result<(), sqlx::Error> {
-    let stepped_back = store::delete_covering(connection, session_id, &[seq]).await?;
-    let component = store::recount(connection, session_id, &[]).await?;
-    fold_again(app, connection, session_id, component.filter(|_| stepped_back)).await
+    let stepped_back = store::delete_covering(connection, tenant, session_id, &[seq]).await?;
+    let component = store::recount(connection, tenant, session_id, &[]).await?;
+    fold_again(app, connection, tenant, session_id, component.filter(|_| stepped_back)).await
 }
 
 async fn fold_again(
     app: &App,
     connection: &mut PgConnection,
+    tenant: &TenantId,
     session_id: &SessionId,
     component: Option<String>,
 ) -> Result<(), sqlx::Error> {
     let Some(agent_id) = component else { return Ok(()) };
-    jobs::enqueue(app, connection, &Job::FoldSession { session_id: session_id.clone(), agent_id }).await
+    let job = Job::FoldSession { tenant_id: tenant.clone(), session_id: session_id.clone(), agent_id };
+    jobs::enqueue(app, connection, &job).await
 }
 
 /// Sets the boundary and the unfolded counts of an imported session.
-pub async fn recount(connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
-    store::recount(connection, session_id, &[]).await.map(drop)
+pub async fn recount(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    session_id: &SessionId,
+) -> Result<(), sqlx::Error> {
+    store::recount(connection, tenant, session_id, &[]).await.map(drop)
 }
 
 /// Folds once. `None` if there is nothing to fold.
@@ -202,7 +220,7 @@ async fn fold(
             Fold::Done(version) => return Ok(Some(*version)),
             Fold::Needless => {
                 if matches!(extent, Extent::Due) {
-                    store::clear_queued(&app.db, session_id).await?;
+                    store::clear_queued(&app.db, scope.tenant_id(), session_id).await?;
                 }
                 return Ok(None);
             }
@@ -225,7 +243,7 @@ async fn try_fold(
     };
     // No lock and no connection is held during the model call.
     let is_asked_for = matches!(extent, Extent::Until(_));
-    let written = plan.write(app, session_id, agent, &boundary, is_asked_for).await?;
+    let written = plan.write(app, scope.tenant_id(), session_id, agent, &boundary, is_asked_for).await?;
     store_fold(app, scope, session_id, agent, boundary.summary_through, &plan, written).await
 }
 
@@ -247,13 +265,13 @@ async fn store_fold(
     };
     let mut tx = database::begin(&app.db).await?;
     let is_due = if store::lock_boundary(&mut tx, scope, session_id, through).await? {
-        store::insert(&mut tx, session_id, &new).await?
+        store::insert(&mut tx, scope.tenant_id(), session_id, &new).await?
     } else {
         None
     };
     if let Some(is_due) = is_due {
         // A failed job of this key is obsolete: what it was to fold is folded now.
-        let job = job(session_id, agent);
+        let job = job(scope.tenant_id(), session_id, agent);
         jobs::forget(app, &mut tx, &job).await?;
         if is_due {
             jobs::enqueue(app, &mut tx, &job).await?;

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool};
 use super::model::{SummaryVersion, WrittenBy};
 use crate::{
     config::HistorySettings,
-    model::{Scope, SessionId},
+    model::{Scope, SessionId, TenantId},
 };
 
 /// The summary columns of a session's row, with the newest version.
@@ -35,9 +35,11 @@ pub(crate) async fn boundary(
                coalesce(v.about_user, '') as "about_user!", coalesce(v.topics, '{}') as "topics!",
                v.created_at as "created_at?"
         from sessions s
-        left join summaries v on v.session_id = s.session_id and v.through_seq = s.summary_through
-        where s.session_id = $1 and ($2::text is null or s.user_id = $2)
+        left join summaries v
+            on v.tenant_id = s.tenant_id and v.session_id = s.session_id and v.through_seq = s.summary_through
+        where s.tenant_id = $1 and s.session_id = $2 and ($3::text is null or s.user_id = $3)
         "#,
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
     )
@@ -66,21 +68,21 @@ pub(crate) async fn candidates(
     sqlx::query_as!(
         Candidate,
         r#"
-        select r.seq, r.tokens
-        from runs r join sessions s using (session_id)
-        where r.session_id = $1
-          and ($2::text is null or s.user_id = $2)
-          and r.seq > $3
-          and ($4::bigint is null or r.seq <= $4)
-          and r.status = 'COMPLETED'
+        select o.seq, o.tokens
+        from outcomes o join sessions s using (tenant_id, session_id)
+        where o.tenant_id = $1 and o.session_id = $2
+          and ($3::text is null or s.user_id = $3)
+          and o.seq > $4
+          and ($5::bigint is null or o.seq <= $5)
+          and o.status = 'COMPLETED'
           and not exists (
-              select from runs open
-              where open.session_id = $1 and open.seq > $3 and open.seq < r.seq
-                and open.status in ('PENDING', 'RUNNING', 'PAUSED')
+              select from open_runs q
+              where q.tenant_id = $1 and q.session_id = $2 and q.seq > $4 and q.seq < o.seq
           )
-        order by r.seq
-        limit $5
+        order by o.seq
+        limit $6
         "#,
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         after,
@@ -100,12 +102,14 @@ pub(crate) async fn run_before_newest(
 ) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        select r.seq
-        from runs r join sessions s using (session_id)
-        where r.session_id = $1 and ($2::text is null or s.user_id = $2) and r.status = 'COMPLETED'
-        order by r.seq desc
-        offset $3 limit 1
+        select o.seq
+        from outcomes o join sessions s using (tenant_id, session_id)
+        where o.tenant_id = $1 and o.session_id = $2 and ($3::text is null or s.user_id = $3)
+          and o.status = 'COMPLETED'
+        order by o.seq desc
+        offset $4 limit 1
         "#,
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         newer,
@@ -125,9 +129,11 @@ pub(crate) async fn lock_boundary(
         r#"
         select s.session_id
         from sessions s
-        where s.session_id = $1 and ($2::text is null or s.user_id = $2) and s.summary_through = $3
+        where s.tenant_id = $1 and s.session_id = $2 and ($3::text is null or s.user_id = $3)
+          and s.summary_through = $4
         for no key update
         "#,
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         through,
@@ -153,6 +159,7 @@ pub(crate) struct NewVersion<'a> {
 /// whether another fold is due; `None` if one of the folded runs was deleted, or is not completed any more.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     session_id: &SessionId,
     new: &NewVersion<'_>,
 ) -> Result<Option<bool>, sqlx::Error> {
@@ -161,29 +168,30 @@ pub(crate) async fn insert(
         r#"
         with session as (
             update sessions set
-                summary_through = $2,
-                unfolded_tokens = greatest(0, unfolded_tokens - $10),
-                unfolded_runs = greatest(0, unfolded_runs - cardinality($12::bigint[])),
+                summary_through = $3,
+                unfolded_tokens = greatest(0, unfolded_tokens - $11),
+                unfolded_runs = greatest(0, unfolded_runs - cardinality($13::bigint[])),
                 fold_queued_by = case
-                    when unfolded_tokens - $10 > $11 or unfolded_runs - cardinality($12::bigint[]) > $15 then last_seq
+                    when unfolded_tokens - $11 > $12 or unfolded_runs - cardinality($13::bigint[]) > $16 then last_seq
                 end,
                 version = version + 1
-            where session_id = $1
-              and cardinality($12::bigint[]) = (
-                  select count(*) from runs
-                  where runs.session_id = $1 and runs.seq = any($12) and runs.status = 'COMPLETED'
+            where tenant_id = $1 and session_id = $2
+              and cardinality($13::bigint[]) = (
+                  select count(*) from outcomes o
+                  where o.tenant_id = $1 and o.session_id = $2 and o.seq = any($13) and o.status = 'COMPLETED'
               )
-            returning session_id, fold_queued_by
+            returning fold_queued_by
         ), stored as (
             insert into summaries (
-                session_id, through_seq, summary, about_user, topics, tokens, folded_runs, folded_tokens, model,
-                model_provider, created_at
+                tenant_id, session_id, through_seq, summary, about_user, topics, tokens, folded_runs, folded_tokens,
+                model, model_provider, created_at
             )
-            select session_id, $2, $3, $14, $4, $5, $6, $7, $8, $9, $13
+            select $1, $2, $3, $4, $15, $5, $6, $7, $8, $9, $10, $14
             from session
         )
         select fold_queued_by is not null as "is_due!" from session
         "#,
+        tenant.as_str(),
         session_id.as_str(),
         version.through_seq,
         version.summary,
@@ -205,10 +213,14 @@ pub(crate) async fn insert(
 }
 
 /// Records that no fold is queued any more.
-pub(crate) async fn clear_queued(db: &PgPool, session_id: &SessionId) -> Result<(), sqlx::Error> {
-    sqlx::query!("update sessions set fold_queued_by = null where session_id = $1", session_id.as_str())
-        .execute(db)
-        .await?;
+pub(crate) async fn clear_queued(db: &PgPool, tenant: &TenantId, session_id: &SessionId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sessions set fold_queued_by = null where tenant_id = $1 and session_id = $2",
+        tenant.as_str(),
+        session_id.as_str(),
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -224,13 +236,14 @@ pub(crate) async fn versions(
         r#"
         select v.through_seq, v.summary, v.about_user, v.topics, v.tokens, v.folded_runs, v.folded_tokens, v.model,
                v.model_provider, v.created_at
-        from summaries v join sessions s using (session_id)
-        where v.session_id = $1
-          and ($2::text is null or s.user_id = $2)
-          and ($3::bigint is null or v.through_seq < $3)
+        from summaries v join sessions s using (tenant_id, session_id)
+        where v.tenant_id = $1 and v.session_id = $2
+          and ($3::text is null or s.user_id = $3)
+          and ($4::bigint is null or v.through_seq < $4)
         order by v.through_seq desc
-        limit $4
+        limit $5
         "#,
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         before,
@@ -255,11 +268,16 @@ pub(crate) async fn versions(
 /// Deletes the versions that cover any of these runs. Returns whether there were any.
 pub(crate) async fn delete_covering(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     session_id: &SessionId,
     seqs: &[i64],
 ) -> Result<bool, sqlx::Error> {
     let deleted = sqlx::query!(
-        "delete from summaries where session_id = $1 and through_seq >= (select min(seq) from unnest($2::bigint[]) as seq)",
+        "
+        delete from summaries
+        where tenant_id = $1 and session_id = $2 and through_seq >= (select min(seq) from unnest($3::bigint[]) as seq)
+        ",
+        tenant.as_str(),
         session_id.as_str(),
         seqs,
     )
@@ -272,6 +290,7 @@ pub(crate) async fn delete_covering(
 /// the session's component, whose agent may have to fold it.
 pub(crate) async fn recount(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     session_id: &SessionId,
     gone: &[i64],
 ) -> Result<Option<String>, sqlx::Error> {
@@ -280,16 +299,19 @@ pub(crate) async fn recount(
         update sessions s set
             summary_through = boundary.through_seq,
             (unfolded_tokens, unfolded_runs) = (
-                select coalesce(sum(r.tokens), 0), count(*) from runs r
-                where r.session_id = $1 and r.seq > boundary.through_seq and r.status = 'COMPLETED' and r.seq <> all($2)
+                select coalesce(sum(o.tokens), 0), count(*) from outcomes o
+                where o.tenant_id = $1 and o.session_id = $2 and o.seq > boundary.through_seq
+                  and o.status = 'COMPLETED' and o.seq <> all($3)
             ),
             version = s.version + 1
         from (
-            select coalesce(max(v.through_seq), 0) as through_seq from summaries v where v.session_id = $1
+            select coalesce(max(v.through_seq), 0) as through_seq from summaries v
+            where v.tenant_id = $1 and v.session_id = $2
         ) boundary
-        where s.session_id = $1
+        where s.tenant_id = $1 and s.session_id = $2
         returning s.component_id
         "#,
+        tenant.as_str(),
         session_id.as_str(),
         gone,
     )
@@ -299,12 +321,13 @@ pub(crate) async fn recount(
 }
 
 /// Stores a title from a model, unless the user has named the session.
-pub async fn set_title(db: &PgPool, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
+pub async fn set_title(db: &PgPool, tenant: &TenantId, session_id: &SessionId, title: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        update sessions set session_name = $2, named_by = 'model', version = version + 1
-        where session_id = $1 and named_by is distinct from 'user'
+        update sessions set session_name = $3, named_by = 'model', version = version + 1
+        where tenant_id = $1 and session_id = $2 and named_by is distinct from 'user'
         ",
+        tenant.as_str(),
         session_id.as_str(),
         title,
     )

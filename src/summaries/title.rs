@@ -9,7 +9,7 @@ use super::store;
 use crate::{
     app::App,
     llm::{self, ModelRequest, PromptMessage, ResponseSchema},
-    model::{Role, Scope, SessionId},
+    model::{Role, Scope, SessionId, TenantId},
     prompt::{escape, shorten},
     runs, text,
     usage::{
@@ -29,17 +29,15 @@ const INSTRUCTIONS: &str = "You name conversations. Give the conversation that y
      it.\nAnswer with one JSON object and nothing else: {\"title\": \"…\"}";
 
 /// The job: asks the model for a title, and stores it unless the user has named the session meanwhile.
-pub async fn title_session(app: &App, session_id: &SessionId, agent_id: &str) -> anyhow::Result<()> {
+pub async fn title_session(
+    app: &App,
+    tenant_id: &TenantId,
+    session_id: &SessionId,
+    agent_id: &str,
+) -> anyhow::Result<()> {
     let Ok(agent) = app.agents.get(agent_id) else { return Ok(()) };
-    let messages = runs::store::messages_of(
-        &app.db,
-        &Scope::System("a title is made of what was said, whoever said it"),
-        session_id,
-        &[1],
-    )
-    .await?
-    .remove(&1)
-    .unwrap_or_default();
+    let scope = Scope::System(tenant_id.clone(), "a title is made of what was said, whoever said it");
+    let messages = runs::store::messages_of(&app.db, &scope, session_id, &[1]).await?.remove(&1).unwrap_or_default();
     let said = messages.iter().filter(|message| matches!(message.role, Role::User | Role::Assistant));
     let said: Vec<String> = said.filter_map(|message| message.content.as_deref()).map(shown).collect();
     if said.is_empty() {
@@ -53,10 +51,10 @@ pub async fn title_session(app: &App, session_id: &SessionId, agent_id: &str) ->
     };
     let complaint = |reason: &str| format!("{reason}. Answer again with the JSON object alone.");
     let model = agent.summary_model();
-    let question = Question { session_id, purpose: Purpose::Title, model, is_asked_for: false, request };
+    let question = Question { tenant_id, session_id, purpose: Purpose::Title, model, is_asked_for: false, request };
     let titled = ask::ask(app, question, |answer, _| read(answer), complaint);
     let titled = titled.await.map_err(AskError::into_job_error)?;
-    Ok(store::set_title(&app.db, session_id, &titled.value).await?)
+    Ok(store::set_title(&app.db, tenant_id, session_id, &titled.value).await?)
 }
 
 fn shown(content: &str) -> String {

@@ -119,7 +119,8 @@ fn memory_id(value: &Value) -> Result<MemoryId, String> {
 }
 
 fn scope(toolbox: &Toolbox<'_>) -> Result<Scope, String> {
-    toolbox.user.cloned().map(Scope::User).ok_or_else(|| "there is no user to remember things about".into())
+    let user = toolbox.user.cloned().ok_or("there is no user to remember things about")?;
+    Ok(Scope::User(toolbox.claim.tenant_id.clone(), user))
 }
 
 fn unreadable(error: sqlx::Error) -> String {

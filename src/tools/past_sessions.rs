@@ -37,7 +37,7 @@ pub(super) async fn call(toolbox: &Toolbox<'_>, arguments: &Value) -> Result<Str
     let user = toolbox.user.cloned().ok_or("there is no user whose sessions could be searched")?;
     let search = Search {
         query: query.chars().take(QUERY_CHARS).collect(),
-        scope: Scope::User(user),
+        scope: Scope::User(toolbox.claim.tenant_id.clone(), user),
         session_id: None,
         messages: true,
         memories: false,

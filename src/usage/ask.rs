@@ -11,7 +11,7 @@ use crate::{
     app::App,
     jobs::Later,
     llm::{ErrorKind, ModelError, ModelReply, ModelRequest, Models, PromptMessage},
-    model::{ModelInfo, ModelUsage, SessionId},
+    model::{ModelInfo, ModelUsage, SessionId, TenantId},
     text,
 };
 
@@ -60,6 +60,7 @@ pub struct Answered<T> {
 /// What to ask which model, and the session and purpose that its usage is counted for.
 #[derive(Debug)]
 pub struct Question<'a> {
+    pub tenant_id: &'a TenantId,
     pub session_id: &'a SessionId,
     pub purpose: Purpose,
     pub model: &'a str,
@@ -81,7 +82,7 @@ pub async fn ask<T>(
     read: impl Fn(&str, bool) -> Result<T, String>,
     complaint: impl Fn(&str) -> String,
 ) -> Result<Answered<T>, AskError> {
-    let Question { session_id, purpose, model, is_asked_for, mut request } = question;
+    let Question { tenant_id, session_id, purpose, model, is_asked_for, mut request } = question;
     let breakers = Breakers::of(app);
     let pass = breakers.enter(model, purpose, is_asked_for)?;
     for last in [false, true] {
@@ -93,8 +94,8 @@ pub async fn ask<T>(
                 return Err(AskError::Model { retry_in: pass.failed(&error.message), error });
             }
         };
-        store::add(&app.db, session_id, purpose, &ModelUsage { model: reply.model.clone(), usage: reply.usage })
-            .await?;
+        let usage = ModelUsage { model: reply.model.clone(), usage: reply.usage };
+        store::add(&app.db, tenant_id, session_id, purpose, &usage).await?;
         let answer = reply.content.unwrap_or_default();
         let reason = match read(&answer, last) {
             Ok(value) => {

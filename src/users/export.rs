@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::store;
-use crate::model::UserId;
+use crate::model::{TenantId, UserId};
 
 /// Rows per page.
 const PAGE: i64 = 100;
@@ -33,30 +33,31 @@ struct Lines {
 }
 
 /// JSON lines: the user's sessions, their messages, their summaries, the memories, and the count of each.
-pub fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<String, sqlx::Error>> + Send {
-    let begin = (db, user, At::Sessions { after: String::new() }, Lines::default());
-    stream::try_unfold(begin, async |(db, user, at, mut counts)| {
+pub fn lines(db: PgPool, tenant: TenantId, user: UserId) -> impl Stream<Item = Result<String, sqlx::Error>> + Send {
+    let begin = (db, (tenant, user), At::Sessions { after: String::new() }, Lines::default());
+    stream::try_unfold(begin, async |(db, whose, at, mut counts)| {
+        let (tenant, user) = &whose;
         let (lines, next) = match at {
             At::Sessions { after } => {
-                let page = store::sessions(&db, &user, &after, PAGE).await?;
+                let page = store::sessions(&db, tenant, user, &after, PAGE).await?;
                 counts.sessions += page.len();
                 let next = page.last().map(|(id, _)| At::Sessions { after: id.clone() });
                 (text(page), next.unwrap_or(At::Messages { after: (String::new(), 0, 0) }))
             }
             At::Messages { after: (session_id, seq, index) } => {
-                let page = store::messages(&db, &user, (&session_id, seq, index), PAGE).await?;
+                let page = store::messages(&db, tenant, user, (&session_id, seq, index), PAGE).await?;
                 counts.messages += page.len();
                 let next = page.last().map(|(place, _)| At::Messages { after: place.clone() });
                 (text(page), next.unwrap_or(At::Summaries { after: (String::new(), 0) }))
             }
             At::Summaries { after: (session_id, through_seq) } => {
-                let page = store::summaries(&db, &user, (&session_id, through_seq), PAGE).await?;
+                let page = store::summaries(&db, tenant, user, (&session_id, through_seq), PAGE).await?;
                 counts.summaries += page.len();
                 let next = page.last().map(|(place, _)| At::Summaries { after: place.clone() });
                 (text(page), next.unwrap_or(At::Memories { after: (DateTime::UNIX_EPOCH, Uuid::nil()) }))
             }
             At::Memories { after } => {
-                let page = store::memories(&db, &user, after, PAGE).await?;
+                let page = store::memories(&db, tenant, user, after, PAGE).await?;
                 counts.memories += page.len();
                 let next = page.last().map(|(place, _)| At::Memories { after: *place });
                 (text(page), next.unwrap_or(At::Counts))
@@ -68,7 +69,7 @@ pub fn lines(db: PgPool, user: UserId) -> impl Stream<Item = Result<String, sqlx
             }
             At::End => return Ok(None),
         };
-        Ok(Some((lines, (db, user, next, counts))))
+        Ok(Some((lines, (db, whose, next, counts))))
     })
 }
 

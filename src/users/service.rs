@@ -8,7 +8,7 @@ use crate::{
     app::App,
     database, idempotency,
     jobs::{self, Job},
-    model::{Scope, UserId},
+    model::{Scope, TenantId, UserId},
     sessions,
 };
 
@@ -23,21 +23,20 @@ pub struct Erased {
     pub idempotency_keys: i64,
 }
 
-const ITS_OWN_WORK: Scope = Scope::System("what a user said is erased from everybody's sessions");
-
 /// Erases all data of the user, in one transaction.
-pub async fn erase(app: &App, user: &UserId) -> Result<Erased, sqlx::Error> {
+pub async fn erase(app: &App, tenant: &TenantId, user: &UserId) -> Result<Erased, sqlx::Error> {
+    let own_work = Scope::System(tenant.clone(), "what a user said is erased from everybody's sessions");
     let mut tx = database::begin(&app.db).await?;
-    store::hold(&mut tx, user).await?;
+    store::hold(&mut tx, tenant, user).await?;
     // Both find the user's rows by the sessions, which are erased next.
-    let jobs = jobs::forget_user(app, &mut tx, user).await?;
-    let idempotency_keys = idempotency::forget_user(&mut tx, user).await?;
-    let (counts, losses) = store::erase(&mut tx, user).await?;
+    let jobs = jobs::forget_user(app, &mut tx, tenant, user).await?;
+    let idempotency_keys = idempotency::forget_user(&mut tx, tenant, user).await?;
+    let (counts, losses) = store::erase(&mut tx, tenant, user).await?;
     for Loss { session_id, seqs } in losses {
-        sessions::service::forget_runs(app, &mut tx, &ITS_OWN_WORK, &session_id, &seqs).await?;
+        sessions::service::forget_runs(app, &mut tx, &own_work, &session_id, &seqs).await?;
     }
     // A session that was created meanwhile may have enqueued it.
-    jobs::forget(app, &mut tx, &Job::Learn { user_id: user.clone() }).await?;
+    jobs::forget(app, &mut tx, &Job::Learn { tenant_id: tenant.clone(), user_id: user.clone() }).await?;
     tx.commit().await?;
     Ok(Erased { counts, jobs, idempotency_keys })
 }

@@ -73,7 +73,7 @@ async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
     assert!(problem["run_id"].is_string());
     own.start();
     app.shut_down().await;
-    let status: String = sqlx::query_scalar("select status::text from runs").fetch_one(app.db()).await.unwrap();
+    let status: String = sqlx::query_scalar("select status::text from run_records").fetch_one(app.db()).await.unwrap();
     assert_eq!(status, "ERROR");
 }
 
@@ -82,7 +82,7 @@ async fn a_run_that_cannot_be_settled_is_503_and_later_an_error() {
 async fn a_transaction_that_is_dropped_while_it_begins_does_not_stay_open() {
     let app = TestApp::start().await;
     for polls in 1..40 {
-        let mut beginning = Box::pin(colloquy::testing::database::begin(app.db()));
+        let mut beginning = Box::pin(colloquy::testing::database::begin(&app.app.db));
         for _ in 0..polls {
             if futures::poll!(&mut beginning).is_ready() {
                 break;

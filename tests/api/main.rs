@@ -23,6 +23,7 @@ mod search;
 mod sessions;
 mod summaries;
 mod support;
+mod tenants;
 mod tls;
 mod tools;
 mod users;

@@ -17,25 +17,25 @@ async fn rows_with_words_of_a_newer_build_are_told_with_these_and_left_alone() {
         "alter type message_role add value 'critic'",
         "alter type session_type add value 'swarm'",
         "alter type named_by add value 'robot'",
-        "alter type usage_purpose add value 'musing'",
         "alter type memory_action add value 'doubt'",
     ] {
         app.execute(newer).await;
     }
     app.execute(
-        "update runs set status = 'PARKED' where session_id = 's' and seq = 1;
-         update runs set error = '{\"type\": \"struck\", \"message\": \"by lightning\"}',
+        "update outcomes set status = 'PARKED' where session_id = 's' and seq = 1;
+         update outcomes set error = '{\"type\": \"struck\", \"message\": \"by lightning\"}',
              context = context || '{\"window\": \"by_meaning\"}'
          where session_id = 's' and seq = 2;
          update memory_events set action = 'doubt';
-         update messages set role = 'critic' where session_id = 's' and seq = 2 and index = 1;
+         insert into run_steps (session_id, seq, index, role, content) values ('s', 2, 2, 'critic', 'Hm.');
          update sessions set named_by = 'robot' where session_id = 's';
-         update session_usage set purpose = 'musing' where session_id = 's';
+         update sessions set usage = usage || jsonb_build_object(E'musing\\np\\nm', '[1, 1, 2, 0, 0, 0]'::jsonb)
+         where session_id = 's';
          update sessions set session_type = 'swarm' where session_id = 't'",
     )
     .await;
     let run_id: uuid::Uuid =
-        sqlx::query_scalar("select run_id from runs where status = 'PARKED'").fetch_one(app.db()).await.unwrap();
+        sqlx::query_scalar("select run_id from run_records where status = 'PARKED'").fetch_one(app.db()).await.unwrap();
     for (path, told) in [
         ("/sessions".to_owned(), "swarm"),
         ("/sessions?user_id=alice&q=Three".to_owned(), "swarm"),
@@ -66,7 +66,7 @@ async fn rows_with_words_of_a_newer_build_are_told_with_these_and_left_alone() {
     assert!(problem["detail"].as_str().unwrap().contains("PARKED"), "{problem}");
     let run = app.run(json!({"message": "Four", "session_id": "s", "user_id": "alice"})).await.expect(200);
     assert_eq!((&run["status"], &run["seq"]), (&json!("COMPLETED"), &json!(3)));
-    let kept = "select count(*) from runs r join messages m using (session_id, seq)
+    let kept = "select count(*) from run_records r join messages m using (session_id, seq)
                 where r.status = 'PARKED' or m.role = 'critic'";
     assert_eq!(sqlx::query_scalar::<_, i64>(kept).fetch_one(app.db()).await.unwrap(), 3);
 }

@@ -1,7 +1,8 @@
 //! All of one user, handed out and erased.
 
 use colloquy::testing::{
-    model::{ModelInfo, ModelUsage, SessionId, Usage},
+    memories,
+    model::{ModelInfo, ModelUsage, SessionId, TenantId, Usage, UserId},
     usage::{self, Purpose},
 };
 use reqwest::Method;
@@ -95,7 +96,7 @@ async fn a_user_who_is_erased_while_a_run_and_a_job_of_theirs_are_under_way_stay
         assert_eq!(app.get(path).await.expect(200)["meta"]["total_count"], 0, "{path}");
     }
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
-    for table in ["runs", "messages", "memories", "memory_turns", "session_usage"] {
+    for table in ["runs", "messages", "memories", "memory_turns"] {
         let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
             .fetch_one(app.db())
             .await
@@ -130,7 +131,7 @@ async fn with_something_unread() -> TestApp {
 /// Queues, beside the test, the jobs that are missing.
 fn queue(app: &TestApp) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
     let of_task = app.app.clone();
-    app.app.tasks.spawn(async move { colloquy::testing::memories::extraction::sweep(&of_task).await })
+    app.app.tasks.spawn(async move { memories::extraction::sweep(&of_task).await })
 }
 
 #[tokio::test]
@@ -143,9 +144,9 @@ async fn what_a_call_has_cost_does_not_fail_the_job_of_a_user_who_is_being_erase
         let session_id = SessionId::try_from("one".to_owned()).unwrap();
         let model = ModelInfo { provider: "p".into(), id: "m".into() };
         let cost = ModelUsage { model, usage: Usage::default() };
-        usage::store::add(&of_task.db, &session_id, Purpose::Memory, &cost).await
+        usage::store::add(&of_task.db, &TenantId::DEFAULT, &session_id, Purpose::Memory, &cost).await
     });
-    until_waiting(&app, 1, || adding.is_finished(), "%insert into session_usage%").await;
+    until_waiting(&app, 1, || adding.is_finished(), "%add_usage%").await;
     erasing.commit().await.unwrap();
     adding.await.unwrap().expect("a session that is gone has no costs");
 }
@@ -156,7 +157,7 @@ async fn no_job_is_queued_for_a_user_whose_erasure_has_begun() {
     let mut erasing = colloquy::testing::database::begin(app.db()).await.unwrap();
     sqlx::query("delete from sessions").execute(&mut *erasing).await.unwrap();
     let queueing = queue(&app);
-    until_waiting(&app, 1, || queueing.is_finished(), "select from memory_turns%").await;
+    until_waiting(&app, 1, || queueing.is_finished(), "%from memory_turns%").await;
     erasing.commit().await.unwrap();
     queueing.await.unwrap().unwrap();
     assert_eq!(app.count_jobs().await, 0);
@@ -170,7 +171,7 @@ async fn a_job_that_is_being_queued_when_its_user_is_erased_is_erased_too() {
     let queueing = queue(&app);
     until_waiting(&app, 1, || queueing.is_finished(), "%_private_jobs%").await;
     let (erased, ()) = tokio::join!(app.delete("/users/alice"), async {
-        until_waiting(&app, 1, || queueing.is_finished(), "delete from memory_turns%").await;
+        until_waiting(&app, 1, || queueing.is_finished(), "%delete from memory_turns%").await;
         holding.commit().await.unwrap();
         queueing.await.unwrap().unwrap();
     });
@@ -186,17 +187,17 @@ async fn a_user_is_erased_while_what_was_learned_of_them_is_being_stored() {
     app.model.then(reply(&learned));
     // The job has asked the model and is about to store; the erasure holds all sessions and waits for it.
     let mut holding = colloquy::testing::database::begin(app.db()).await.unwrap();
-    let lock = "select pg_advisory_xact_lock(hashtextextended('memories of alice', 0))";
-    sqlx::query(lock).execute(&mut *holding).await.unwrap();
+    let alice = UserId::stored("alice".into());
+    memories::store::lock_user(&mut holding, &TenantId::DEFAULT, &alice).await.unwrap();
     let learning_app = app.app.clone();
-    let learning = app.app.tasks.spawn(async move {
-        let alice = colloquy::testing::model::UserId::stored("alice".into());
-        colloquy::testing::memories::extraction::learn(&learning_app, &alice).await
-    });
-    let waiting = "select pg_advisory_xact_lock%";
+    let learning = app
+        .app
+        .tasks
+        .spawn(async move { memories::extraction::learn(&learning_app, &TenantId::DEFAULT, &alice).await });
+    let waiting = "%pg_advisory_xact_lock%";
     until_waiting(&app, 1, || learning.is_finished(), waiting).await;
     let (erased, ()) = tokio::join!(app.delete("/users/alice"), async {
-        until_waiting(&app, 2, || learning.is_finished(), waiting).await;
+        until_waiting(&app, 1, || learning.is_finished(), "%from sessions%for update%").await;
         holding.commit().await.unwrap();
     });
     learning.await.unwrap().unwrap();
@@ -240,7 +241,7 @@ async fn what_a_user_said_on_a_session_of_nobody_is_in_no_summary_once_they_are_
         assert!(shown.status == 200 && !shown.text.contains("tea"), "{path}: {}", shown.text);
     }
     let (through, unfolded, tokens): (i64, i64, i64) = sqlx::query_as(
-        "select summary_through, unfolded_tokens, (select sum(tokens) from runs where session_id = 's') from sessions",
+        "select summary_through, unfolded_tokens, (select sum(tokens) from outcomes where session_id = 's') from sessions",
     )
     .fetch_one(app.db())
     .await

@@ -17,7 +17,7 @@ use crate::{
         store,
     },
     memories::extraction,
-    model::paging::PageRequest,
+    model::{Caller, paging::PageRequest},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -44,6 +44,7 @@ pub struct ListJobsQuery {
 )]
 pub async fn list_jobs(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Query(query): Query<ListJobsQuery>,
 ) -> Result<Json<JobList>, Problem> {
     let limit = PageRequest::new(None, query.limit)?.limit();
@@ -53,7 +54,7 @@ pub async fn list_jobs(
         extraction::sweep(&app).await?;
     }
     // Fetch one row more than requested, to know whether there is another page.
-    let mut data = store::list(&app, query.status, query.before, limit + 1).await?;
+    let mut data = store::list(&app, caller.tenant(), query.status, query.before, limit + 1).await?;
     let has_more = data.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     if has_more {
         data.pop();
@@ -71,8 +72,12 @@ pub async fn list_jobs(
     params(("job_id" = i64, Path)),
     responses((status = 200, body = JobView), NotThere, Unavailable)
 )]
-pub async fn retry_job(State(app): State<Arc<App>>, Path(job_id): Path<i64>) -> Result<Json<JobView>, Problem> {
-    store::retry(&app, job_id).await?.map(Json).ok_or_else(|| {
+pub async fn retry_job(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(job_id): Path<i64>,
+) -> Result<Json<JobView>, Problem> {
+    store::retry(&app, caller.tenant(), job_id).await?.map(Json).ok_or_else(|| {
         Problem::not_found(format!(
             "There is no job {job_id} that could be retried: it is done, or running; GET /jobs lists those that there are"
         ))

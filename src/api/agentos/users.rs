@@ -16,7 +16,7 @@ use crate::{
         refusals::{NotThere, Unavailable},
     },
     app::App,
-    model::UserId,
+    model::{Caller, UserId},
     users::{
         export,
         service::{self, Erased},
@@ -33,8 +33,12 @@ use crate::{
     params(("user_id" = String, Path)),
     responses((status = 200, body = Erased), NotThere, Unavailable)
 )]
-pub async fn delete_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId>) -> Result<Json<Erased>, Problem> {
-    Ok(Json(service::erase(&app, &user_id).await?))
+pub async fn delete_user(
+    State(app): State<Arc<App>>,
+    Path(user_id): Path<UserId>,
+    caller: Caller,
+) -> Result<Json<Erased>, Problem> {
+    Ok(Json(service::erase(&app, caller.tenant(), &user_id).await?))
 }
 
 /// Exports all data of a user as lines of JSON. `type` is `session`, `message`, `summary` or `memory`. The last line,
@@ -51,7 +55,7 @@ pub async fn delete_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId
         Unavailable,
     )
 )]
-pub async fn export_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId>) -> Response {
-    let lines = export::lines(app.db.clone(), user_id);
+pub async fn export_user(State(app): State<Arc<App>>, Path(user_id): Path<UserId>, caller: Caller) -> Response {
+    let lines = export::lines(app.db.clone(), caller.tenant().clone(), user_id);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }

@@ -9,10 +9,9 @@ use super::{Outcome, Work};
 use crate::{
     engine::{
         follow_up::{self, FollowUp},
-        settlement::{End, insist, settle_once, webhook_job},
+        settlement::{End, insist, settle_once},
     },
     events::{Completion, EventKind},
-    jobs::Job,
     memories::{self, AfterRun, extraction},
     model::{Error, Message, Role, Run, RunError, RunStatus, Scope, error::is_unavailable},
     prompt::{Context, ContextOptions},
@@ -27,7 +26,7 @@ impl Work {
     pub(super) async fn settle(&self, context: Option<Context>, mut end: End) -> Result<Outcome, Error> {
         let events = &self.entry.run.events;
         end.events = events.unstored();
-        end.jobs.extend(self.webhook_job());
+        end.webhook_url.clone_from(&self.spec.delivery.webhook_url);
         end.replaces = self.spec.continuation.as_ref().filter(|it| it.replaces && end.error.is_none()).map(|it| it.of);
         let state = match self.settle_patiently(&end).await? {
             Some(after) => {
@@ -64,10 +63,10 @@ impl Work {
         let events = &self.entry.run.events;
         events.push(EventKind::MemoryUpdateStarted);
         // After an error, the event still contains what could be learned.
-        if let Err(error) = extraction::learn(&self.app, user).await {
+        if let Err(error) = extraction::learn(&self.app, &self.claim.tenant_id, user).await {
             tracing::warn!(run.id = %self.claim.run_id, %error, "Memories could not all be updated now; a job will do it.");
         }
-        let memories = memories::service::known(&self.app, user).await.unwrap_or_else(|error| {
+        let memories = memories::service::known(&self.app, &self.claim.tenant_id, user).await.unwrap_or_else(|error| {
             tracing::warn!(run.id = %self.claim.run_id, %error, "The memories could not be read for their event.");
             Vec::new()
         });
@@ -87,8 +86,8 @@ impl Work {
     /// Finds out why nothing was settled: an earlier attempt has succeeded after all, the session was deleted, the
     /// database has lost the run, or the run no longer belongs to this process.
     async fn explain_missing(&self, end: &mut End) -> Result<Map<String, Value>, Error> {
-        let found =
-            runs::store::find(&self.app.db, &Scope::System("the run is this process's own"), self.claim.run_id).await?;
+        let own = Scope::System(self.claim.tenant_id.clone(), "the run is this process's own");
+        let found = runs::store::find(&self.app.db, &own, self.claim.run_id).await?;
         let (error, state) = match found {
             Some(run) if (run.status, &run.content, &run.error) == (end.status(), &end.content, &end.error) => {
                 return Ok(run.session_state.unwrap_or_default());
@@ -108,7 +107,7 @@ impl Work {
     pub(super) fn write_down(&self, error: RunError) {
         let (app, claim, entry) = (self.app.clone(), self.claim.clone(), self.entry.clone());
         let mut end = End::failed(error, self.agent.model_info.clone());
-        end.jobs.extend(self.webhook_job());
+        end.webhook_url.clone_from(&self.spec.delivery.webhook_url);
         self.app.tasks.spawn(async move {
             if let Err(error) = insist(&app, || settle_once(&app, &claim, &end)).await {
                 tracing::error!(run.id = %claim.run_id, %error, "The failure of a run could not be written down.");
@@ -132,10 +131,6 @@ impl Work {
     pub(super) fn follow_up(&self, context: &Context, end: &End) -> FollowUp {
         let options = ContextOptions::new(&self.agent, &self.spec.overrides);
         FollowUp::of(&self.agent, options, context, &self.claim, &end.messages, end.status())
-    }
-
-    fn webhook_job(&self) -> Option<Job> {
-        self.spec.delivery.webhook_url.clone().map(|url| webhook_job(url, self.claim.run_id))
     }
 
     /// The user's message as it is stored.

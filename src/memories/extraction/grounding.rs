@@ -33,11 +33,11 @@ pub(super) fn is_of_user<'a>(memory: &str, turns: impl Iterator<Item = &'a Turn>
     let mut asked = HashSet::new();
     let mut answers = Vec::new();
     for turn in turns {
-        if !is_question(&turn.input) {
+        if !is_question(turn.input()) {
             return true;
         }
-        asked.extend(words(&turn.input));
-        answers.extend(turn.content.as_deref().map(|answer| text::truncate(answer, ANSWER_CHARS)));
+        asked.extend(words(turn.input()));
+        answers.extend(turn.answers().map(|answer| text::truncate(answer, ANSWER_CHARS)));
     }
     if tells_of_question(memory) {
         return false;
@@ -84,16 +84,18 @@ mod tests {
     use crate::clock;
 
     use super::*;
-    use crate::model::SessionId;
+    use crate::{
+        memories::store::Said,
+        model::{Role, SessionId},
+    };
 
-    fn turn(input: &str, content: &str) -> Turn {
+    fn turn(input: &str, answer: &str) -> Turn {
+        let said = |index, role, content: &str| Said { index, role, content: content.into(), created_at: clock::now() };
         Turn {
             session_id: SessionId::stored("s".into()),
             seq: 1,
             agent_id: "a".into(),
-            input: input.into(),
-            content: Some(content.into()),
-            created_at: clock::now(),
+            messages: vec![said(0, Role::User, input), said(1, Role::Assistant, answer)],
         }
     }
 
@@ -130,11 +132,11 @@ mod tests {
     fn a_long_answer_does_not_hide_what_the_user_let_slip() {
         let answer =
             "The best way is to use a queue. The user of it is working on one task. A Django app is on its own.";
-        let turn = turn("Could you help me with my Django app?", answer);
-        assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
         let long = format!("{} The user is working on a Django app.", "So it is. ".repeat(ANSWER_CHARS / 10));
-        let turn = Turn { content: Some(long), ..turn };
-        assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
+        for answer in [answer, &long] {
+            let turn = turn("Could you help me with my Django app?", answer);
+            assert!(is_of_user("The user is working on a Django app.", [&turn].into_iter()));
+        }
     }
 
     #[test]

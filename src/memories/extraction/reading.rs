@@ -16,7 +16,7 @@ use crate::{
     database,
     jobs::{self, Job, Later},
     memories::store::{self, Turn},
-    model::UserId,
+    model::{TenantId, UserId},
     usage::ask::AskError,
 };
 
@@ -28,12 +28,12 @@ const PAUSE: Duration = Duration::from_mins(1);
 const TRIED_AT_ONCE: i64 = 100;
 
 /// The job: reads the user's unread turns. Safe to run concurrently: a turn counts for the worker that commits first.
-pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
-    let mut reading = Reading { app, user, alone: VecDeque::new(), resting: Vec::new(), later: None };
+pub async fn learn(app: &Arc<App>, tenant: &TenantId, user: &UserId) -> anyhow::Result<()> {
+    let mut reading = Reading { app, tenant, user, alone: VecDeque::new(), resting: Vec::new(), later: None };
     let mut turns = reading.new_turns().await?;
     let has_new = !turns.is_empty();
     if !has_new {
-        reading.alone = store::tried_turns(&app.db, user, TRIED_AT_ONCE).await?.into();
+        reading.alone = store::tried_turns(&app.db, tenant, user, TRIED_AT_ONCE).await?.into();
     }
     loop {
         while let Some(turn) = reading.alone.pop_front() {
@@ -52,6 +52,7 @@ pub async fn learn(app: &Arc<App>, user: &UserId) -> anyhow::Result<()> {
 
 struct Reading<'a> {
     app: &'a Arc<App>,
+    tenant: &'a TenantId,
     user: &'a UserId,
     /// Turns to be read one by one now.
     alone: VecDeque<Turn>,
@@ -65,7 +66,7 @@ impl Reading<'_> {
     /// The turns for the next call: new ones, all of one agent.
     async fn new_turns(&self) -> Result<Vec<Turn>, sqlx::Error> {
         let at_once = i64::from(self.app.settings.memories.turns_per_call);
-        let mut turns = store::new_turns(&self.app.db, self.user, &self.resting, at_once).await?;
+        let mut turns = store::new_turns(&self.app.db, self.tenant, self.user, &self.resting, at_once).await?;
         if let Some(agent_id) = turns.first().map(|turn| turn.agent_id.clone()) {
             turns.retain(|turn| turn.agent_id == agent_id);
         }
@@ -79,11 +80,11 @@ impl Reading<'_> {
         }
         // An agent that is no longer configured has no model to ask: its turns are marked as read.
         let lessons = match self.app.agents.get(&agent_id) {
-            Ok(agent) => study(self.app, &agent, Some(self.user), &turns, false).await,
+            Ok(agent) => study(self.app, &agent, self.tenant, Some(self.user), &turns, false).await,
             Err(_) => Ok(Vec::new()),
         };
         let error = match lessons {
-            Ok(lessons) => return remember(self.app, self.user, &turns, &lessons).await,
+            Ok(lessons) => return remember(self.app, self.tenant, self.user, &turns, &lessons).await,
             Err(error) => error,
         };
         let is_shared = turns.len() > 1;
@@ -111,13 +112,14 @@ impl Reading<'_> {
         let reason = format!("{error:#}");
         let mut tx = database::begin(&self.app.db).await?;
         // Waits for a concurrent erasure of the user, which leaves no turns.
-        store::lock_user(&mut tx, self.user).await?;
-        if store::count_attempt(&mut tx, self.user, turns, MOST_ATTEMPTS).await? > 0 {
+        store::lock_user(&mut tx, self.tenant, self.user).await?;
+        if store::count_attempt(&mut tx, self.tenant, self.user, turns, MOST_ATTEMPTS).await? > 0 {
             let reason = format!(
                 "Nothing could be learned from some of the user's turns in {MOST_ATTEMPTS} attempts: they are set aside \
                  until this job is retried. The last time: {reason}"
             );
-            jobs::park(self.app, &mut tx, &Job::LearnAgain { user_id: self.user.clone() }, &reason).await?;
+            let job = Job::LearnAgain { tenant_id: self.tenant.clone(), user_id: self.user.clone() };
+            jobs::park(self.app, &mut tx, &job, &reason).await?;
         }
         tx.commit().await?;
         self.come_back(Later { after: PAUSE, reason: format!("Some turns are tried again later. {reason}") });
@@ -133,7 +135,7 @@ impl Reading<'_> {
 
     async fn end(self) -> anyhow::Result<()> {
         let is_resting = !self.resting.is_empty();
-        if !is_resting && store::tried_turns(&self.app.db, self.user, 1).await?.is_empty() {
+        if !is_resting && !store::has_tried_turns(&self.app.db, self.tenant, self.user).await? {
             return Ok(());
         }
         let reason = "Some turns that nothing could be learned from are tried again later.".to_owned();

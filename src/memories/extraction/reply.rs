@@ -4,10 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Lesson;
+use super::{Lesson, prompt};
 use crate::{
     llm,
-    memories::change::{self, Change},
+    memories::{
+        change::{self, Change},
+        store::Turn,
+    },
     model::{
         Memory,
         memory::{MAX_CHARS, MAX_TOPIC_CHARS, MAX_TOPICS},
@@ -38,6 +41,7 @@ struct SaidOperation {
     memory: Option<String>,
     #[serde(default)]
     topics: Option<Vec<String>>,
+    /// The numbers of messages.
     #[serde(default)]
     turns: Option<Vec<i64>>,
 }
@@ -51,12 +55,13 @@ enum Op {
     None,
 }
 
-/// An operation with valid indexes: memories and turns that were shown.
+/// An operation with valid indexes: memories and messages that were shown.
 #[derive(Debug, PartialEq)]
 pub(super) struct Operation {
     kind: Kind,
     topics: Vec<String>,
-    turns: Vec<usize>,
+    /// The messages that say so; empty if none is named.
+    messages: Vec<usize>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -67,7 +72,7 @@ enum Kind {
 }
 
 /// Parses an answer. The error is a phrase to follow "it".
-pub(super) fn parse(said: &str, shown: usize, turns: usize) -> Result<Vec<Operation>, String> {
+pub(super) fn parse(said: &str, shown: usize, messages: usize) -> Result<Vec<Operation>, String> {
     if said.len() > MAX_BYTES {
         return Err(format!("is {} bytes long; the most are {MAX_BYTES}", said.len()));
     }
@@ -83,10 +88,10 @@ pub(super) fn parse(said: &str, shown: usize, turns: usize) -> Result<Vec<Operat
     if operations.len() > MAX_OPERATIONS {
         return Err(format!("has {} operations; the most are {MAX_OPERATIONS}", operations.len()));
     }
-    operations.into_iter().filter_map(|operation| read(operation, shown, turns).transpose()).collect()
+    operations.into_iter().filter_map(|operation| read(operation, shown, messages).transpose()).collect()
 }
 
-fn read(operation: Value, shown: usize, turns: usize) -> Result<Option<Operation>, String> {
+fn read(operation: Value, shown: usize, messages: usize) -> Result<Option<Operation>, String> {
     // serde's own message may quote the answer.
     let operation: SaidOperation = serde_json::from_value(operation)
         .map_err(|_| "has an operation with other fields than op, id, memory, topics and turns, or other types")?;
@@ -106,15 +111,11 @@ fn read(operation: Value, shown: usize, turns: usize) -> Result<Option<Operation
         Op::Update => Kind::Update(id()?, text()?),
         Op::Delete => Kind::Delete(id()?),
     };
-    let said_in = operation.turns.unwrap_or_default();
-    let mut said_in = said_in
-        .into_iter()
-        .map(|turn| number(Some(turn), turns).ok_or("names a turn that is none of the turns' numbers"))
+    let named = operation.turns.unwrap_or_default().into_iter();
+    let messages = named
+        .map(|named| number(Some(named), messages).ok_or("has in `turns` what is none of the messages' numbers"))
         .collect::<Result<Vec<_>, _>>()?;
-    if said_in.is_empty() {
-        said_in = (0..turns).collect();
-    }
-    Ok(Some(Operation { kind, topics: topics(operation.topics), turns: said_in }))
+    Ok(Some(Operation { kind, topics: topics(operation.topics), messages }))
 }
 
 /// Converts a number that starts at 1 to an index.
@@ -137,9 +138,14 @@ fn topics(said: Option<Vec<String>>) -> Vec<String> {
 }
 
 impl Operation {
-    /// Resolves the indexes of memories. `None` if one is out of range.
-    pub(super) fn into_lesson(self, shown: &[Memory], expires_at: Option<DateTime<Utc>>) -> Option<Lesson> {
-        let Self { kind, topics, turns } = self;
+    /// Resolves the indexes. `None` if that of a memory is out of range.
+    pub(super) fn into_lesson(
+        self,
+        shown: &[Memory],
+        turns: &[Turn],
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Option<Lesson> {
+        let Self { kind, topics, messages } = self;
         let (change, old) = match kind {
             Kind::Add(memory) => (Change::Add { memory, topics, expires_at }, None),
             Kind::Update(at, memory) => {
@@ -151,18 +157,35 @@ impl Operation {
                 (Change::Forget { memory_id: old.memory_id }, Some(old.clone()))
             }
         };
-        Some(Lesson { change, old, turns })
+        Some(Lesson { change, old, said_in: said_in(&messages, turns) })
     }
+}
+
+/// The named messages: the place of the turn, and that of the message within its run. If none is named, each turn's
+/// first message, which is the user's.
+fn said_in(named: &[usize], turns: &[Turn]) -> Vec<(usize, i32)> {
+    if named.is_empty() {
+        let first = |(place, turn): (usize, &Turn)| Some((place, turn.messages.first()?.index));
+        return turns.iter().enumerate().filter_map(first).collect();
+    }
+    let all: Vec<(usize, i32)> = prompt::numbered(turns).map(|(place, said)| (place, said.index)).collect();
+    named.iter().filter_map(|named| all.get(*named).copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::{
+        clock,
+        memories::store::Said,
+        model::{Role, SessionId},
+    };
+
     use super::*;
 
     #[test]
     fn an_answer_is_read_in_any_wrapping() {
         let add =
-            Operation { kind: Kind::Add("The user likes tea.".into()), topics: vec!["tea".into()], turns: vec![0] };
+            Operation { kind: Kind::Add("The user likes tea.".into()), topics: vec!["tea".into()], messages: vec![0] };
         let operation = r#"{"op": "add", "memory": "The user likes tea.", "topics": ["tea"], "turns": [1]}"#;
         for said in [
             format!("{{\"operations\": [{operation}]}}"),
@@ -190,6 +213,25 @@ mod tests {
             let good = r#"{"op": "add", "memory": "fine"}"#;
             assert!(parse(&format!("[{good}, {operation}]"), 2, 1).is_err(), "{operation}");
         }
+    }
+
+    #[test]
+    fn a_memory_comes_from_the_messages_that_are_named_or_else_from_the_users() {
+        let said = |(index, role)| Said { index, role, content: "x".into(), created_at: clock::now() };
+        let turn = |messages: &[(i32, Role)]| Turn {
+            session_id: SessionId::stored("s".into()),
+            seq: 1,
+            agent_id: "a".into(),
+            messages: messages.iter().copied().map(said).collect(),
+        };
+        let turns = [
+            turn(&[(0, Role::User), (3, Role::Assistant), (4, Role::Assistant)]),
+            turn(&[(0, Role::User), (1, Role::Assistant)]),
+            turn(&[]),
+            turn(&[(1, Role::Assistant)]),
+        ];
+        assert_eq!(said_in(&[], &turns), [(0, 0), (1, 0), (3, 1)]);
+        assert_eq!(said_in(&[2, 3, 5], &turns), [(0, 4), (1, 0), (3, 1)]);
     }
 
     #[test]

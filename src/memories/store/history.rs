@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::model::{Memory, MemoryId, RunId, Scope, UserId, memory::Action};
+use crate::model::{Memory, MemoryId, RunId, Scope, TenantId, UserId, memory::Action};
 use crate::search::store::memories::select_memories;
 
 /// One change of a memory, with its text before and after.
@@ -27,18 +27,21 @@ pub async fn history(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<
         with recursive line as (
             select m.user_id, m.memory_id
             from memories m
-            where m.memory_id = $1 and ($2::text is null or m.user_id = $2)
+            where m.tenant_id = $1 and m.memory_id = $2 and ($3::text is null or m.user_id = $3)
             union
             select m.user_id, m.memory_id
-            from line join memories m on m.user_id = line.user_id and m.superseded_by = line.memory_id
+            from line join memories m
+              on m.tenant_id = $1 and m.user_id = line.user_id and m.superseded_by = line.memory_id
         )
         select e.memory_id as "memory_id: MemoryId", e.action as "action: Action",
                lag(e.memory) over (order by e.created_at, e.event_id) as before, e.memory as after, e.topics,
                e.session_id as "session_id?", r.run_id as "run_id?: RunId", e.created_at
-        from line join memory_events e using (user_id, memory_id)
-             left join runs r on r.session_id = e.session_id and r.seq = e.seq
+        from line
+        join memory_events e on e.tenant_id = $1 and e.user_id = line.user_id and e.memory_id = line.memory_id
+        left join runs r on r.tenant_id = $1 and r.session_id = e.session_id and r.seq = e.seq
         order by e.created_at, e.event_id
         "#,
+        scope.tenant(),
         memory_id as MemoryId,
         scope.user(),
     )
@@ -46,21 +49,29 @@ pub async fn history(db: &PgPool, scope: &Scope, memory_id: MemoryId) -> Result<
     .await
 }
 
-/// A memory with the user's message that is its latest source.
+/// A memory with the user's message of the latest run that it was learned from.
 #[derive(Debug)]
 pub struct MemoryWithInput {
     pub memory: Memory,
     pub input: Option<String>,
 }
 
-/// A user's current memories, oldest first, at most `limit` of them, each with its latest source message.
-pub async fn with_input(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<MemoryWithInput>, sqlx::Error> {
+/// A user's current memories, oldest first, at most `limit` of them, each with the
+/// user's message of its latest source.
+pub async fn with_input(
+    db: &PgPool,
+    tenant: &TenantId,
+    user: &UserId,
+    limit: i64,
+) -> Result<Vec<MemoryWithInput>, sqlx::Error> {
     let rows = select_memories!(
         r"
-        where m.user_id = $1 and m.valid_to is null and (m.expires_at is null or m.expires_at > now())
+        where m.tenant_id = $1 and m.user_id = $2 and m.valid_to is null
+          and (m.expires_at is null or m.expires_at > now())
         order by m.created_at, m.memory_id
-        limit $2
+        limit $3
         ",
+        tenant.as_str(),
         user.as_str(),
         limit,
     )
@@ -69,10 +80,11 @@ pub async fn with_input(db: &PgPool, user: &UserId, limit: i64) -> Result<Vec<Me
     let inputs = sqlx::query!(
         r#"
         select distinct on (s.memory_id) s.memory_id as "memory_id: MemoryId", r.input
-        from memory_sources s join runs r using (session_id, seq)
-        where s.user_id = $1
+        from memory_sources s join runs r using (tenant_id, session_id, seq)
+        where s.tenant_id = $1 and s.user_id = $2 and r.message_id is not null
         order by s.memory_id, r.created_at desc
         "#,
+        tenant.as_str(),
         user.as_str(),
     )
     .fetch_all(db)

@@ -1,31 +1,51 @@
-//! Statements that change a user's memories. The transaction must hold the user's lock, except for [`delete`] and
-//! [`delete_expired`], which take none.
+//! Statements that change a user's memories. The transaction must hold the user's lock.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::search::store::memories::{MemoryRow, select_memories};
 use crate::{
     memories::line,
     model::{
-        Memory, MemoryId, Scope, UserId,
+        MemoryId, TenantId, UserId,
         memory::{Action, Source},
     },
 };
 
 /// Takes an advisory lock that serializes the changes of a user's memories until the transaction ends. A check for
 /// duplicates thus stays valid until the memory is stored.
-pub async fn lock_user(connection: &mut PgConnection, user: &UserId) -> Result<(), sqlx::Error> {
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('memories of ' || $1, 0))", user.as_str())
-        .execute(connection)
-        .await?;
+pub async fn lock_user(connection: &mut PgConnection, tenant: &TenantId, user: &UserId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended($2, hashtextextended('memories of ' || $1, 0)))",
+        tenant.as_str(),
+        user.as_str(),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
+}
+
+/// Sources, an array per column.
+struct Columns<'a> {
+    sessions: Vec<&'a str>,
+    seqs: Vec<i64>,
+    indexes: Vec<i32>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(sources: &'a [Source]) -> Self {
+        Self {
+            sessions: sources.iter().map(|source| source.session_id.as_str()).collect(),
+            seqs: sources.iter().map(|source| source.seq).collect(),
+            indexes: sources.iter().map(|source| source.index).collect(),
+        }
+    }
 }
 
 /// A row to insert.
 #[derive(Debug)]
 pub struct NewMemory<'a> {
+    pub tenant_id: &'a TenantId,
     pub user_id: &'a UserId,
     pub memory_id: MemoryId,
     pub memory: &'a str,
@@ -33,6 +53,8 @@ pub struct NewMemory<'a> {
     pub agent_id: Option<&'a str>,
     pub hash: &'a [u8],
     pub is_own: bool,
+    /// The messages that state it. They are not stored with it: see [`add_sources`].
+    pub sources: &'a [Source],
     pub expires_at: Option<DateTime<Utc>>,
     /// The text search configuration that splits the text into words.
     pub text_config: &'a str,
@@ -41,14 +63,21 @@ pub struct NewMemory<'a> {
 
 /// Violates `memories_once` if the user has the same memory already.
 pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Result<(), sqlx::Error> {
+    let Columns { sessions, seqs, indexes } = Columns::of(new.sources);
     sqlx::query!(
         r#"
         insert into memories (
-            user_id, memory_id, memory, topics, agent_id, hash, is_own, created_at, updated_at, valid_from, expires_at,
-            words, tokens
+            tenant_id, user_id, memory_id, memory, topics, agent_id, labels, hash, is_own, created_at, updated_at,
+            said_at, valid_from, expires_at, words, tokens
         )
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $8, $9, search_words($10::text::regconfig, $3), $11)
+        select $1, $2, $3, $4, $5, $6, '{}', $7, $8, $9, $9, (
+                   select max(m.created_at)
+                   from unnest($13::text[], $14::bigint[], $15::integer[]) as source (session_id, seq, index)
+                   join messages m on m.tenant_id = $1 and m.session_id = source.session_id and m.seq = source.seq
+                        and m.index = source.index
+               ), $9, $10, search_words($11::text::regconfig, $4), $12
         "#,
+        new.tenant_id.as_str(),
         new.user_id.as_str(),
         new.memory_id as MemoryId,
         new.memory,
@@ -60,106 +89,38 @@ pub async fn insert(connection: &mut PgConnection, new: &NewMemory<'_>) -> Resul
         new.expires_at,
         new.text_config,
         line::tokens_of(new.memory),
+        &sessions as &[&str],
+        &seqs,
+        &indexes,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// The memory with this hash that is not superseded, locked against its deletion.
-pub async fn find_by_hash(
-    connection: &mut PgConnection,
-    user: &UserId,
-    hash: &[u8],
-) -> Result<Option<Memory>, sqlx::Error> {
-    let row = select_memories!(
-        "where m.user_id = $1 and m.hash = $2 and m.valid_to is null for key share",
-        user.as_str(),
-        hash,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(MemoryRow::into_memory))
-}
-
-/// Locks a memory against its deletion. `false` if it has just been deleted or superseded.
-pub async fn hold(connection: &mut PgConnection, user: &UserId, memory_id: MemoryId) -> Result<bool, sqlx::Error> {
-    let held = sqlx::query_scalar!(
-        "select 1 from memories where user_id = $1 and memory_id = $2 and valid_to is null for key share",
-        user.as_str(),
-        memory_id as MemoryId,
-    );
-    Ok(held.fetch_optional(connection).await?.is_some())
-}
-
-/// A current memory that shares words with a text.
-#[derive(Debug)]
-pub struct Similar {
-    pub memory_id: MemoryId,
-    pub memory: String,
-    /// Jaccard index of the two sets of words, 0 to 1.
-    pub overlap: f64,
-}
-
-/// The current memories with the largest overlap of words with `text`, the most similar first.
-pub async fn similar(
-    connection: &mut PgConnection,
-    user: &UserId,
-    text: &str,
-    text_config: &str,
-    limit: i64,
-) -> Result<Vec<Similar>, sqlx::Error> {
-    sqlx::query_as!(
-        Similar,
-        r#"
-        with asked as (
-            select tsvector_to_array(search_words($3::text::regconfig, $2)) as words
-        ), any_of_them as (
-            select string_agg('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''', '|')::tsquery as query
-            from asked, unnest(words) word
-        )
-        select memory_id as "memory_id: MemoryId", memory, shared.count::float8 / (
-                   length(m.words) + cardinality(asked.words) - shared.count
-               ) as "overlap!"
-        from any_of_them, asked, memories m, lateral (
-            select count(*) from unnest(tsvector_to_array(m.words)) word where word = any(asked.words)
-        ) shared
-        where m.user_id = $1
-          and m.valid_to is null
-          and (m.expires_at is null or m.expires_at > now())
-          and m.words @@ any_of_them.query
-        order by 3 desc, 1
-        limit $4
-        "#,
-        user.as_str(),
-        text,
-        text_config,
-        limit,
-    )
-    .fetch_all(connection)
-    .await
-}
-
-/// Adds runs as sources of a memory; runs that do not exist any more are skipped.
+/// Adds messages as sources of a memory; those of runs that do not exist any more are skipped.
 pub async fn add_sources(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     user: &UserId,
     memory_id: MemoryId,
     sources: &[Source],
 ) -> Result<(), sqlx::Error> {
-    let (sessions, seqs): (Vec<&str>, Vec<i64>) =
-        sources.iter().map(|source| (source.session_id.as_str(), source.seq)).unzip();
+    let Columns { sessions, seqs, indexes } = Columns::of(sources);
     sqlx::query!(
         r#"
-        insert into memory_sources (user_id, memory_id, session_id, seq)
-        select $1, $2, r.session_id, r.seq
-        from unnest($3::text[], $4::bigint[]) as source (session_id, seq) join runs r using (session_id, seq)
+        insert into memory_sources (tenant_id, user_id, memory_id, session_id, seq, index)
+        select $1, $2, $3, r.session_id, r.seq, source.index
+        from unnest($4::text[], $5::bigint[], $6::integer[]) as source (session_id, seq, index)
+        join runs r on r.tenant_id = $1 and r.session_id = source.session_id and r.seq = source.seq
         on conflict do nothing
         "#,
+        tenant.as_str(),
         user.as_str(),
         memory_id as MemoryId,
         &sessions as &[&str],
         &seqs,
+        &indexes,
     )
     .execute(connection)
     .await?;
@@ -169,6 +130,7 @@ pub async fn add_sources(
 /// Marks a memory as superseded. Its sources stay its own. `false` if it does not exist or was superseded before.
 pub async fn end(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     user: &UserId,
     memory_id: MemoryId,
     successor: MemoryId,
@@ -176,9 +138,10 @@ pub async fn end(
 ) -> Result<bool, sqlx::Error> {
     let ended = sqlx::query!(
         r#"
-        update memories set valid_to = $4, superseded_by = $3
-        where user_id = $1 and memory_id = $2 and valid_to is null
+        update memories set valid_to = $5, superseded_by = $4
+        where tenant_id = $1 and user_id = $2 and memory_id = $3 and valid_to is null
         "#,
+        tenant.as_str(),
         user.as_str(),
         memory_id as MemoryId,
         successor as MemoryId,
@@ -192,6 +155,7 @@ pub async fn end(
 /// Gives a merged memory the sources of its parts; it is the user's own if one of them is.
 pub async fn inherit(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     user: &UserId,
     heir: MemoryId,
     from: &[MemoryId],
@@ -200,16 +164,22 @@ pub async fn inherit(
     sqlx::query!(
         r#"
         with source as (
-            insert into memory_sources (user_id, memory_id, session_id, seq)
-            select distinct $1, $2::uuid, session_id, seq
+            insert into memory_sources (tenant_id, user_id, memory_id, session_id, seq, index)
+            select distinct $1, $2, $3::uuid, session_id, seq, index
             from memory_sources
-            where user_id = $1 and memory_id = any($3)
+            where tenant_id = $1 and user_id = $2 and memory_id = any($4)
             on conflict do nothing
+        ), part as (
+            select bool_or(m.is_own) as is_own, max(m.said_at) as said_at
+            from memories m
+            where m.tenant_id = $1 and m.user_id = $2 and m.memory_id = any($4)
         )
-        update memories
-        set is_own = exists (select from memories m where m.user_id = $1 and m.memory_id = any($3) and m.is_own)
-        where user_id = $1 and memory_id = $2
+        update memories m
+        set is_own = coalesce(part.is_own, false), said_at = greatest(m.said_at, part.said_at)
+        from part
+        where m.tenant_id = $1 and m.user_id = $2 and m.memory_id = $3
         "#,
+        tenant.as_str(),
         user.as_str(),
         heir as MemoryId,
         &from,
@@ -247,7 +217,7 @@ pub struct Edit {
 /// memory has the same text.
 pub async fn edit(
     connection: &mut PgConnection,
-    user: &UserId,
+    (tenant, user): (&TenantId, &UserId),
     memory_id: MemoryId,
     edit: &Edit,
     hash: Option<&[u8]>,
@@ -256,19 +226,22 @@ pub async fn edit(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
-        update memories
-        set memory = coalesce($3, memory),
-            words = case when $3::text is null then words else search_words($8::text::regconfig, $3) end,
-            tokens = case when $3::text is null then tokens else $10 end,
-            hash = coalesce($4, hash),
-            embedding = case when $3::text is null then embedding end,
-            embedding_model = case when $3::text is null then embedding_model end,
-            topics = coalesce($5, topics),
-            expires_at = case when $6 then $7 else expires_at end,
+        with said as (select search_words($9::text::regconfig, $4) as words)
+        update memories m
+        set memory = coalesce($4, m.memory),
+            words = coalesce(said.words, m.words),
+            tokens = case when $4::text is null then m.tokens else $11 end,
+            hash = coalesce($5, m.hash),
+            embedding = case when $4::text is null then m.embedding end,
+            embedding_model = case when $4::text is null then m.embedding_model end,
+            topics = coalesce($6, m.topics),
+            expires_at = case when $7 then $8 else m.expires_at end,
             is_own = true,
-            updated_at = greatest(updated_at, $9)
-        where user_id = $1 and memory_id = $2
+            updated_at = greatest(m.updated_at, $10)
+        from said
+        where m.tenant_id = $1 and m.user_id = $2 and m.memory_id = $3
         "#,
+        tenant.as_str(),
         user.as_str(),
         memory_id as MemoryId,
         edit.memory,
@@ -285,32 +258,56 @@ pub async fn edit(
     Ok(())
 }
 
-/// Confirms a memory that was stated again: adds the topics, extends the expiry, and makes it the user's own if
-/// `is_own`.
+/// That a memory was stated again.
+#[derive(Debug)]
+pub struct Confirmation<'a> {
+    pub topics: &'a [String],
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Whether the memory becomes the user's own.
+    pub is_own: bool,
+    /// The messages that state it again. They are not stored with it: see [`add_sources`].
+    pub sources: &'a [Source],
+    pub at: DateTime<Utc>,
+}
+
+/// Confirms a memory that was stated again: adds the topics and extends the expiry.
 pub async fn confirm(
     connection: &mut PgConnection,
+    tenant: &TenantId,
     user: &UserId,
     memory_id: MemoryId,
-    topics: &[String],
-    expires_at: Option<DateTime<Utc>>,
-    is_own: bool,
-    at: DateTime<Utc>,
+    confirmation: &Confirmation<'_>,
 ) -> Result<(), sqlx::Error> {
+    let Columns { sessions, seqs, indexes } = Columns::of(confirmation.sources);
     sqlx::query!(
         r#"
-        update memories
-        set topics = topics || array(select topic from unnest($3::text[]) topic where topic <> all(topics)),
-            expires_at = case when expires_at is not null and $4::timestamptz is not null then greatest(expires_at, $4) end,
-            is_own = is_own or $5,
-            updated_at = greatest(updated_at, $6)
-        where user_id = $1 and memory_id = $2
+        with said as (
+            select max(m.created_at) as at
+            from unnest($8::text[], $9::bigint[], $10::integer[]) as source (session_id, seq, index)
+            join messages m on m.tenant_id = $1 and m.session_id = source.session_id and m.seq = source.seq
+                 and m.index = source.index
+        )
+        update memories m
+        set topics = m.topics || array(select topic from unnest($4::text[]) topic where topic <> all(m.topics)),
+            expires_at = case
+                when m.expires_at is not null and $5::timestamptz is not null then greatest(m.expires_at, $5)
+            end,
+            is_own = m.is_own or $6,
+            said_at = greatest(m.said_at, said.at),
+            updated_at = greatest(m.updated_at, $7)
+        from said
+        where m.tenant_id = $1 and m.user_id = $2 and m.memory_id = $3
         "#,
+        tenant.as_str(),
         user.as_str(),
         memory_id as MemoryId,
-        topics,
-        expires_at,
-        is_own,
-        at,
+        confirmation.topics,
+        confirmation.expires_at,
+        confirmation.is_own,
+        confirmation.at,
+        &sessions as &[&str],
+        &seqs,
+        &indexes,
     )
     .execute(connection)
     .await?;
@@ -320,6 +317,7 @@ pub async fn confirm(
 /// An event of a memory, with its text from then on.
 #[derive(Debug)]
 pub struct Recorded<'a> {
+    pub tenant_id: &'a TenantId,
     pub user_id: &'a UserId,
     pub memory_id: MemoryId,
     pub action: Action,
@@ -333,9 +331,12 @@ pub struct Recorded<'a> {
 pub async fn record(connection: &mut PgConnection, event: &Recorded<'_>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
-        insert into memory_events (user_id, memory_id, event_id, action, memory, topics, session_id, seq, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        insert into memory_events (
+            tenant_id, user_id, memory_id, event_id, action, memory, topics, session_id, seq, created_at
+        )
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         "#,
+        event.tenant_id.as_str(),
         event.user_id.as_str(),
         event.memory_id as MemoryId,
         Uuid::now_v7(),
@@ -349,42 +350,4 @@ pub async fn record(connection: &mut PgConnection, event: &Recorded<'_>) -> Resu
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Erases up to `limit` expired memories, with their history and the memories that they superseded. Returns the number
-/// of expired ones.
-pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<u64, sqlx::Error> {
-    let deleted = sqlx::query!(
-        "delete from memories m
-         using (select user_id, memory_id from memories where expires_at <= now() limit $1) expired
-         where m.user_id = expired.user_id and m.memory_id = expired.memory_id",
-        limit,
-    );
-    Ok(deleted.execute(db).await?.rows_affected())
-}
-
-/// Erases a memory of the user, with its history and the memories that it superseded. `false` if it does not exist.
-pub async fn forget(connection: &mut PgConnection, user: &UserId, memory_id: MemoryId) -> Result<bool, sqlx::Error> {
-    let deleted = sqlx::query!(
-        "delete from memories where user_id = $1 and memory_id = $2",
-        user.as_str(),
-        memory_id as MemoryId,
-    )
-    .execute(connection)
-    .await?;
-    Ok(deleted.rows_affected() > 0)
-}
-
-/// Erases memories, with their history and the memories that they superseded. Ids that do not exist, or are out of
-/// scope, are ignored.
-pub async fn delete(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Result<u64, sqlx::Error> {
-    let ids: Vec<Uuid> = memory_ids.iter().map(|id| id.0).collect();
-    let deleted = sqlx::query!(
-        "delete from memories where memory_id = any($1) and ($2::text is null or user_id = $2)",
-        &ids,
-        scope.user(),
-    )
-    .execute(db)
-    .await?;
-    Ok(deleted.rows_affected())
 }

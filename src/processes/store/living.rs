@@ -21,7 +21,7 @@ pub async fn enter(db: &PgPool, process: ProcessId, lifetime: Duration) -> Resul
 /// A heartbeat. `false` if others have declared the process dead.
 pub async fn renew(db: &PgPool, process: ProcessId, lifetime: Duration) -> Result<bool, sqlx::Error> {
     let renewed = sqlx::query!(
-        "update processes set expires_at = clock_timestamp() + $2::interval where process_id = $1",
+        "update processes set expires_at = now() + $2::interval where process_id = $1",
         process as ProcessId,
         interval(lifetime),
     )
@@ -53,31 +53,17 @@ pub async fn expire_all(db: &PgPool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Removes the processes that have left and, if `late`, also those whose heartbeat is overdue. Processes of older
-/// builds did not enter their runs into `open_runs`: they are entered here.
+/// Removes the processes that have left and, if `late`, also those whose heartbeat is overdue.
 pub async fn bury(db: &PgPool, late: bool) -> Result<Vec<ProcessId>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        with late as (
+        delete from processes using (
             select process_id from processes
             where expires_at < clock_timestamp() and ($1 or expires_at = '-infinity')
             for update skip locked
-        ), dead as (
-            delete from processes using late
-            where processes.process_id = late.process_id
-            returning processes.process_id, oldest_run
-        ), noted as (
-            insert into open_runs (run_id)
-            select r.run_id
-            from dead cross join lateral (
-                select run_id from runs
-                where run_id >= dead.oldest_run and process_id = dead.process_id and status in ('RUNNING', 'PAUSED')
-                offset 0
-            ) r
-            where dead.oldest_run <> '00000000-0000-0000-0000-000000000000'
-            on conflict do nothing
-        )
-        select process_id as "process_id: ProcessId" from dead
+        ) late
+        where processes.process_id = late.process_id
+        returning processes.process_id as "process_id: ProcessId"
         "#,
         late,
     )

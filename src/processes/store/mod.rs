@@ -1,4 +1,4 @@
-//! The rows of registered processes, of waiting runs, and of cancel requests.
+//! The rows of registered processes, of open runs, and of cancel requests.
 
 mod cancelling;
 mod living;
@@ -8,6 +8,6 @@ mod turns;
 pub use self::{
     cancelling::{Fate, active_run, look_after, request_cancel},
     living::{bury, enter, expire_all, leave, lives, renew},
-    orphans::{Orphan, PutBack, declined, forget_closed, orphans, put_back},
-    turns::{Taken, begin, count_background, notify, take, waiter},
+    orphans::{Orphan, PutBack, declined, orphans, put_back},
+    turns::{Served, Taken, begin, count_background, notify, take, waiter},
 };

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{
     database::interval,
-    model::{Claim, ProcessId, RunId, SessionId},
+    model::{Claim, ProcessId, RunId, SessionId, TenantId},
 };
 
 /// A run whose process is dead, or an open run of the process that asks, which has to check its own registry.
@@ -30,6 +30,7 @@ pub async fn orphans(db: &PgPool, process: ProcessId) -> Result<Vec<Orphan>, sql
     let rows = sqlx::query_file!("src/processes/store/orphans.sql", process as ProcessId).fetch_all(db).await?;
     let orphans = rows.into_iter().map(|row| Orphan {
         claim: Claim {
+            tenant_id: TenantId::stored(row.tenant_id),
             session_id: SessionId::stored(row.session_id),
             seq: row.seq,
             run_id: row.run_id,
@@ -42,21 +43,6 @@ pub async fn orphans(db: &PgPool, process: ProcessId) -> Result<Vec<Orphan>, sql
         webhook_url: row.webhook_url,
     });
     Ok(orphans.collect())
-}
-
-/// Removes runs from `open_runs` that were deleted before they had ended, or were ended by a process of an older build.
-pub async fn forget_closed(db: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"
-        delete from open_runs o
-        where not exists (
-            select from runs r where r.run_id = o.run_id and r.status in ('PENDING', 'RUNNING', 'PAUSED') offset 0
-        )
-        "#
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 /// Why a background run is put back. This decides when it is taken again, and by which processes.
@@ -82,28 +68,22 @@ pub async fn put_back(connection: &mut PgConnection, claim: &Claim, why: PutBack
     let put_back = sqlx::query!(
         r#"
         with session as (
-            select session_id from sessions where session_id = $1 for no key update
-        ), run as (
-            update runs set status = 'PENDING', process_id = null
-            from session
-            where runs.session_id = $1 and runs.seq = $2 and runs.run_id = $3
-              and runs.status in ('PENDING', 'RUNNING') and runs.process_id is not distinct from $4
-              and exists (select from run_queue q where q.session_id = $1 and q.seq = $2 and q.background)
-            returning runs.session_id, runs.seq
+            select session_id from sessions where tenant_id = $1 and session_id = $2 for no key update
         )
-        update run_queue set
+        update open_runs q set
+            status = 'PENDING',
             process_id = null,
-            attempts = attempts - $5::boolean::integer,
-            failures = case when $6 then least(failures + 1, 100) else failures end,
-            not_before = case
-                when $6 then clock_timestamp() + least(interval '1 s' * 2 ^ least(failures, 10), interval '1 min')
-            end,
-            declined_by = case when $7::uuid is null then declined_by else declined_by || $7 end,
-            declined_at = case when $7 is null then declined_at else coalesce(declined_at, clock_timestamp()) end,
-            declined_because = coalesce($8, declined_because)
-        from run
-        where run_queue.session_id = run.session_id and run_queue.seq = run.seq
+            attempts = attempts - $6::boolean::integer,
+            failures = case when $7 then least(failures + 1, 100) else failures end,
+            not_before = case when $7 then now() + least(interval '1 s' * 2 ^ least(failures, 10), interval '1 min') end,
+            declined_by = case when $8::uuid is null then declined_by else declined_by || $8 end,
+            declined_at = case when $8 is null then declined_at else coalesce(declined_at, now()) end,
+            declined_because = coalesce($9, declined_because)
+        from session
+        where q.tenant_id = $1 and q.session_id = $2 and q.seq = $3 and q.run_id = $4
+          and q.status in ('PENDING', 'RUNNING') and q.process_id is not distinct from $5 and q.background
         "#,
+        claim.tenant_id.as_str(),
         claim.session_id.as_str(),
         claim.seq,
         claim.run_id as RunId,
@@ -130,13 +110,11 @@ pub struct Declined {
 pub async fn declined(db: &PgPool, process: ProcessId, patience: Duration) -> Result<Vec<Declined>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select session_id, seq, run_id as "run_id: RunId", coalesce(declined_because, '') as "because!",
-               coalesce(
-                   jsonb_path_query_first(request, '$.delivery.webhook_url ? (@.type() == "string")'),
-                   jsonb_path_query_first(request, '$.run.webhook_url ? (@.type() == "string")')
-               ) #>> '{}' as webhook_url
-        from run_queue
-        where process_id is null and $1 = any(declined_by) and declined_at < clock_timestamp() - $2::interval
+        select tenant_id, session_id, seq, run_id as "run_id: RunId", coalesce(declined_because, '') as "because!",
+               requested_webhook(request) as webhook_url
+        from open_runs
+        where background and process_id is null and $1 = any(declined_by)
+          and declined_at < clock_timestamp() - $2::interval
         "#,
         process as ProcessId,
         interval(patience),
@@ -144,7 +122,13 @@ pub async fn declined(db: &PgPool, process: ProcessId, patience: Duration) -> Re
     .fetch_all(db)
     .await?;
     let declined = rows.into_iter().map(|row| Declined {
-        claim: Claim { session_id: SessionId::stored(row.session_id), seq: row.seq, run_id: row.run_id, process: None },
+        claim: Claim {
+            tenant_id: TenantId::stored(row.tenant_id),
+            session_id: SessionId::stored(row.session_id),
+            seq: row.seq,
+            run_id: row.run_id,
+            process: None,
+        },
         because: row.because,
         webhook_url: row.webhook_url,
     });

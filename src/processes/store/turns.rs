@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sqlx::{PgPool, types::Json};
 
-use crate::model::{Claim, Opening, ProcessId, RunId, SessionId, UserId};
+use crate::model::{Claim, Opening, ProcessId, RunId, SessionId, TenantId, UserId};
 
 /// Begins a run that has waited in this process, if it is its turn and the process is registered. Returns the session's
 /// state.
@@ -13,26 +13,18 @@ pub async fn begin(db: &PgPool, claim: &Claim) -> Result<Option<Map<String, Valu
         with durability as (
             select set_config('synchronous_commit', 'off', true)
         ), session as (
-            select s.session_id, s.session_state
+            select s.session_state
             from sessions s, durability
-            where s.session_id = $1 and s.active_seq = $2
-              and exists (select from processes where process_id = $4)
+            where s.tenant_id = $1 and s.session_id = $2 and s.active_seq = $3
+              and exists (select from processes where process_id = $5)
             for no key update of s
-        ), run as (
-            update runs set status = 'RUNNING', process_id = $4
-            from session
-            where runs.session_id = $1 and runs.seq = $2 and runs.run_id = $3 and runs.status = 'PENDING'
-            returning runs.session_id, runs.seq
-        ), dequeued as (
-            delete from run_queue using run
-            where run_queue.session_id = run.session_id and run_queue.seq = run.seq
-        ), opened as (
-            insert into open_runs (run_id)
-            select $3 from run
         )
-        select session.session_state as "state: Json<Map<String, Value>>"
-        from session join run using (session_id)
+        update open_runs q set status = 'RUNNING', process_id = $5, waiter_id = null, attempts = 1
+        from session
+        where q.tenant_id = $1 and q.session_id = $2 and q.seq = $3 and q.run_id = $4 and q.status = 'PENDING'
+        returning session.session_state as "state: Json<Map<String, Value>>"
         "#,
+        claim.tenant_id.as_str(),
         claim.session_id.as_str(),
         claim.seq,
         claim.run_id as RunId,
@@ -57,9 +49,15 @@ pub struct Taken {
     pub heard: i32,
 }
 
-/// Takes background runs whose turn it is and that no process has: round-robin over the users, and the oldest first of
-/// each user. Skips runs that `process` has declined, and runs whose pause is not over. `served` is the user who was
-/// served last.
+/// Whose background run was taken last: a tenant, and its user or empty for its runs without a user.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    tenant_id: String,
+    share: String,
+}
+
+/// Takes background runs whose turn it is and that no process has: round-robin over the users of all tenants, and the
+/// oldest first of each user. Skips runs that `process` has declined, and runs whose pause is not over.
 ///
 /// The cost does not depend on the length of the queue: a few index entries for each run that may be taken.
 #[expect(clippy::too_many_lines, reason = "one statement, and what it answers with")]
@@ -67,44 +65,45 @@ pub async fn take(
     db: &PgPool,
     process: ProcessId,
     at_most: i64,
-    served: &mut String,
+    served: &mut Served,
 ) -> Result<Vec<Taken>, sqlx::Error> {
     /// Extra candidates, because other processes may have locked some.
     const SPARE: i64 = 4;
     let rows = sqlx::query!(
         r#"
         with recursive ready as not materialized (
-            select session_id, seq, run_id, share
-            from run_queue
+            select tenant_id, session_id, seq, run_id, share
+            from open_runs
             where background and process_id is null and ready
               and (not_before is null or not_before <= now()) and not $1 = any(declined_by)
-        ), users (place, share, is_past_end) as (
-            select 0, $3::text collate "C", false
+        ), users (place, tenant_id, share, is_past_end) as (
+            select 0, $5::text collate "C", $3::text collate "C", false
             union all
             -- The next user; after the last one the first, and so on to the one whose turn was last.
-            select u.place + 1, next.share, next.is_past_end
+            select u.place + 1, next.tenant_id, next.share, next.is_past_end
             from users u cross join lateral (
                 (
-                    select q.share, false as is_past_end
+                    select q.tenant_id, q.share, false as is_past_end
                     from ready q
-                    where q.share > u.share and not u.is_past_end
-                    order by q.share
+                    where (q.tenant_id, q.share) > (u.tenant_id, u.share) and not u.is_past_end
+                    order by q.tenant_id, q.share
                     limit 1
                 )
                 union all
                 (
-                    select q.share, true
+                    select q.tenant_id, q.share, true
                     from ready q
-                    where q.share > u.share and q.share <= $3 and u.is_past_end
-                    order by q.share
+                    where (q.tenant_id, q.share) > (u.tenant_id, u.share) and (q.tenant_id, q.share) <= ($5, $3)
+                      and u.is_past_end
+                    order by q.tenant_id, q.share
                     limit 1
                 )
                 union all
                 (
-                    select q.share, true
+                    select q.tenant_id, q.share, true
                     from ready q
-                    where q.share <= $3 and not u.is_past_end
-                    order by q.share
+                    where (q.tenant_id, q.share) <= ($5, $3) and not u.is_past_end
+                    order by q.tenant_id, q.share
                     limit 1
                 )
                 order by is_past_end
@@ -112,11 +111,12 @@ pub async fn take(
             ) next
             where u.place < $2::bigint + $4::bigint
         ), candidate as (
-            select q.session_id, q.seq, u.share, u.place, row_number() over (partition by u.place order by q.run_id) as round
+            select q.tenant_id, q.session_id, q.seq, u.share, u.place,
+                   row_number() over (partition by u.place order by q.run_id) as round
             from users u cross join lateral (
-                select session_id, seq, run_id
+                select tenant_id, session_id, seq, run_id
                 from ready
-                where share = u.share
+                where ready.tenant_id = u.tenant_id and ready.share = u.share
                 order by run_id
                 limit $2::bigint + $4::bigint
             ) q
@@ -124,48 +124,49 @@ pub async fn take(
         ), first as (
             select * from candidate order by round, place limit $2::bigint + $4::bigint
         ), free as (
-            select c.session_id, c.seq, c.share, c.place, c.round, s.session_state
-            from first c join sessions s on s.session_id = c.session_id and s.active_seq = c.seq
+            select c.tenant_id, c.session_id, c.seq, c.share, c.place, c.round, s.session_state
+            from first c
+            join sessions s on s.tenant_id = c.tenant_id and s.session_id = c.session_id and s.active_seq = c.seq
             where exists (select from processes where process_id = $1)
             order by c.round, c.place
             limit $2
             for no key update of s skip locked
-        ), run as (
-            update runs set status = 'RUNNING', process_id = $1
-            from free
-            where runs.session_id = free.session_id and runs.seq = free.seq and runs.status = 'PENDING'
-            returning runs.*
         ), taken as (
-            update run_queue q set process_id = $1, attempts = q.attempts + 1
-            from run
-            where q.session_id = run.session_id and q.seq = run.seq
-            returning q.session_id, q.seq, q.request, q.attempts
+            update open_runs q set status = 'RUNNING', process_id = $1, attempts = q.attempts + 1
+            from free
+            where q.tenant_id = free.tenant_id and q.session_id = free.session_id and q.seq = free.seq
+              and q.status = 'PENDING' and q.process_id is null
+            returning q.tenant_id, q.session_id, q.seq, q.request, q.attempts
         )
-        select run.session_id, run.seq, run.run_id as "run_id: RunId", run.component_id, run.user_id, run.input,
-               run.metadata as "metadata: Json<Map<String, Value>>", run.created_at, m.message_id,
+        select free.tenant_id, run.session_id, run.seq, run.run_id as "run_id: RunId", run.component_id, run.user_id,
+               run.input, run.metadata as "metadata: Json<Map<String, Value>>", run.created_at, run.message_id,
                run.forked_from_run_id as "forked_from_run_id: RunId", run.regenerated_from as "regenerated_from: RunId",
                taken.request as "request?", taken.attempts, free.session_state as "state: Json<Map<String, Value>>",
-               (select coalesce(max(e.first_index + cardinality(e.names)), 0) from run_events e
-                where e.session_id = run.session_id and e.seq = run.seq) as "heard!",
+               (
+                   select coalesce(max(e.first_index + cardinality(e.names)), 0)
+                   from run_events e
+                   where e.tenant_id = run.tenant_id and e.session_id = run.session_id and e.seq = run.seq
+               ) as "heard!",
                free.share as "share!"
         from free
-        join run using (session_id, seq)
-        join taken using (session_id, seq)
-        join messages m on m.session_id = run.session_id and m.seq = run.seq and m.index = 0
+        join taken using (tenant_id, session_id, seq)
+        join runs run using (tenant_id, session_id, seq)
         order by free.round, free.place
         "#,
         process as ProcessId,
         at_most,
-        served.as_str(),
+        served.share,
         SPARE,
+        served.tenant_id,
     )
     .fetch_all(db)
     .await?;
     if let Some(last) = rows.last() {
-        served.clone_from(&last.share);
+        *served = Served { tenant_id: last.tenant_id.clone(), share: last.share.clone() };
     }
     let taken = rows.into_iter().map(|row| Taken {
         claim: Claim {
+            tenant_id: TenantId::stored(row.tenant_id),
             session_id: SessionId::stored(row.session_id),
             seq: row.seq,
             run_id: row.run_id,
@@ -178,7 +179,7 @@ pub async fn take(
             user_id: row.user_id.map(UserId::stored),
             input: row.input,
             metadata: row.metadata.0,
-            message_id: row.message_id,
+            message_id: row.message_id.unwrap_or_default(),
             forked_from_run_id: row.forked_from_run_id,
             regenerated_from: row.regenerated_from,
             created_at: row.created_at,
@@ -190,7 +191,7 @@ pub async fn take(
     Ok(taken.collect())
 }
 
-/// The number of background runs that wait for a process or for their turn.
+/// The number of background runs of a tenant that wait for a process or for their turn.
 #[derive(Debug)]
 pub struct Waiting {
     pub all: i64,
@@ -201,6 +202,7 @@ pub struct Waiting {
 /// Counts waiting background runs up to the limits, which bounds the cost.
 pub async fn count_background(
     db: &PgPool,
+    tenant: &TenantId,
     user: Option<&UserId>,
     (of_all, of_user): (u32, u32),
 ) -> Result<Waiting, sqlx::Error> {
@@ -209,16 +211,17 @@ pub async fn count_background(
         r#"
         select (
             select count(*) from (
-                select from run_queue where background and process_id is null limit $2
+                select from open_runs where tenant_id = $1 and background and process_id is null limit $3
             ) q
         ) as "all!", (
             select count(*) from (
-                select from run_queue
-                where background and process_id is null and ready = any(array[true, false]) and share = $1
-                limit $3
+                select from open_runs
+                where tenant_id = $1 and background and process_id is null and share = $2
+                limit $4
             ) q
         ) as "of_share!"
         "#,
+        tenant.as_str(),
         user.map_or("", UserId::as_str),
         i64::from(of_all),
         i64::from(of_user),
@@ -230,21 +233,23 @@ pub async fn count_background(
 /// The id of a waiting run, and the process that waits for its turn, if any. `None` if it is no longer waiting.
 pub async fn waiter(
     db: &PgPool,
+    tenant: &TenantId,
     session_id: &SessionId,
     seq: i64,
 ) -> Result<Option<(RunId, Option<ProcessId>)>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select run_id as "run_id: RunId", process_id as "process_id: ProcessId"
-        from run_queue
-        where session_id = $1 and seq = $2
+        select run_id as "run_id: RunId", waiter_id as "waiter_id: ProcessId"
+        from open_runs
+        where tenant_id = $1 and session_id = $2 and seq = $3 and status = 'PENDING'
         "#,
+        tenant.as_str(),
         session_id.as_str(),
         seq,
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| (row.run_id, row.process_id)))
+    Ok(row.map(|row| (row.run_id, row.waiter_id)))
 }
 
 /// Notifies all processes that listen on the channel.

@@ -12,7 +12,8 @@ use crate::model::{Message, Run, RunId, RunStatus, Scope, SessionId, paging::Sor
 /// One run by its id, in any session.
 pub async fn find(db: &PgPool, scope: &Scope, run_id: RunId) -> Result<Option<Run>, sqlx::Error> {
     let row = select_runs!(
-        "where r.run_id = $1 and ($2::text is null or coalesce(s.user_id, r.user_id) = $2)",
+        "where r.tenant_id = $1 and r.run_id = $2 and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)",
+        scope.tenant(),
         run_id as RunId,
         scope.user()
     )
@@ -29,7 +30,9 @@ pub async fn find_by_seq(
     seq: i64,
 ) -> Result<Option<Run>, sqlx::Error> {
     let row = select_runs!(
-        "where r.session_id = $1 and r.seq = $2 and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)",
+        "where r.tenant_id = $1 and r.session_id = $2 and r.seq = $3
+           and ($4::text is null or coalesce(s.user_id, r.user_id) = $4)",
+        scope.tenant(),
         session_id.as_str(),
         seq,
         scope.user(),
@@ -44,11 +47,13 @@ pub async fn is_followed(db: &PgPool, scope: &Scope, session_id: &SessionId, seq
     sqlx::query_scalar!(
         r#"
         select exists (
-            select from runs r join sessions s using (session_id)
-            where r.session_id = $1 and r.seq > $2 and ($3::text is null or s.user_id is null or s.user_id = $3)
+            select from run_records r join sessions s using (tenant_id, session_id)
+            where r.tenant_id = $1 and r.session_id = $2 and r.seq > $3
+              and ($4::text is null or s.user_id is null or s.user_id = $4)
               and r.status in ('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED')
         ) as "is_followed!"
         "#,
+        scope.tenant(),
         session_id.as_str(),
         seq,
         scope.user(),
@@ -79,15 +84,16 @@ pub async fn list(
 ) -> Result<Vec<Run>, sqlx::Error> {
     let rows = select_runs!(
         r"
-        where r.session_id = $1
-          and ($2::text is null or s.user_id = $2)
-          and ($3::text is null or r.component_id = $3)
-          and ($4::run_status[] is null or r.status = any($4))
-          and ($5::timestamptz is null or r.created_at >= $5)
-          and ($6::timestamptz is null or r.created_at <= $6)
+        where r.tenant_id = $1 and r.session_id = $2
+          and ($3::text is null or s.user_id = $3)
+          and ($4::text is null or r.component_id = $4)
+          and ($5::run_status[] is null or r.status = any($5))
+          and ($6::timestamptz is null or r.created_at >= $6)
+          and ($7::timestamptz is null or r.created_at <= $7)
         order by r.seq desc
-        limit $7
+        limit $8
         ",
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         filter.component_id,
@@ -110,10 +116,17 @@ pub async fn messages_of(
 ) -> Result<HashMap<i64, Vec<Message>>, sqlx::Error> {
     let rows = select_messages!(
         r"
-        from messages m join runs r using (session_id, seq) join sessions s using (session_id)
-        where m.session_id = $1 and m.seq = any($2) and ($3::text is null or coalesce(s.user_id, r.user_id) = $3)
+        from sessions s
+        join runs r using (tenant_id, session_id)
+        cross join lateral (
+            select * from messages
+            where messages.tenant_id = $1 and messages.session_id = $2 and messages.seq = r.seq
+        ) m
+        where s.tenant_id = $1 and s.session_id = $2 and r.seq = any($3)
+          and ($4::text is null or coalesce(s.user_id, r.user_id) = $4)
         order by m.seq, m.index
         ",
+        scope.tenant(),
         session_id.as_str(),
         seqs,
         scope.user(),
@@ -139,14 +152,20 @@ pub async fn conversation(
     let (before_seq, before_index) = before.unwrap_or((i64::MAX, 0));
     let rows = select_messages!(
         r"
-        from messages m join sessions s using (session_id)
-        where m.session_id = $1
-          and ($2::text is null or s.user_id = $2)
-          and (m.seq, m.index) < ($3, $4)
-          and m.role in ('user', 'assistant')
-        order by m.seq desc, m.index desc
-        limit $5
+        from sessions s
+        join runs r using (tenant_id, session_id)
+        cross join lateral (
+            select * from messages
+            where messages.tenant_id = $1 and messages.session_id = $2 and messages.seq = r.seq
+              and messages.role in ('user', 'assistant')
+        ) m
+        where s.tenant_id = $1 and s.session_id = $2
+          and ($3::text is null or s.user_id = $3)
+          and r.seq <= $4 and (m.seq < $4 or m.index < $5)
+        order by r.seq desc, m.index desc
+        limit $6
         ",
+        scope.tenant(),
         session_id.as_str(),
         scope.user(),
         before_seq,
@@ -172,14 +191,25 @@ pub async fn messages_after(
         ($beyond:literal, $direction:literal, $first:expr) => {{
             let (seq, index) = after.unwrap_or($first);
             select_messages!(
-                "from messages m join sessions s using (session_id)
-                where m.session_id = $1 and ($2::text is null or s.user_id = $2) and (m.seq, m.index) "
+                "from sessions s
+                join runs r using (tenant_id, session_id)
+                cross join lateral (
+                    select * from messages
+                    where messages.tenant_id = $1 and messages.session_id = $2 and messages.seq = r.seq
+                ) m
+                where s.tenant_id = $1 and s.session_id = $2 and ($3::text is null or s.user_id = $3)
+                  and r.seq "
                     + $beyond
-                    + " ($3, $4) order by m.seq "
+                    + "= $4 and (m.seq "
+                    + $beyond
+                    + " $4 or m.index "
+                    + $beyond
+                    + " $5) order by r.seq "
                     + $direction
                     + ", m.index "
                     + $direction
-                    + " limit $5",
+                    + " limit $6",
+                scope.tenant(),
                 session_id.as_str(),
                 scope.user(),
                 seq,
@@ -199,9 +229,10 @@ pub async fn messages_after(
     let ids = sqlx::query!(
         r#"
         select r.seq, r.run_id as "run_id: RunId"
-        from runs r join sessions s using (session_id)
-        where r.session_id = $1 and r.seq = any($2) and ($3::text is null or s.user_id = $3)
+        from runs r join sessions s using (tenant_id, session_id)
+        where r.tenant_id = $1 and r.session_id = $2 and r.seq = any($3) and ($4::text is null or s.user_id = $4)
         "#,
+        scope.tenant(),
         session_id.as_str(),
         &seqs,
         scope.user(),

@@ -19,15 +19,16 @@ macro_rules! select_runs {
         sqlx::query_as!(
             $crate::runs::store::rows::RunRow,
             r#"
-            select r.session_id, r.seq, r.run_id as "run_id: RunId", r.component_id, r.user_id,
-                   r.status as "status: RunStatus", r.input, r.content, r.error as "error: Json<RunError>", r.model,
-                   r.model_provider, r.metrics as "metrics: Json<RunMetrics>",
+            select r.session_id as "session_id!", r.seq as "seq!", r.run_id as "run_id!: RunId",
+                   r.component_id as "component_id!", r.user_id, r.status as "status!: RunStatus", r.input as "input!",
+                   r.content, r.error as "error: Json<RunError>", r.model, r.model_provider,
+                   r.metrics as "metrics!: Json<RunMetrics>",
                    r.session_state as "session_state: Json<Map<String, Value>>",
-                   r.metadata as "metadata: Json<Map<String, Value>>", r.context as "context: Json<ContextRecord>",
-                   r.tools as "tools: Json<Vec<ToolExecution>>",
+                   r.metadata as "metadata!: Json<Map<String, Value>>", r.context as "context!: Json<ContextRecord>",
+                   r.tools as "tools!: Json<Vec<ToolExecution>>",
                    r.forked_from_run_id as "forked_from_run_id: RunId", r.regenerated_from as "regenerated_from: RunId",
-                   r.created_at
-            from runs r join sessions s using (session_id)
+                   r.created_at as "created_at!"
+            from run_records r join sessions s using (tenant_id, session_id)
             "#
             + $rest,
             $($parameter),*
@@ -44,9 +45,9 @@ macro_rules! select_messages {
         sqlx::query_as!(
             $crate::runs::store::rows::MessageRow,
             r#"
-            select m.seq, m.index, m.message_id, m.role as "role: Role", m.content, m.reasoning,
+            select m.seq as "seq!", m.index as "index!", m.message_id as "message_id!", m.role as "role!: Role", m.content, m.reasoning,
                    m.tool_calls as "tool_calls: Json<Vec<ToolCall>>", m.tool_call_id, m.tool_name, m.tool_args,
-                   m.tool_call_error, m.metrics as "metrics: Json<MessageMetrics>", m.provider_data, m.created_at
+                   m.tool_call_error, m.metrics as "metrics: Json<MessageMetrics>", m.provider_data, m.created_at as "created_at!"
             "#
             + $rest $(+ $more)*,
             $($parameter),*

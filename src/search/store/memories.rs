@@ -62,10 +62,14 @@ pub async fn find_all(
     memory_ids: &[MemoryId],
 ) -> Result<Vec<Memory>, sqlx::Error> {
     let ids: Vec<uuid::Uuid> = memory_ids.iter().map(|id| id.0).collect();
-    let rows =
-        select_memories!("where m.memory_id = any($1) and ($2::text is null or m.user_id = $2)", &ids, scope.user(),)
-            .fetch_all(db)
-            .await?;
+    let rows = select_memories!(
+        "where m.tenant_id = $1 and m.memory_id = any($2) and ($3::text is null or m.user_id = $3)",
+        scope.tenant(),
+        &ids,
+        scope.user(),
+    )
+    .fetch_all(db)
+    .await?;
     Ok(rows.into_iter().map(MemoryRow::into_memory).collect())
 }
 
@@ -77,8 +81,9 @@ pub async fn briefs(db: &PgPool, scope: &Scope, memory_ids: &[MemoryId]) -> Resu
         r#"
         select memory_id as "memory_id: MemoryId", memory, tokens
         from memories
-        where memory_id = any($1) and ($2::text is null or user_id = $2)
+        where tenant_id = $1 and memory_id = any($2) and ($3::text is null or user_id = $3)
         "#,
+        scope.tenant(),
         &ids,
         scope.user(),
     )

@@ -27,7 +27,7 @@ use crate::{
     app::App,
     clock, database,
     jobs::{self, Job},
-    model::SessionId,
+    model::{SessionId, TenantId},
 };
 
 /// Time after which a waiting job counts as lost, or as failed for good, and is replaced. Otherwise an embedding
@@ -40,11 +40,16 @@ const MOST_RUNS: i64 = 25_000;
 const MOST_MEMORIES: i64 = 50_000;
 
 /// Marks a session dirty for embedding, in the transaction that stores a message.
-pub async fn note(app: &App, connection: &mut PgConnection, session_id: &SessionId) -> Result<(), sqlx::Error> {
+pub async fn note(
+    app: &App,
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    session_id: &SessionId,
+) -> Result<(), sqlx::Error> {
     if app.embedder.is_none() {
         return Ok(());
     }
-    store::note(connection, session_id, clock::now()).await
+    store::note(connection, tenant, session_id, clock::now()).await
 }
 
 /// Ensures that a job is queued. Call it after the commit: within the transaction, all runs would wait for one another
@@ -71,7 +76,7 @@ async fn enqueue(app: &App) -> Result<(), sqlx::Error> {
 
 /// Queues the job if anything has no vector yet; runs periodically.
 pub async fn sweep(app: &App) -> Result<(), sqlx::Error> {
-    if app.embedder.is_some() && store::is_something_new(&app.db).await? {
+    if app.embedder.is_some() && indexing::is_something_new(app).await? {
         enqueue(app).await?;
     }
     Ok(())
@@ -104,8 +109,9 @@ pub async fn read(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vec
 /// database.
 async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Arc<Vectors>>, sqlx::Error> {
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
+    let tenant = search.scope.tenant();
     for talk in store::talks(&app.db, search, model, MOST_RUNS).await? {
-        match app.room::<KeptVectors>().get(&talk.session_id, model, &talk.version()) {
+        match app.room::<KeptVectors>().get(tenant, &talk.session_id, model, &talk.version()) {
             Some(vectors) if talk.is_complete => rows.push(vectors),
             _ => missing.push(talk),
         }
@@ -113,12 +119,12 @@ async fn read_sessions(app: &App, search: &Search, model: &str) -> Result<Vec<Ar
     if missing.is_empty() {
         return Ok(rows);
     }
-    let mut read = store::of_sessions(&app.db, &missing, model).await?;
+    let mut read = store::of_sessions(&app.db, tenant, &missing, model).await?;
     for talk in missing {
         let vectors = read.remove(&talk.session_id).unwrap_or_else(|| Vectors::none_of(&talk.session_id));
         let vectors = Arc::new(vectors);
         if talk.is_complete && talk.is_whole() {
-            app.room::<KeptVectors>().keep(&talk.session_id, model, talk.version(), &vectors);
+            app.room::<KeptVectors>().keep(tenant, &talk.session_id, model, talk.version(), &vectors);
         }
         rows.push(vectors);
     }

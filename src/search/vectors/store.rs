@@ -1,5 +1,6 @@
-//! Vectors in PostgreSQL, as a search reads them. `undone` tracks missing vectors.
+//! Vectors in PostgreSQL, as a search reads them. `undone` tracks missing vectors, `texts` fills them in.
 
+mod texts;
 mod undone;
 
 use std::{cmp::Ordering, collections::HashMap};
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) use self::undone::*;
+pub(super) use self::{texts::*, undone::*};
 
 /// The PostgreSQL epoch, 2000-01-01, in microseconds of Unix time.
 const EPOCH: i64 = 946_684_800_000_000;
@@ -127,25 +128,28 @@ pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i6
         with talks as (
             select session_id, created_at, updated_at, version, last_seq
             from sessions
-            where user_id = $1 and ($2::text is null or session_id = $2)
+            where tenant_id = $1 and user_id = $2 and ($3::text is null or session_id = $3)
             union all
             select session_id, created_at, updated_at, version, last_seq
             from sessions
-            where $1::text is null and session_id = $2
+            where tenant_id = $1 and $2::text is null and session_id = $3
         ), recent as (
             select session_id, created_at, version, last_seq,
                    sum(last_seq) over (order by updated_at desc, session_id) - last_seq as later
             from talks
         )
         select session_id as "session_id!", created_at as "created_at!", version as "version!",
-               last_seq - $4::bigint as "after_seq!",
+               last_seq - $5::bigint as "after_seq!",
                (
-                   exists (select from embedding_state where model = $3)
-                   and not exists (select from unembedded_sessions u where u.session_id = recent.session_id)
+                   exists (select from embedding_state where model = $4)
+                   and not exists (
+                       select from unembedded_sessions u where u.tenant_id = $1 and u.session_id = recent.session_id
+                   )
                ) as "is_complete!"
         from recent
-        where later < $4
+        where later < $5
         "#,
+        search.scope.tenant(),
         search.scope.user(),
         search.session_id.as_ref().map(SessionId::as_str),
         model,
@@ -158,6 +162,7 @@ pub(super) async fn talks(db: &PgPool, search: &Search, model: &str, at_most: i6
 /// The vectors of these sessions, by session.
 pub(super) async fn of_sessions(
     db: &PgPool,
+    tenant: &str,
     talks: &[Talk],
     model: &str,
 ) -> Result<HashMap<String, Vectors>, sqlx::Error> {
@@ -166,14 +171,15 @@ pub(super) async fn of_sessions(
     let sessions = sqlx::query!(
         r#"
         select talk.session_id as "session_id!", of_talk.packed as "packed!"
-        from unnest($1::text[], $2::bigint[]) as talk (session_id, after_seq) cross join lateral (
+        from unnest($2::text[], $3::bigint[]) as talk (session_id, after_seq) cross join lateral (
             select string_agg(int8send(seq) || int4send(index) || timestamptz_send(said_at) || embedding, '') as packed
             from message_vectors v
-            where v.session_id = talk.session_id and v.seq > talk.after_seq
-              and v.embedding_model = $3 and v.embedding <> ''
+            where v.tenant_id = $1 and v.session_id = talk.session_id and v.seq > talk.after_seq
+              and v.embedding_model = $4 and v.embedding <> ''
         ) of_talk
         where of_talk.packed is not null
         "#,
+        tenant,
         &ids as &[&str],
         &after,
         model,
@@ -197,15 +203,16 @@ pub(super) async fn of_memories(
         from (
             select memory_id, valid_from, embedding
             from memories
-            where user_id = $1
+            where tenant_id = $1 and user_id = $2
               and valid_to is null and (expires_at is null or expires_at > now())
-              and embedding_model = $2
+              and embedding_model = $3
               and embedding <> ''
-              and ($3::timestamptz is null or valid_from >= $3) and ($4::timestamptz is null or valid_from < $4)
-              and ($5::text is null or agent_id = $5) and lower(topics::text)::text[] @> $6::text[]
-            limit $7
+              and ($4::timestamptz is null or valid_from >= $4) and ($5::timestamptz is null or valid_from < $5)
+              and ($6::text is null or agent_id = $6) and lower(topics::text)::text[] @> $7::text[]
+            limit $8
         ) vectors
         "#,
+        search.scope.tenant(),
         search.scope.user(),
         model,
         search.from,

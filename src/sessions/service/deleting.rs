@@ -34,8 +34,8 @@ pub async fn delete(
 /// request has deleted some, and can be repeated for the rest.
 pub async fn delete_matching(app: &App, scope: &Scope, filter: &SessionFilter, dry_run: bool) -> Result<u64, Error> {
     const BATCH: i64 = 500;
-    let words = Words::of(&app.db, filter, &app.settings.search.text_config).await?;
-    let selection = Selection::new(&app.db, scope, filter, words.as_ref()).await?;
+    let words = Words::of(&app.db, scope, filter, &app.settings.search.text_config).await?;
+    let selection = Selection::new(&app.db, scope, filter, words.as_ref(), None).await?;
     if dry_run {
         return Ok(store::count(&app.db, selection, None).await?.unsigned_abs());
     }

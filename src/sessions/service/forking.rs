@@ -45,7 +45,7 @@ pub async fn fork(
     let mut tx = database::begin(&app.db).await?;
     let is_copied = store::fork(&mut tx, scope, &origin, &copy_id).await;
     if is_copied.on_constraint("sessions_pkey", || Error::conflict(taken))? {
-        vectors::note(app, &mut tx, &copy_id).await?;
+        vectors::note(app, &mut tx, scope.tenant_id(), &copy_id).await?;
         claimed.spend(&mut tx, &copy_id).await?;
         tx.commit().await?;
         vectors::wake(app).await;

@@ -50,7 +50,7 @@ pub async fn delete_message(
         ));
     }
     store::delete_message(&mut tx, scope, session_id, &message).await?;
-    summaries::forget_part(app, &mut tx, session_id, message.seq).await?;
+    summaries::forget_part(app, &mut tx, scope.tenant_id(), session_id, message.seq).await?;
     retitle(&mut tx, scope, session_id, message.seq == 1).await?;
     tx.commit().await?;
     Ok(())
@@ -65,7 +65,7 @@ pub async fn forget_runs(
     session_id: &SessionId,
     seqs: &[i64],
 ) -> Result<(), sqlx::Error> {
-    summaries::forget(app, connection, session_id, seqs).await?;
+    summaries::forget(app, connection, scope.tenant_id(), session_id, seqs).await?;
     retitle(connection, scope, session_id, seqs.contains(&1)).await
 }
 

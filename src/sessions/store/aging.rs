@@ -1,4 +1,4 @@
-//! Deletes expired and inactive sessions, of all users. Pinned ones, and those with an active run, are kept.
+//! Deletes expired and inactive sessions, of all tenants and users. Pinned ones, and those with an active run, are kept.
 
 use std::time::Duration;
 
@@ -6,51 +6,113 @@ use sqlx::PgPool;
 
 use crate::database::interval;
 
-/// Deletes at most `limit` expired sessions. Returns their components: agents, teams or workflows.
-pub async fn delete_expired(db: &PgPool, limit: i64) -> Result<Vec<Option<String>>, sqlx::Error> {
+/// The most sessions that one statement deletes. The statements have it as a literal: with a parameter, a cached plan
+/// would be made for a tenth of all rows.
+pub const BATCH: usize = 100;
+
+/// The next tenants that have sessions, by their ids: at most a thousand.
+pub async fn tenants(db: &PgPool, after: &str) -> Result<Vec<String>, sqlx::Error> {
+    // From tenant to tenant in the index, not from session to session.
     sqlx::query_scalar!(
-        "
-        delete from sessions
-        where session_id in (
-            select session_id from sessions
-            where expires_at <= now() and not pinned and active_seq is null
-            limit $1
-        ) and expires_at <= now() and not pinned and active_seq is null
-        returning component_id
-        ",
-        limit,
+        r#"
+        with recursive tenants as (
+            select (select min(tenant_id) from sessions where tenant_id > $1) as tenant_id
+            union all
+            select (select min(s.tenant_id) from sessions s where s.tenant_id > t.tenant_id)
+            from tenants t
+            where t.tenant_id is not null
+        )
+        select tenant_id as "tenant_id!" from tenants where tenant_id is not null limit 1000
+        "#,
+        after,
     )
     .fetch_all(db)
     .await
 }
 
-/// Deletes at most `limit` sessions that have been inactive for longer than `ago`: those of `component_id`, or, if it
-/// is `None`, all but those of `others`.
-pub async fn delete_inactive(
-    db: &PgPool,
-    component_id: Option<&str>,
-    others: &[&str],
-    ago: Duration,
-    limit: i64,
-) -> Result<Vec<Option<String>>, sqlx::Error> {
+/// Deletes expired sessions of these tenants, at most [`BATCH`]. Returns their components: agents, teams or workflows.
+pub async fn delete_expired(db: &PgPool, tenants: &[String]) -> Result<Vec<Option<String>>, sqlx::Error> {
     sqlx::query_scalar!(
         "
         delete from sessions
-        where session_id in (
-            select session_id from sessions
-            where updated_at < now() - $3::interval and not pinned and active_seq is null
-              and case when $1::text is null then component_id is null or component_id <> all($2::text[])
-                       else component_id = $1 end
-            order by updated_at
-            limit $4
-        ) and updated_at < now() - $3::interval and not pinned and active_seq is null
+        where (tenant_id, session_id) in (
+            select s.tenant_id, s.session_id
+            from unnest($1::text[]) as t (tenant_id)
+            cross join lateral (
+                select tenant_id, session_id from sessions
+                where sessions.tenant_id = t.tenant_id and expires_at <= now() and not pinned and active_seq is null
+                limit 100
+            ) s
+            limit 100
+        ) and expires_at <= now() and not pinned and active_seq is null
         returning component_id
         ",
-        component_id,
-        others as &[&str],
-        interval(ago),
-        limit,
+        tenants,
     )
     .fetch_all(db)
     .await
+}
+
+/// Deletes sessions of these tenants that have been inactive for longer than `ago`, at most [`BATCH`]: those of
+/// `component_id`, or, if it is `None`, all but those of `others`.
+pub async fn delete_inactive(
+    db: &PgPool,
+    tenants: &[String],
+    component_id: Option<&str>,
+    others: &[&str],
+    ago: Duration,
+) -> Result<Vec<Option<String>>, sqlx::Error> {
+    match component_id {
+        Some(component_id) => {
+            sqlx::query_scalar!(
+                "
+                delete from sessions
+                where (tenant_id, session_id) in (
+                    select s.tenant_id, s.session_id
+                    from unnest($1::text[]) as t (tenant_id)
+                    cross join lateral (
+                        select tenant_id, session_id from sessions
+                        where sessions.tenant_id = t.tenant_id and component_id = $2
+                          and updated_at < now() - $3::interval and not pinned and active_seq is null
+                        order by updated_at
+                        limit 100
+                    ) s
+                    limit 100
+                ) and updated_at < now() - $3::interval and not pinned and active_seq is null
+                returning component_id
+                ",
+                tenants,
+                component_id,
+                interval(ago),
+            )
+            .fetch_all(db)
+            .await
+        }
+        None => {
+            sqlx::query_scalar!(
+                "
+                delete from sessions
+                where (tenant_id, session_id) in (
+                    select s.tenant_id, s.session_id
+                    from unnest($1::text[]) as t (tenant_id)
+                    cross join lateral (
+                        select tenant_id, session_id from sessions
+                        where sessions.tenant_id = t.tenant_id and updated_at < now() - $3::interval
+                          and not pinned and active_seq is null
+                          and (component_id is null or component_id <> all($2::text[]))
+                        order by updated_at
+                        limit 100
+                    ) s
+                    limit 100
+                ) and updated_at < now() - $3::interval and not pinned and active_seq is null
+                returning component_id
+                ",
+                tenants,
+                others as &[&str],
+                interval(ago),
+            )
+            .fetch_all(db)
+            .await
+        }
+    }
 }

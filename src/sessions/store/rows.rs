@@ -4,28 +4,22 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 
-use crate::model::{
-    ModelInfo, ModelUsage, NamedBy, RunMetrics, Session, SessionId, SessionSummary, SessionType, Usage, UsageDetails,
-    UserId,
+use crate::{
+    model::{NamedBy, RunMetrics, Session, SessionId, SessionSummary, SessionType, UserId},
+    usage::{Entries, details},
 };
 
 /// The columns of sessions `s`: everything but the transcript. Enums are read as text: the driver would look up their
-/// types between preparing and executing a statement, and an unnamed prepared statement does not survive that.
+/// types between preparing and executing a statement, and an unnamed prepared statement does not survive that. The tenant
+/// is `$1`.
 pub(super) const SESSION_COLUMNS: &str = "
     s.session_id, s.session_type::text, s.component_id, s.user_id, s.session_name, s.named_by::text, s.session_state, s.metadata,
     s.version, s.run_count, s.message_count, s.created_at, s.updated_at, s.archived_at, s.pinned, s.expires_at, s.forked_from,
-    array(
-        select row(
-            u.purpose::text, u.model, u.model_provider, u.input_tokens, u.output_tokens, u.total_tokens,
-            u.reasoning_tokens, u.cache_read_tokens, u.cache_write_tokens
-        )
-        from session_usage u
-        where u.session_id = s.session_id
-    ) as usage,
+    s.usage,
     case when s.summary_through > 0 then (
         select jsonb_build_object('summary', v.summary, 'topics', v.topics, 'updated_at', v.created_at)
         from summaries v
-        where v.session_id = s.session_id and v.through_seq = s.summary_through
+        where v.tenant_id = $1 and v.session_id = s.session_id and v.through_seq = s.summary_through
     ) end as summary
 ";
 
@@ -48,7 +42,7 @@ pub(super) struct SessionRow {
     pinned: bool,
     expires_at: Option<DateTime<Utc>>,
     forked_from: Option<String>,
-    usage: Vec<UsageRow>,
+    usage: Json<Entries>,
     summary: Option<Json<SessionSummary>>,
 }
 
@@ -66,7 +60,7 @@ impl SessionRow {
             version: self.version,
             run_count: self.run_count,
             message_count: self.message_count,
-            usage: RunMetrics::of(by_purpose(self.usage)),
+            usage: RunMetrics::of(details(self.usage.0)),
             summary: self.summary.map(|summary| summary.0),
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -76,30 +70,4 @@ impl SessionRow {
             forked_from: self.forked_from.map(SessionId::stored),
         }
     }
-}
-
-/// Tokens of a session for one purpose and model. They are read as a composite-typed array: building JSON of them takes
-/// PostgreSQL longer than the rest of a list.
-type UsageRow = (String, String, String, i64, i64, i64, i64, i64, i64);
-
-fn by_purpose(rows: Vec<UsageRow>) -> UsageDetails {
-    let mut details = UsageDetails::default();
-    for row in rows {
-        let (purpose, id, provider, input_tokens, output_tokens, total_tokens, reasoning_tokens, read, written) = row;
-        let usage = Usage {
-            input_tokens,
-            output_tokens,
-            total_tokens,
-            reasoning_tokens,
-            cache_read_tokens: read,
-            cache_write_tokens: written,
-        };
-        let usage = ModelUsage { model: ModelInfo { id, provider }, usage };
-        match purpose.as_str() {
-            "summary" => details.session_summary_model.push(usage),
-            "memory" => details.memory_model.push(usage),
-            _ => details.model.push(usage),
-        }
-    }
-    details
 }

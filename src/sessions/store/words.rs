@@ -2,13 +2,17 @@
 
 use sqlx::PgPool;
 
-use super::estimates::Estimates;
-use crate::sessions::filter::{SessionFilter, to_websearch};
+use super::estimates::{Estimated, Estimates};
+use super::filtered::Selection;
+use crate::{
+    model::Scope,
+    sessions::filter::{SessionFilter, to_websearch},
+};
 
-/// A word has few hits if hits² < `FEW_HITS` × sessions. Then finding and sorting all hits is faster than walking the
-/// list until a page is full: a page of 21 walks 21 × sessions ÷ hits sessions, and each of these, with its messages,
-/// takes as long as four hits.
-const FEW_HITS: f64 = 90.0;
+/// While a list is walked, a session with its messages takes as long as finding this many hits.
+const HITS_PER_SESSION: f64 = 4.0;
+/// Sessions that fill a page, with the one that tells whether there is a next page.
+const PAGE: f64 = 21.0;
 
 /// A parsed search, and how to find its words.
 #[derive(Clone, Debug)]
@@ -20,16 +24,23 @@ pub struct Words<'a> {
     /// A part of the search, as a `tsquery`, that is rare enough to be looked up first: the rest is checked on the
     /// messages found, and then come their sessions.
     pub rare: Option<String>,
+    /// How many sessions are expected to match.
+    pub expected: f64,
 }
 
 impl<'a> Words<'a> {
     /// Of the parts that a message must have, picks the one that the planner estimates to be the rarest, if it is rare
-    /// enough: to look it up first is faster than to walk the list, or to ask the index for common parts as well. The
-    /// planner does not choose this by itself, because it overestimates rare words, and assumes that words occur
-    /// independently.
+    /// enough: to look it up first is faster than to walk the list until a page is full, or to ask the index for common
+    /// parts as well. The planner does not choose this by itself, because it overestimates rare words, and assumes that
+    /// words occur independently.
     ///
     /// `None` if the filter has no search.
-    pub async fn of(db: &PgPool, filter: &SessionFilter, config: &'a str) -> Result<Option<Self>, sqlx::Error> {
+    pub async fn of(
+        db: &PgPool,
+        scope: &Scope,
+        filter: &SessionFilter,
+        config: &'a str,
+    ) -> Result<Option<Self>, sqlx::Error> {
         if filter.search.is_none() {
             return Ok(None);
         }
@@ -45,17 +56,21 @@ impl<'a> Words<'a> {
         );
         let query = query.fetch_one(db).await?;
         let parts = parts(&query);
-        let mut estimates = Estimates::beside_all_of("sessions");
+        let mut estimates = Estimates::new(scope);
+        estimates.add(|sql| Selection::unsearched(scope, filter).write_labels(sql));
         for part in &parts {
+            // The index finds the hits of all tenants.
             estimates.add(|sql| {
                 sql.push("messages m where m.words @@ ").push_bind(*part).push("::text::tsquery");
             });
         }
-        let (sessions, hits) = estimates.read(db).await?;
-        let hits = parts.iter().zip(hits);
-        let rarest = hits.min_by(|(_, one), (_, other)| one.total_cmp(other));
-        let rare = rarest.filter(|(_, hits)| hits.powi(2) < FEW_HITS * sessions).map(|(part, _)| (*part).to_owned());
-        Ok(Some(Self { config, query, rare }))
+        let Estimated { all, others, .. } = estimates.read(db).await?;
+        let (walked, hits) = others.split_first().map_or((0.0, [].as_slice()), |(walked, hits)| (*walked, hits));
+        let rarest = parts.iter().zip(hits).min_by(|(_, one), (_, other)| one.total_cmp(other));
+        let expected = rarest.map_or(0.0, |(_, hits)| hits * walked / all);
+        let most = HITS_PER_SESSION * walked * (PAGE / expected.max(1.0)).min(1.0);
+        let rare = rarest.filter(|(_, hits)| **hits < most).map(|(part, _)| (*part).to_owned());
+        Ok(Some(Self { config, query, rare, expected }))
     }
 }
 

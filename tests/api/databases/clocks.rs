@@ -18,9 +18,9 @@ async fn skewed(days: i32) -> (TestDatabase, PgPool) {
          create function public.clock_timestamp() returns timestamptz language sql volatile
              return pg_catalog.clock_timestamp() + interval '{days} days';"
     );
-    sqlx::raw_sql(AssertSqlSafe(skew)).execute(&database.pool().await).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(skew)).execute(&database.pool()).await.unwrap();
     database.alter(&["set search_path = public, pg_catalog"]).await;
-    let db = database.pool().await;
+    let db = database.pool();
     (database, db)
 }
 
@@ -63,7 +63,7 @@ async fn nothing_is_removed_early_and_what_is_due_is_removed() {
              update sessions set expires_at = now() + interval '1 day' where session_id = 'expiring';
              update idempotency_keys set created_at = now() - interval '23 hours' where key = 'kept';
              update idempotency_keys set created_at = now() - interval '25 hours' where key = 'old';
-             insert into run_events
+             insert into run_events (session_id, seq, first_index, names, data, created_at)
                  select session_id, seq, hours, '{}', '{}', now() - hours * interval '1 hour'
                  from runs, unnest(array[23, 25]) hours where session_id = 'used';",
         )
@@ -89,7 +89,7 @@ async fn nothing_is_removed_early_and_what_is_due_is_removed() {
 #[tokio::test]
 async fn housekeeping_goes_on_whatever_an_older_build_had_planned() {
     let database = test_database().await;
-    let db = database.pool().await;
+    let db = database.pool();
     say(&serve(&database.url, &[]).await, "expired").await;
     execute(
         &db,

@@ -1,6 +1,7 @@
 //! Databases as others run them: their encodings, settings, schemas and clocks.
 
 mod clocks;
+mod older;
 mod refusals;
 mod schemas;
 mod settings;

@@ -12,7 +12,7 @@ async fn a_database_that_does_not_keep_text_as_utf8_is_refused() {
             assert!(says, "{command} on {encoding}: {refusal}");
         }
         let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'public'")
-            .fetch_one(&database.pool().await)
+            .fetch_one(&database.pool())
             .await
             .unwrap();
         assert_eq!(tables, 0, "{encoding}: nothing is made in a database that is refused");

@@ -31,7 +31,7 @@ async fn memories(server: &Server, user: &str) -> usize {
 #[tokio::test]
 async fn two_installations_in_two_schemas_share_nothing() {
     let database = empty_database("encoding 'UTF8' lc_collate 'C' lc_ctype 'C'").await;
-    let db = database.pool().await;
+    let db = database.pool();
     sqlx::raw_sql("create schema beta").execute(&db).await.unwrap();
     // One is named by the setting, and made; the other by the search path of the URL.
     let alpha = serve(&database.url, &[("COLLOQUY_DATABASE__SCHEMA", "Alpha one")]).await;
@@ -77,35 +77,10 @@ async fn a_schema_in_a_database_with_an_installation_in_public_is_its_own() {
     assert_eq!(jobs(&public).await.len(), 1);
 }
 
-/// Builds before this one kept the jobs of every schema in one.
-#[tokio::test]
-async fn jobs_that_an_older_build_left_in_the_shared_queue_are_taken_over() {
-    let database = test_database().await;
-    let own = serve(&database.url, &[("COLLOQUY_DATABASE__SCHEMA", "own")]).await;
-    say(&own, "mine").await;
-    drop(own);
-    let db = database.pool().await;
-    sqlx::raw_sql(
-        r#"delete from own_jobs._private_jobs;
-           select graphile_worker.add_job('colloquy', '{"kind": "learn", "user_id": "mine"}', job_key => 'learn:1');
-           select graphile_worker.add_job('colloquy', '{"kind": "learn", "user_id": "theirs"}', job_key => 'learn:2');"#,
-    )
-    .execute(&db)
-    .await
-    .unwrap();
-    let own = serve(&database.url, &[("COLLOQUY_DATABASE__SCHEMA", "own"), (LEARN, "1")]).await;
-    until("it has learned", async || memories(&own, "mine").await > 0).await;
-    let left: Vec<String> = sqlx::query_scalar("select payload ->> 'user_id' from graphile_worker._private_jobs")
-        .fetch_all(&db)
-        .await
-        .unwrap();
-    assert_eq!(left, ["theirs"]);
-}
-
 #[tokio::test]
 async fn a_schema_that_cannot_be_made_or_named_is_refused() {
     let database = test_database().await;
-    let db = database.pool().await;
+    let db = database.pool();
     let role = format!("{}_guest", database.options.get_database().unwrap());
     let make = format!("create role {role} login; alter role {role} set search_path = public");
     sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&db).await.unwrap();

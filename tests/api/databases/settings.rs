@@ -25,7 +25,7 @@ const SETTINGS: [(&str, &str, &str); 12] = [
 #[tokio::test]
 async fn settings_of_the_database_do_not_reach_our_connections() {
     let database = test_database().await;
-    let db = database.pool().await;
+    let db = database.pool();
     let wanted: Vec<_> = SETTINGS.iter().map(|(name, _, wanted)| format!("('{name}', '{wanted}')")).collect();
     // Whoever stores a run is asked what its connection has.
     let watch = format!(
@@ -38,7 +38,7 @@ async fn settings_of_the_database_do_not_reach_our_connections() {
              if wrong is not null then raise exception '%', wrong; end if;
              return new;
          end $$;
-         create trigger watch before insert on runs for each row execute function watch();",
+         create trigger watch before insert on public.runs for each row execute function watch();",
         wanted.join(", ")
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(watch)).execute(&db).await.unwrap();

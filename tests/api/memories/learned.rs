@@ -1,6 +1,9 @@
 //! Memories that are learned from runs.
 
-use colloquy::testing::config::{ModelSettings, Provider};
+use colloquy::testing::{
+    config::{ModelSettings, Provider},
+    model::{TenantId, UserId},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -62,13 +65,13 @@ async fn quick_turns_are_learned_from_in_one_call() {
     let before = app.model.requests().len();
     let learned = json!([
         {"op": "add", "memory": "The user likes tea.", "topics": ["drinks"], "turns": [1]},
-        {"op": "add", "memory": "The user lives in Oslo.", "topics": ["home"], "turns": [2]},
+        {"op": "add", "memory": "The user lives in Oslo.", "topics": ["home"], "turns": [3]},
     ]);
     app.model.then(reply(&operations(&learned)));
     app.do_jobs().await;
     assert_eq!(app.model.requests().len(), before + 1);
     let request = app.model.requests()[before].to_string();
-    assert!(request.contains("[1] user: I like tea") && request.contains("[3] user: Bye"), "{request}");
+    assert!(request.contains("[1] user: I like tea") && request.contains("[5] user: Bye"), "{request}");
     assert_eq!(known(&app, "alice").await, ["The user likes tea.", "The user lives in Oslo."]);
     assert_eq!(jobs(&app).await, [Value::Null; 0]);
     // Read once: another job finds nothing new to ask about.
@@ -166,7 +169,8 @@ async fn an_answer_that_cannot_be_used_is_sent_back_once_and_then_the_job_fails(
 }
 
 async fn learning_cost(app: &TestApp) -> i64 {
-    let cost = "select coalesce(sum(total_tokens), 0)::bigint from session_usage where purpose = 'memory'";
+    let cost = "select coalesce(sum((tokens -> 2)::bigint), 0)::bigint from sessions, jsonb_each(usage) of_model (name, tokens)
+                where name like 'memory%'";
     sqlx::query_scalar(cost).fetch_one(app.db()).await.unwrap()
 }
 
@@ -243,11 +247,11 @@ async fn a_session_that_is_deleted_before_it_is_read_teaches_nothing() {
 async fn a_run_that_settles_while_the_job_runs_is_read_by_the_next_one() {
     let app = learning().await;
     say(&app, "alice", "I like tea").await;
-    let user = colloquy::testing::model::UserId::try_from("alice".to_owned()).unwrap();
+    let user = UserId::try_from("alice".to_owned()).unwrap();
     app.execute("delete from graphile_worker._private_jobs").await;
     let gate = Gate::closed();
     app.model.then(held(&gate, reply(&operations(&json!([])))));
-    let learning = colloquy::testing::memories::extraction::learn(&app.app, &user);
+    let learning = colloquy::testing::memories::extraction::learn(&app.app, &TenantId::DEFAULT, &user);
     let meanwhile = async {
         while app.model.requests().len() < 2 {
             tokio::task::yield_now().await;

@@ -5,7 +5,7 @@ use colloquy::testing::{
         change::{self, Author, Change, Changed},
         store,
     },
-    model::{MemoryId, SessionId, UserId, memory::Source},
+    model::{MemoryId, SessionId, TenantId, UserId, memory::Source},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -18,9 +18,10 @@ async fn learn(app: &TestApp, sessions: &[&str], memory: &str, replaces: Option<
     let user = UserId::try_from("alice".to_owned()).unwrap();
     let sources: Vec<Source> = sessions
         .iter()
-        .map(|session| Source { session_id: SessionId::try_from((*session).to_owned()).unwrap(), seq: 1 })
+        .map(|session| Source { session_id: SessionId::try_from((*session).to_owned()).unwrap(), seq: 1, index: 0 })
         .collect();
     let author = Author {
+        tenant_id: &TenantId::DEFAULT,
         user_id: &user,
         agent_id: None,
         sources: &sources,
@@ -32,8 +33,8 @@ async fn learn(app: &TestApp, sessions: &[&str], memory: &str, replaces: Option<
         Some(memory_id) => Change::Replace { memory_id, memory, topics, expires_at },
         None => Change::Add { memory, topics, expires_at },
     };
-    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
-    store::lock_user(&mut tx, &user).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(&app.app.db).await.unwrap();
+    store::lock_user(&mut tx, &TenantId::DEFAULT, &user).await.unwrap();
     let changed = change::apply(&mut tx, &author, &change).await.unwrap();
     tx.commit().await.unwrap();
     match changed {

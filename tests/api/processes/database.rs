@@ -39,7 +39,7 @@ async fn a_restart_of_postgresql_under_two_processes_costs_no_run() {
         assert_eq!(other.get(path).await.expect(200)["status"], "COMPLETED");
     }
     assert_eq!(one.get("/sessions/second").await.expect(200)["session_state"], json!({"told": true}));
-    assert_eq!(site.count("select count(*) from runs where status <> 'COMPLETED'").await, 0);
+    assert_eq!(site.count("select count(*) from run_records where status <> 'COMPLETED'").await, 0);
     assert_eq!(site.count("select count(*) from processes").await, 2);
     for session in ["first", "second", "background"] {
         let next = one.run(json!({"message": "next", "session_id": session})).await;

@@ -72,10 +72,16 @@ async fn killed_while_the_model_thinks_and_others_wait() {
     send(&doomed);
     site.model_called(1).await;
     send(&doomed);
-    until("the second run waits", async || site.count("select count(*) from run_queue").await == 1).await;
+    until("the second run waits", async || {
+        site.count("select count(*) from open_runs where status = 'PENDING'").await == 1
+    })
+    .await;
     let request = survivor.run(json!({"message": "third", "session_id": "s"}));
     let killing = async {
-        until("the third run waits", async || site.count("select count(*) from run_queue").await == 2).await;
+        until("the third run waits", async || {
+            site.count("select count(*) from open_runs where status = 'PENDING'").await == 2
+        })
+        .await;
         doomed.kill();
         Instant::now()
     };

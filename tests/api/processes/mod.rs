@@ -51,7 +51,7 @@ impl Site {
             LEASE.as_secs(),
         );
         settings.write_all(toml.as_bytes()).expect("it is writable");
-        let db = PgPool::connect_with(database.options).await.expect("the database answers");
+        let db = database.pool();
         Self { model, db, url: database.url, settings }
     }
 

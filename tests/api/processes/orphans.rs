@@ -11,7 +11,7 @@ use crate::support::{
     server::Server,
 };
 
-const OPEN: &str = "select count(*) from runs where status in ('PENDING', 'RUNNING', 'PAUSED')";
+const OPEN: &str = "select count(*) from open_runs";
 const RUNS: &str = "select count(*) from runs";
 const PROCESSES: &str = "select count(*) from processes";
 
@@ -38,7 +38,7 @@ async fn nothing_is_stuck(site: &Site, survivor: &Server, sessions: &[String]) {
         let next = survivor.run(json!({"message": "next", "session_id": session})).await;
         assert_eq!(next["status"], "COMPLETED", "{next}");
     }
-    assert_eq!(site.count("select count(*) from run_queue").await, 0);
+    assert_eq!(site.count(OPEN).await, 0);
 }
 
 fn sessions(count: usize) -> Vec<String> {
@@ -56,7 +56,7 @@ async fn frozen_beyond_its_lease_woken_and_killed() {
     let _sockets: Vec<_> = sessions.iter().map(|session| put_into_socket(&doomed, session)).collect();
     doomed.process.signal(Signal::CONT);
     until("it accepts what lay in its socket", async || site.count(RUNS).await >= 5).await;
-    let living = "select count(*) from runs where process_id in (select process_id from processes)";
+    let living = "select count(*) from open_runs where process_id in (select process_id from processes)";
     until("its runs are under the name of one that lives", async || site.count(living).await > 0).await;
     doomed.kill();
     nothing_is_stuck(&site, &survivor, &sessions).await;
@@ -108,17 +108,17 @@ async fn what_the_last_process_left_behind_ends_when_the_next_one_starts() {
     server.kill();
     let names_nobody = "
         update sessions set last_seq = 2, active_seq = 2;
-        insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
-        select session_id, 2, mint_id(), 'assistant', case session_id when 'waiting' then 'PENDING' else 'RUNNING' end::run_status,
-               case session_id when 'waiting' then null else '01a206c1-4b42-72a9-b242-a016793c2551'::uuid end, 'hi', now()
-        from sessions;
-        insert into open_runs (run_id) select run_id from runs where session_id = 'running' and seq = 2;
-        insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-        select session_id, 2, 0, mint_id(), 'user', 'hi', now(), created_at from sessions;
-        insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)
-        select session_id, seq, run_id, '01a206c1-4b42-72a9-b242-a016793c2551', session_id = 'background', 1, 3,
-               '{\"run\": {\"message\": \"hi\", \"background\": true}, \"continuation\": null}'
-        from runs where seq = 2 and session_id <> 'running';
+        insert into runs (session_id, seq, input) select session_id, 2, 'hi' from sessions;
+        insert into open_runs (session_id, seq, run_id, status, process_id, waiter_id, background, attempts, max_attempts,
+                               request)
+        select session_id, seq, run_id, case session_id when 'waiting' then 'PENDING' else 'RUNNING' end::run_status,
+               case when session_id <> 'waiting' then '01a206c1-4b42-72a9-b242-a016793c2551'::uuid end,
+               case when session_id = 'waiting' then '01a206c1-4b42-72a9-b242-a016793c2551'::uuid end,
+               session_id = 'background', 1, 3,
+               case when session_id = 'background' then
+                   '{\"delivery\": {\"background\": true}}'::jsonb
+               end
+        from runs where seq = 2;
         delete from processes";
     sqlx::raw_sql(names_nobody).execute(&site.db).await.unwrap();
     let next = site.serve().await;

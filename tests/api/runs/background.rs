@@ -42,7 +42,7 @@ async fn a_background_run_is_answered_at_once_and_polled() {
     assert_eq!((&accepted["session_id"], &accepted["seq"]), (&json!("s"), &json!(1)));
     let run = outcome(&app, &accepted).await;
     assert_eq!((&run["status"], &run["content"]), (&json!("COMPLETED"), &json!("a b c")));
-    let queued: i64 = sqlx::query_scalar("select count(*) from run_queue").fetch_one(app.db()).await.unwrap();
+    let queued: i64 = sqlx::query_scalar("select count(*) from open_runs").fetch_one(app.db()).await.unwrap();
     assert_eq!(queued, 0);
 }
 
@@ -191,9 +191,8 @@ async fn a_run_of_a_dead_process_ends_or_goes_on() {
         app.model.then(reply("not heard by anybody"));
         // As if they were another process's, which has not been heard of since.
         app.execute(
-            "insert into processes values ('01a206c1-4b42-72a9-b242-a016793c2551', now() - interval '1 s',
-                '00000000-0000-0000-0000-000000000000', now());
-             update runs set process_id = '01a206c1-4b42-72a9-b242-a016793c2551'",
+            "insert into processes values ('01a206c1-4b42-72a9-b242-a016793c2551', now() - interval '1 s', now());
+             update open_runs set process_id = '01a206c1-4b42-72a9-b242-a016793c2551'",
         )
         .await;
         loop {
@@ -212,7 +211,7 @@ async fn a_run_of_a_dead_process_ends_or_goes_on() {
 #[tokio::test]
 async fn a_background_run_that_a_shutdown_interrupts_goes_on_elsewhere() {
     let database = crate::support::test_database().await;
-    let again = crate::support::TestDatabase { options: database.options.clone(), url: database.url.clone() };
+    let again = database.clone();
     let first = TestApp::on(database, |settings| settings.server.shutdown_grace = Duration::from_millis(50)).await;
     first.model.then(slow_pieces(Duration::from_millis(20), &"word ".repeat(1000)));
     let accepted = start(&first, json!({"message": "hi", "session_id": "s"})).await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::support::{
-    TestApp, TestDatabase,
+    TestApp,
     scripted_model::{Gate, held, reply},
     test_database,
 };
@@ -36,15 +36,15 @@ async fn count(app: &TestApp, query: &'static str) -> i64 {
 
 /// Waits until this process has put a run back that it cannot execute.
 async fn until_declined(app: &TestApp) {
-    let declined = "select count(*) from run_queue where process_id is null and cardinality(declined_by) = 1";
+    let declined = "select count(*) from open_runs where process_id is null and cardinality(declined_by) = 1";
     let waiting = async {
         while count(app, declined).await != 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
-        let rows = "select json_build_array((select json_agg(r) from (select session_id, seq, status, error, process_id from runs) r),
-                                            (select json_agg(q) from run_queue q), (select json_agg(p) from processes p))";
+        let rows = "select json_build_array((select json_agg(r) from (select session_id, seq, status, error from run_records) r),
+                                            (select json_agg(q) from open_runs q), (select json_agg(p) from processes p))";
         let rows: Value = sqlx::query_scalar(rows).fetch_one(app.db()).await.unwrap();
         panic!("no run was declined: {rows}");
     }
@@ -81,7 +81,7 @@ async fn with_a_stored_request(app: &TestApp, session: &str, change: &str) -> St
     app.model.then(held(&gate, reply("first")));
     let first = start(app, &format!("before-{session}")).await;
     let path = start(app, session).await;
-    let statement = format!("update run_queue set request = {change} where session_id = '{session}'");
+    let statement = format!("update open_runs set request = {change} where session_id = '{session}'");
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.db()).await.unwrap();
     gate.open();
     assert_eq!(ended(app, &first).await["status"], "COMPLETED");
@@ -116,7 +116,7 @@ async fn a_request_with_fields_that_are_not_known_here_is_carried_out() {
 async fn a_request_that_cannot_be_read_is_left_to_others_and_holds_nobody_up() {
     for change in OF_NEWER_BUILDS {
         let database = test_database().await;
-        let again = TestDatabase { options: database.options.clone(), url: database.url.clone() };
+        let again = database.clone();
         let app = TestApp::on(database, |all| {
             settings(all);
             // A process that was taken for dead tries again under its new name.
@@ -130,10 +130,7 @@ async fn a_request_that_cannot_be_read_is_left_to_others_and_holds_nobody_up() {
         let run = app.get(&path).await.expect(200);
         assert_eq!(run["status"], "PENDING", "{change}");
         // Whoever can read it takes it at once: here, as if it were that newer build, by what it could read.
-        app.execute(
-            r#"update run_queue set request = '{"run": {"message": "hi", "background": true}, "continuation": null}'"#,
-        )
-        .await;
+        app.execute(r#"update open_runs set request = '{"delivery": {"background": true}}'"#).await;
         let newer = TestApp::on(again, settings).await;
         let run = ended(&newer, &path).await;
         assert_eq!((&run["status"], &run["content"]), (&json!("COMPLETED"), &json!("Hello! You said: hi")), "{change}");
@@ -148,7 +145,7 @@ async fn a_request_that_nobody_could_read_ends_with_its_reason_and_its_webhook_i
         let app = TestApp::with(settings).await;
         let path = with_a_stored_request(&app, "s", change).await;
         until_declined(&app).await;
-        app.execute("update run_queue set declined_at = declined_at - interval '1 day'").await;
+        app.execute("update open_runs set declined_at = declined_at - interval '1 day'").await;
         let run = ended(&app, &path).await;
         assert_eq!(run["status"], "ERROR", "{change}");
         assert!(run["error"]["message"].as_str().unwrap().contains("newer version"), "{run}");
@@ -182,9 +179,11 @@ async fn a_run_of_an_agent_that_is_not_declared_here_is_left_to_others() {
     gate.open();
     ended(&app, &first).await;
     until_declined(&app).await;
-    app.execute("update run_queue set declined_at = declined_at - interval '1 day'").await;
-    until("it has ended", async || count(&app, "select count(*) from runs where status = 'ERROR'").await == 1).await;
-    let error: Value = sqlx::query_scalar("select error from runs where seq = 2").fetch_one(app.db()).await.unwrap();
+    app.execute("update open_runs set declined_at = declined_at - interval '1 day'").await;
+    until("it has ended", async || count(&app, "select count(*) from outcomes where status = 'ERROR'").await == 1)
+        .await;
+    let error: Value =
+        sqlx::query_scalar("select error from outcomes where seq = 2").fetch_one(app.db()).await.unwrap();
     assert!(error["message"].as_str().unwrap().contains("no agent 'newer'"), "{error}");
     assert_eq!(app.say("s", "next").await["seq"], 3);
 }
@@ -208,10 +207,13 @@ async fn a_run_whose_beginning_fails_for_a_moment_is_begun_again() {
     // What beginning reads: before and after it is known what was asked for.
     for table in ["run_events", "summaries"] {
         let database = test_database().await;
-        let options = database.options.clone();
-        let app = TestApp::on(database, settings).await;
+        let mut holder = database.connect().await;
+        let app = TestApp::on(database, |all| {
+            settings(all);
+            all.agents[0].enable_session_summaries = true;
+        })
+        .await;
         app.say("s", "first").await;
-        let mut holder = PgConnection::connect_with(&options).await.unwrap();
         let gate = Gate::closed();
         app.model.then(held(&gate, reply("first")));
         start(&app, "before").await;
@@ -232,7 +234,7 @@ async fn a_run_whose_beginning_fails_for_a_moment_is_begun_again() {
 #[tokio::test]
 async fn a_run_that_is_begun_while_the_pool_is_exhausted_is_begun_again() {
     let database = test_database().await;
-    let options = database.options.clone();
+    let mut holder = database.connect().await;
     let app = TestApp::on(database, |all| {
         settings(all);
         all.database.max_connections = 1;
@@ -240,7 +242,6 @@ async fn a_run_that_is_begun_while_the_pool_is_exhausted_is_begun_again() {
     })
     .await;
     app.say("s", "first").await;
-    let mut holder = PgConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql("begin; select from sessions where session_id = 's' for update").execute(&mut holder).await.unwrap();
     let starting = start(&app, "s");
     let exhausting = async {
@@ -251,19 +252,19 @@ async fn a_run_that_is_begun_while_the_pool_is_exhausted_is_begun_again() {
         })
         .await;
         // Whoever asks first is served first: this test, and not the run that begins.
-        let next = app.db().acquire();
+        let next = app.app.db.acquire();
         let release = sqlx::raw_sql("rollback").execute(&mut holder);
         let (connection, released) = tokio::join!(next, release);
         released.unwrap();
         connection.unwrap()
     };
     let (path, connection) = tokio::join!(starting, exhausting);
-    let open = "select count(*) from runs where seq = 2 and status = 'RUNNING'";
+    let open = "select count(*) from open_runs where seq = 2 and status = 'RUNNING'";
     let mut tries = 0;
     // Long enough for the run's own statements to wait in vain.
     while tries < 2 {
         assert_eq!(sqlx::query_scalar::<_, i64>(open).fetch_one(&mut holder).await.unwrap(), 1);
-        tries += usize::from(app.db().acquire().await.is_err());
+        tries += usize::from(app.app.db.acquire().await.is_err());
     }
     drop(connection);
     let run = ended(&app, &path).await;

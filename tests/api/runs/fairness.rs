@@ -14,15 +14,12 @@ use crate::support::{
 /// As if `user` had asked for so many background runs, each on a session of its own.
 async fn queue(app: &TestApp, user: &str, count: u32) {
     let statement = format!(
-        r#"insert into sessions (session_id, session_type, user_id, last_seq, active_seq, created_at, updated_at)
-         select '{user}-' || n, 'agent', '{user}', 1, 1, now(), now() from generate_series(1, {count}) n;
-         insert into runs (session_id, seq, run_id, component_id, user_id, status, input, created_at)
-         select session_id, 1, mint_id(), 'assistant', '{user}', 'PENDING', 'Hi', now()
-         from sessions where session_id like '{user}-%';
-         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-         select session_id, 1, 0, mint_id(), 'user', 'Hi', now(), now() from sessions where session_id like '{user}-%';
-         insert into run_queue (session_id, seq, run_id, background, max_attempts, request, share)
-         select session_id, 1, run_id, true, 3, '{{"run": {{"message": "Hi"}}, "continuation": null}}', '{user}'
+        r#"insert into sessions (session_id, user_id, last_seq, active_seq)
+         select '{user}-' || n, '{user}', 1, 1 from generate_series(1, {count}) n;
+         insert into runs (session_id, seq, user_id, is_shared)
+         select session_id, 1, '{user}', false from sessions where session_id like '{user}-%';
+         insert into open_runs (session_id, seq, run_id, status, background, max_attempts, request, share)
+         select session_id, 1, run_id, 'PENDING', true, 3, '{{"delivery": {{"background": true}}}}', '{user}'
          from runs where session_id like '{user}-%'"#
     );
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.db()).await.unwrap();
@@ -35,7 +32,7 @@ async fn living(db: &sqlx::PgPool) -> ProcessId {
 }
 
 async fn count(app: &TestApp, condition: &str) -> i64 {
-    let statement = format!("select count(*) from runs where {condition}");
+    let statement = format!("select count(*) from run_records where {condition}");
     sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(app.db()).await.unwrap()
 }
 
@@ -69,7 +66,7 @@ async fn thousands_of_runs_of_one_user_do_not_hold_up_another_users() {
     tokio::time::timeout(Duration::from_secs(20), served).await.expect("everybody is served");
     let begun_before = count(
         &app,
-        "user_id = 'flood' and finished_at < (select max(finished_at) from runs where user_id is distinct from 'flood')",
+        "user_id = 'flood' and finished_at < (select max(finished_at) from run_records where user_id is distinct from 'flood')",
     )
     .await;
     assert!(begun_before <= 3, "{begun_before} of the flood's runs came before three others");
@@ -77,27 +74,27 @@ async fn thousands_of_runs_of_one_user_do_not_hold_up_another_users() {
 
 #[tokio::test]
 async fn taking_reads_a_few_rows_of_a_long_queue() {
-    let app = TestApp::with(|settings| settings.runs.background_concurrency = 0).await;
+    let app = TestApp::with(|settings| settings.runs.background_concurrency = 0).await.without_decoy().await;
     queue(&app, "flood", 20_000).await;
     queue(&app, "alice", 2).await;
     // What waits behind others of its session is not looked at either.
     app.execute(
-        "insert into runs (session_id, seq, run_id, component_id, user_id, status, input, created_at)
-         select 'alice-1', n, mint_id(), 'assistant', 'alice', 'PENDING', 'Hi', now() from generate_series(2, 5000) n;
-         insert into run_queue (session_id, seq, run_id, background, request, share, ready)
-         select session_id, seq, run_id, true, '{}', 'alice', false from runs where session_id = 'alice-1' and seq > 1",
+        "insert into runs (session_id, seq, user_id, is_shared)
+         select 'alice-1', n, 'alice', false from generate_series(2, 5000) n;
+         insert into open_runs (session_id, seq, run_id, status, background, request, share, ready)
+         select session_id, seq, run_id, 'PENDING', true, '{}', 'alice', false from runs where session_id = 'alice-1' and seq > 1",
     )
     .await;
     app.execute("vacuum (analyze)").await;
-    let options = app.db().connect_options().as_ref().clone();
+    let options = app.app.db.connect_options().as_ref().clone();
     let db = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
     let read = async || -> i64 {
         sqlx::query("select pg_stat_force_next_flush()").execute(&db).await.unwrap();
         let read = "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
-                    where relname in ('run_queue', 'sessions', 'runs')";
+                    where relname in ('open_runs', 'sessions', 'runs')";
         sqlx::query_scalar(read).fetch_one(&db).await.unwrap()
     };
-    let (process, mut served) = (living(&db).await, String::new());
+    let (process, mut served) = (living(&db).await, store::Served::default());
     for at_most in [1, 16] {
         let before = read().await;
         let taken = store::take(&db, process, at_most, &mut served).await.unwrap();
@@ -113,9 +110,9 @@ async fn users_are_served_in_turn() {
     for (user, count) in [("a", 5), ("b", 2), ("c", 3)] {
         queue(&app, user, count).await;
     }
-    let (process, mut served, mut order) = (living(app.db()).await, String::new(), String::new());
+    let (process, mut served, mut order) = (living(&app.app.db).await, store::Served::default(), String::new());
     for at_most in [1, 1, 2, 3, 16] {
-        let taken = store::take(app.db(), process, at_most, &mut served).await.unwrap();
+        let taken = store::take(&app.app.db, process, at_most, &mut served).await.unwrap();
         order.extend(taken.iter().map(|run| run.opening.user_id.as_ref().unwrap().as_str()));
         order.push(' ');
     }
@@ -151,7 +148,7 @@ async fn a_run_that_waited_behind_another_of_its_session_is_taken_in_its_turn() 
     for _ in 0..3 {
         start(&app, json!({"message": "Hi", "session_id": "s", "user_id": "alice"})).await;
     }
-    let ready = "select array_agg(ready order by seq) from run_queue";
+    let ready = "select array_agg(ready order by seq) from open_runs";
     let ready: Vec<bool> = sqlx::query_scalar(ready).fetch_one(app.db()).await.unwrap();
     assert_eq!(ready, [true, false, false]);
     gate.open();

@@ -59,7 +59,7 @@ async fn a_run_that_failed_is_told_of_again_and_not_as_if_the_same_request_could
     app.model.then(status(400, "no"));
     let body = json!({"message": "hi", "session_id": "s"});
     run_once(&app, "k", &body).await.expect_problem(502);
-    app.execute(r#"update runs set error = error || '{"type": "interrupted"}'"#).await;
+    app.execute(r#"update outcomes set error = error || '{"type": "interrupted"}'"#).await;
     let again = run_once(&app, "k", &body).await;
     let detail = again.expect_problem(503)["detail"].to_string();
     assert!(detail.contains("use a new one"), "{detail}");

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::support::{
-    TestApp, TestDatabase,
+    TestApp,
     scripted_model::{Gate, held, reply},
     test_database,
 };
@@ -23,14 +23,13 @@ async fn app_that_never_looks() -> TestApp {
         settings.webhooks.allow_private = true;
     };
     let database = test_database().await;
-    let (options, url) = (database.options.clone(), database.url.clone());
-    let before = TestApp::on(database, settings).await;
+    let before = TestApp::on(database.clone(), settings).await;
     before.say("before", "first").await;
     before.shut_down().await;
-    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    let mut connection = database.connect().await;
     sqlx::query("delete from processes").execute(&mut connection).await.unwrap();
     let left = insert_run(&mut connection, "before", NOBODY, false).await;
-    let app = TestApp::on(TestDatabase { options, url }, settings).await;
+    let app = TestApp::on(database, settings).await;
     assert_eq!(ended(&app, &left).await["status"], "ERROR");
     app
 }
@@ -48,17 +47,13 @@ async fn leave_a_run(app: &TestApp, session_id: &str, process: &str, background:
 async fn insert_run(connection: &mut PgConnection, session_id: &str, process: &str, background: bool) -> String {
     let statement = format!(
         "update sessions set last_seq = 2, active_seq = 2 where session_id = '{session_id}';
-         insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
-         values ('{session_id}', 2, mint_id(), 'assistant', 'RUNNING', {process}, 'hi', now());
-         insert into open_runs (run_id)
-         select run_id from runs where session_id = '{session_id}' and seq = 2 and not {background};
-         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-         values ('{session_id}', 2, 0, mint_id(), 'user', 'hi', now(), now());
-         insert into run_queue (session_id, seq, run_id, process_id, background, attempts, max_attempts, request)
-         select session_id, seq, run_id, process_id, true, 1, 3,
-                '{{\"run\": {{\"message\": \"hi\", \"background\": true, \"webhook_url\": \"http://127.0.0.1:9/\"}},
-                  \"continuation\": null}}'
-         from runs where session_id = '{session_id}' and seq = 2 and {background}"
+         insert into runs (session_id, seq, input) values ('{session_id}', 2, 'hi');
+         insert into open_runs (session_id, seq, run_id, status, process_id, background, attempts, max_attempts, request)
+         select session_id, seq, run_id, 'RUNNING', {process}, {background}, 1, case when {background} then 3 else 1 end,
+                case when {background} then
+                    '{{\"delivery\": {{\"background\": true, \"webhook_url\": \"http://127.0.0.1:9/\"}}}}'::jsonb
+                end
+         from runs where session_id = '{session_id}' and seq = 2"
     );
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await.unwrap();
     let run_id: uuid::Uuid = sqlx::query_scalar("select run_id from runs where session_id = $1 and seq = 2")
@@ -103,9 +98,8 @@ async fn a_cancel_ends_a_run_whose_process_does_not_live_and_then_it_can_be_dele
 async fn an_expired_process_that_is_not_buried_yet_does_not_hold_up_a_cancel() {
     let app = app_that_never_looks().await;
     app.execute(
-        "insert into processes (process_id, expires_at, oldest_run, started_at)
-         values ('01a206c1-4b42-72a9-b242-a016793c2551', now() - interval '1 s',
-                 '00000000-0000-0000-0000-000000000000', now())",
+        "insert into processes (process_id, expires_at, started_at)
+         values ('01a206c1-4b42-72a9-b242-a016793c2551', now() - interval '1 s', now())",
     )
     .await;
     let path = leave_a_run(&app, "s", NOBODY, false).await;
@@ -184,27 +178,29 @@ fn nodes(plan: &Value) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn looking_reads_the_few_runs_that_a_process_holds_by_an_index() {
-    let app = app_that_never_looks().await;
+    let app = app_that_never_looks().await.without_decoy().await;
     app.execute(
-        "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
-         select 's-' || n, 'agent', 10, now(), now() from generate_series(1, 3000) n;
-         insert into runs (session_id, seq, run_id, component_id, status, process_id, input, created_at)
-         select 's-' || n, seq, mint_id(), 'assistant', case when n % 100 = 0 and seq = 10 then 'RUNNING' else 'COMPLETED' end::run_status,
-                case when n % 2 = 0 then (select process_id from processes) else mint_id() end, 'Hi', now()
-         from generate_series(1, 3000) n, generate_series(1, 10) seq;
-         insert into run_queue (session_id, seq, run_id, process_id, background)
-         select session_id, seq, run_id, case when session_id like '%7' then mint_id() end, true from runs where seq = 9;
-         insert into open_runs (run_id) select run_id from runs where status = 'RUNNING'",
+        "insert into sessions (session_id, last_seq) select 's-' || n, 10 from generate_series(1, 3000) n;
+         insert into runs (session_id, seq)
+         select session_id, seq from sessions, generate_series(1, last_seq) seq where session_id like 's-%';
+         insert into outcomes (session_id, seq) select session_id, seq from runs where seq < 9 and session_id like 's-%';
+         insert into open_runs (session_id, seq, run_id, status, process_id, background)
+         select session_id, seq, run_id, 'PENDING'::run_status, case when session_id like '%7' then mint_id() end, true
+         from runs where seq = 9
+         union all
+         select session_id, seq, run_id, 'RUNNING'::run_status, (select process_id from processes), false
+         from runs where seq = 10 and session_id like '%00'",
     )
     .await;
-    app.execute("vacuum (analyze) runs, run_queue, processes").await;
+    app.execute("vacuum (analyze)").await;
     let statement =
         format!("explain (analyze, format json) {}", include_str!("../../../src/processes/store/orphans.sql"));
     let (plan,): (Value,) =
-        sqlx::query_as(AssertSqlSafe(statement)).bind(uuid::Uuid::now_v7()).fetch_one(app.db()).await.unwrap();
+        sqlx::query_as(AssertSqlSafe(statement)).bind(uuid::Uuid::now_v7()).fetch_one(&app.app.db).await.unwrap();
     let nodes = nodes(&plan[0]["Plan"]);
-    assert!(!nodes.iter().any(|(kind, table)| kind == "Seq Scan" && table == "runs"), "{nodes:?}");
-    assert!(plan.to_string().contains("runs_by_id"), "{plan}");
+    assert!(nodes.iter().any(|(_, table)| table == "open_runs"), "{nodes:?}");
+    let large = ["sessions", "runs", "outcomes"];
+    assert!(!nodes.iter().any(|(kind, table)| kind == "Seq Scan" && large.contains(&table.as_str())), "{nodes:?}");
 }
 
 /// A process that others have buried: it accepts nothing under the name that it had.
@@ -216,14 +212,23 @@ async fn a_buried_process_signs_on_under_a_new_name_before_it_accepts() {
     };
     let before = names().await;
     app.execute("delete from processes").await;
+    let gate = Gate::closed();
+    app.model.otherwise({
+        let gate = gate.clone();
+        move |_| held(&gate, reply("Hello!"))
+    });
     let said = async |session: &'static str| app.say(session, "hi").await;
-    let (one, two, three) = tokio::join!(said("one"), said("two"), said("three"));
+    let accepted = async {
+        let named = "select count(*) from open_runs where process_id in (select process_id from processes)";
+        while sqlx::query_scalar::<_, i64>(named).fetch_one(app.db()).await.unwrap() < 3 {}
+        gate.open();
+    };
+    let accepted = async { tokio::time::timeout(Duration::from_secs(20), accepted).await.expect("under the new name") };
+    let (one, two, three, ()) = tokio::join!(said("one"), said("two"), said("three"), accepted);
     assert!([one, two, three].iter().all(|run| run["seq"] == 1));
     let after = names().await;
     assert_eq!(after.len(), 1);
     assert_ne!(before, after);
-    let named = "select count(*) from runs where process_id in (select process_id from processes)";
-    assert_eq!(sqlx::query_scalar::<_, i64>(named).fetch_one(app.db()).await.unwrap(), 3);
     // With a key, too, the request is carried out once.
     app.execute("delete from processes").await;
     let keyed = || app.request(reqwest::Method::POST, "/agents/assistant/runs").header("idempotency-key", "k");
@@ -238,30 +243,12 @@ async fn a_buried_process_signs_on_under_a_new_name_before_it_accepts() {
     assert_eq!(ended(&app, &path).await["status"], "COMPLETED");
 }
 
-/// Processes are replaced one by one: an older version says which of its runs is the oldest, and notes none as open.
-#[tokio::test]
-async fn runs_of_a_dead_process_of_an_older_version_are_found() {
-    let app = app_that_looks_often().await;
-    app.execute(
-        "insert into processes (process_id, expires_at, oldest_run, started_at)
-         values ('01a206c1-4b42-72a9-b242-a016793c2551', 'infinity', mint_id(), now())",
-    )
-    .await;
-    let path = leave_a_run(&app, "s", NOBODY, false).await;
-    app.execute("delete from open_runs; update processes set expires_at = now() where expires_at = 'infinity'").await;
-    assert_eq!(ended(&app, &path).await["error"]["type"], "interrupted");
-}
-
 #[tokio::test]
 async fn what_is_left_of_a_run_whose_session_was_deleted_is_removed() {
     let app = app_that_looks_often().await;
     leave_a_run(&app, "s", "(select process_id from processes)", false).await;
     app.delete("/sessions/s").await.expect(204);
-    loop {
-        let left: i64 = sqlx::query_scalar("select count(*) from open_runs").fetch_one(app.db()).await.unwrap();
-        if left == 0 {
-            break;
-        }
-    }
+    let left: i64 = sqlx::query_scalar("select count(*) from open_runs").fetch_one(app.db()).await.unwrap();
+    assert_eq!(left, 0);
     assert_eq!(app.say("s", "anew").await["seq"], 1);
 }

@@ -90,7 +90,8 @@ async fn no_connection_is_held_while_the_model_thinks() {
 #[tokio::test]
 async fn connections_that_runs_keep_for_one_another_go_back_to_the_pool() {
     let app = TestApp::start().await;
-    let is_all_back = || app.db().num_idle() == app.db().size() as usize;
+    let pool = &app.app.db;
+    let is_all_back = || pool.num_idle() == pool.size() as usize;
     app.say("s", "hi").await;
     app.say("s", "and again").await;
     assert!(!is_all_back(), "the next run finds a connection that it need not ask the pool for");
@@ -153,7 +154,8 @@ async fn nobody_hears_completed_when_settling_fails() {
     let app = TestApp::start().await;
     app.execute(
         "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$;
-         create trigger refuse before insert on session_usage for each row execute function refuse();",
+         create trigger refuse before insert on public.outcomes for each row
+             when (new.status = 'COMPLETED') execute function refuse();",
     )
     .await;
     app.run(json!({"message": "hi", "session_id": "s"})).await.expect_problem(500);
@@ -162,7 +164,7 @@ async fn nobody_hears_completed_when_settling_fails() {
     assert!(events.iter().all(|event| event.name != "RunCompleted"));
     app.shut_down().await;
     let runs: Vec<(String, Option<String>)> =
-        sqlx::query_as("select status::text, error ->> 'type' from runs order by seq")
+        sqlx::query_as("select status::text, error ->> 'type' from run_records order by seq")
             .fetch_all(app.db())
             .await
             .unwrap();
@@ -234,7 +236,7 @@ async fn a_run_longer_than_the_shutdown_grace_is_ended_and_says_so() {
         tokio::time::timeout(Duration::from_secs(3), run)
     );
     let (status, kind): (String, String) =
-        sqlx::query_as("select status::text, error ->> 'type' from runs").fetch_one(app.db()).await.unwrap();
+        sqlx::query_as("select status::text, error ->> 'type' from run_records").fetch_one(app.db()).await.unwrap();
     assert_eq!((status.as_str(), kind.as_str()), ("ERROR", "interrupted"));
 }
 
@@ -258,7 +260,9 @@ async fn a_run_that_others_end_while_it_settles_changes_nothing_of_its_session()
         while sqlx::query_scalar::<_, i64>(waiting).fetch_one(app.db()).await.unwrap() == 0 {
             tokio::task::yield_now().await;
         }
-        let end = "update runs set status = 'ERROR', process_id = null where session_id = 's' and seq = 2";
+        let end = "with ended as (delete from open_runs where session_id = 's' and seq = 2 returning session_id, seq)
+                   insert into outcomes (session_id, seq, status, content, answer_index, answer_id)
+                   select session_id, seq, 'ERROR', null, null, null from ended";
         sqlx::query(end).execute(&mut *others).await.unwrap();
         others.commit().await.unwrap();
         before

@@ -148,7 +148,7 @@ async fn events_expire() {
     let app = TestApp::start().await;
     app.run(json!({"message": "hi", "session_id": "s", "stream": true})).await.events();
     app.execute("update run_events set created_at = now() - interval '2 days'").await;
-    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(&app.app.db).await.unwrap();
     colloquy::testing::jobs::enqueue(&app.app, &mut tx, &colloquy::testing::jobs::Job::CleanUp).await.unwrap();
     tx.commit().await.unwrap();
     app.do_jobs().await;

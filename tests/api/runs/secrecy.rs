@@ -87,7 +87,7 @@ async fn what_is_not_for_callers_is_stored_beside_the_error() {
     let app = failing().await;
     app.run(json!({"message": "hi", "session_id": "s"})).await.expect_problem(502);
     let (message, detail): (String, String) =
-        sqlx::query_as("select error->>'message', error->>'detail' from runs").fetch_one(app.db()).await.unwrap();
+        sqlx::query_as("select error->>'message', error->>'detail' from outcomes").fetch_one(app.db()).await.unwrap();
     assert_says_nothing("stored message", &app, &message);
     assert!(detail.contains(WORDS) && detail.contains("answered 400"), "{detail}");
 }

@@ -69,7 +69,7 @@ async fn a_client_that_goes_away_does_not_stop_the_run() {
     drop(stream);
     app.shut_down().await;
     let (status, content): (String, String) =
-        sqlx::query_as("select status::text, content from runs").fetch_one(app.db()).await.unwrap();
+        sqlx::query_as("select status::text, content from run_records").fetch_one(app.db()).await.unwrap();
     assert_eq!((status.as_str(), content.as_str()), ("COMPLETED", "one two three four"));
 }
 
@@ -95,7 +95,7 @@ async fn a_client_that_goes_away_at_any_moment_leaves_no_run_unexecuted() {
     }
     app.shut_down().await;
     let (all, completed): (i64, i64) =
-        sqlx::query_as("select count(*), count(*) filter (where status = 'COMPLETED') from runs")
+        sqlx::query_as("select count(*), count(*) filter (where status = 'COMPLETED') from run_records")
             .fetch_one(app.db())
             .await
             .unwrap();

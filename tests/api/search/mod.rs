@@ -5,4 +5,4 @@ mod finding;
 mod recall;
 mod reindexing;
 mod service;
-mod vectors;
+pub(crate) mod vectors;

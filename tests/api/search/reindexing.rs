@@ -15,8 +15,8 @@ async fn what_is_stored_has_its_words_anew_after_a_reindex() {
     app.run(json!({"message": "We went running", "user_id": "alice"})).await.expect(200);
     app.post("/memories", json!({"user_id": "alice", "memory": "The user runs marathons."})).await.expect(200);
     assert_eq!((hits(&app, "running").await, hits(&app, "run").await), (2, 0));
-    let reindexed = colloquy::testing::search::reindex(app.db(), "english").await.unwrap();
-    assert_eq!((reindexed.messages, reindexed.memories), (2, 1));
+    let reindexed = colloquy::testing::search::reindex(&app.app.db, "english").await.unwrap();
+    assert_eq!((reindexed.messages, reindexed.memories), (4, 2), "those of the decoy, too");
 
     let database =
         sqlx::query_scalar::<_, String>("select words::text from memories").fetch_one(app.db()).await.unwrap();
@@ -25,9 +25,11 @@ async fn what_is_stored_has_its_words_anew_after_a_reindex() {
         sqlx::query_scalar("select words::text from messages order by index").fetch_all(app.db()).await.unwrap();
     assert!(words.iter().all(|words| words.contains("'run'")), "{words:?}");
     // Once more, and nothing is written.
-    let versions = "select array_agg(xmin::text order by index) from messages";
+    let versions = "select array_agg(version order by version) from (
+                        select xmin::text as version from public.runs union all select xmin::text from public.outcomes
+                    ) all_of_them";
     let before: Vec<String> = sqlx::query_scalar(versions).fetch_one(app.db()).await.unwrap();
-    colloquy::testing::search::reindex(app.db(), "english").await.unwrap();
+    colloquy::testing::search::reindex(&app.app.db, "english").await.unwrap();
     let after: Vec<String> = sqlx::query_scalar(versions).fetch_one(app.db()).await.unwrap();
     assert_eq!(before, after);
 }

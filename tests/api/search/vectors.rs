@@ -19,7 +19,7 @@ const SUBJECTS: [&[&str]; 3] =
     [&["dog", "puppy", "animal"], &["pizza", "hungry", "meal"], &["oslo", "trip", "journey"]];
 
 /// An embedding model with so many dimensions; whatever else is asked is answered with an echo.
-fn embedding(dimensions: usize) -> impl FnMut(&Value) -> Behaviour + Send + 'static {
+pub(crate) fn embedding(dimensions: usize) -> impl FnMut(&Value) -> Behaviour + Send + 'static {
     move |request| {
         let Some(texts) = request["input"].as_array() else { return echo(request) };
         let data = texts.iter().enumerate().map(|(index, text)| {
@@ -37,7 +37,7 @@ fn embedding(dimensions: usize) -> impl FnMut(&Value) -> Behaviour + Send + 'sta
     }
 }
 
-fn with_embeddings(settings: &mut Settings) {
+pub(crate) fn with_embeddings(settings: &mut Settings) {
     settings.search.embeddings = EmbeddingSettings {
         provider: EmbeddingProvider::OpenAi,
         id: "small".into(),
@@ -146,7 +146,7 @@ async fn a_model_with_vectors_of_another_length_makes_all_anew_while_searches_go
     let found = search(&app, "Which animals? Rex").await;
     assert_eq!(first(&found), "My puppy is called Rex.");
     assert_eq!(found["data"][0]["explain"].get("vector"), None, "{found}");
-    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
+    let mut tx = colloquy::testing::database::begin(&app.app.db).await.unwrap();
     jobs::enqueue(&app.app, &mut tx, &Job::EmbedNew).await.unwrap();
     tx.commit().await.unwrap();
     app.do_jobs().await;
@@ -248,15 +248,13 @@ async fn one_text_that_is_refused_keeps_no_other_from_its_vector() {
 #[tokio::test]
 async fn without_a_model_nothing_is_done_and_a_model_later_does_it_all() {
     let database = test_database().await;
-    let options = database.options.clone();
-    let url = database.url.clone();
-    let app = TestApp::on(database, |_| {}).await;
+    let app = TestApp::on(database.clone(), |_| {}).await;
     append(&app, "a", "My puppy is called Rex.").await;
     app.run(json!({"message": "A trip", "user_id": "alice", "session_id": "b"})).await.expect(200);
     assert_eq!(app.get("/jobs").await.expect(200)["data"], json!([]));
     assert_eq!(count(&app, "select count(*) from unembedded_sessions").await, 0);
     assert_eq!(search(&app, "puppy").await["meta"]["vectors"], "off");
-    let later = TestApp::on(crate::support::TestDatabase { options, url }, with_embeddings).await;
+    let later = TestApp::on(database, with_embeddings).await;
     later.model.otherwise(embedding(8));
     colloquy::testing::search::vectors::start(&later.app).await.unwrap();
     later.do_jobs().await;

@@ -1,7 +1,7 @@
 //! Forks, exports and imports.
 
 use colloquy::testing::{
-    model::Scope,
+    model::{Scope, TenantId},
     sessions::store::{self, ExportedLine},
 };
 use reqwest::Method;
@@ -216,13 +216,11 @@ async fn an_export_may_be_larger_than_other_bodies() {
 /// A session of so many runs with a message of a megabyte each.
 async fn huge_session(app: &TestApp, runs: i32) {
     let statements = [
-        "insert into sessions (session_id, session_type, last_seq, created_at, updated_at)
-         values ('huge', 'agent', $1, now(), now())",
-        "insert into runs (session_id, seq, run_id, component_id, status, input, created_at)
-         select 'huge', n, mint_id(), 'assistant', 'COMPLETED', 'Hi', now() from generate_series(1, $1) n",
-        "insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-         select 'huge', n, 0, mint_id(), 'user', n || repeat(' word', 200000), now(), now()
-         from generate_series(1, $1) n",
+        "insert into sessions (session_id, last_seq) values ('huge', $1)",
+        "insert into runs (session_id, seq, input)
+         select 'huge', n, n || repeat(' word', 200000) from generate_series(1, $1) n",
+        "insert into outcomes (session_id, seq, content, answer_index, answer_id)
+         select 'huge', n, null, null, null from generate_series(1, $1) n",
     ];
     for statement in statements {
         sqlx::query(statement).bind(runs).execute(app.db()).await.unwrap();
@@ -248,7 +246,7 @@ async fn an_export_is_read_in_pieces_of_a_bounded_size() {
     let session_id = "huge".to_owned().try_into().unwrap();
     let (mut after, mut pieces) = ((0, ExportedLine::SUMMARY), Vec::new());
     loop {
-        let lines = store::export_lines(app.db(), &Scope::System("a test reads all"), &session_id, after, 256 * 1024)
+        let lines = store::export_lines(&app.app.db, &Scope::Tenant(TenantId::DEFAULT), &session_id, after, 256 * 1024)
             .await
             .unwrap();
         let Some(last) = lines.last() else { break };

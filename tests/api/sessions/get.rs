@@ -84,8 +84,8 @@ async fn the_newest_hundred_messages_are_shown_unless_more_are_asked_for() {
     let app = TestApp::start().await;
     app.say("s-1", "Hello").await;
     app.execute(
-        "insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-         select 's-1', 1, i, gen_random_uuid(), 'user', 'filler', now(), now() from generate_series(2, 130) i",
+        "insert into run_steps (session_id, seq, index, role, content)
+         select 's-1', 1, i, 'user', 'filler' from generate_series(2, 130) i",
     )
     .await;
     assert_eq!(get(&app, "s-1").await["messages"].as_array().unwrap().len(), 100);

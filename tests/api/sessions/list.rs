@@ -184,7 +184,10 @@ async fn a_list_counts_what_a_session_cost_in_all() {
 async fn a_list_never_reads_a_transcript() {
     let app = TestApp::start().await;
     app.say("s-1", "Hello").await;
-    app.execute("alter table messages rename to messages_away; alter table runs rename to runs_away").await;
+    let transcripts = ["runs", "outcomes", "run_steps", "messages", "run_records"];
+    for name in transcripts {
+        app.execute(format!("alter table public.{name} rename to {name}_away")).await;
+    }
     for sort_by in ["created_at", "updated_at", "session_name"] {
         for order in ["asc", "desc"] {
             let filters = "type=agent&component_id=assistant&session_name=hel";
@@ -193,6 +196,8 @@ async fn a_list_never_reads_a_transcript() {
             assert_eq!(column(&page["data"], "session_name"), ["Hello"]);
         }
     }
-    app.execute("alter table runs_away rename to runs; alter table messages_away rename to messages").await;
+    for name in transcripts {
+        app.execute(format!("alter table public.{name}_away rename to {name}")).await;
+    }
     assert_eq!(super::get(&app, "s-1").await["messages"][0]["content"], "Hello");
 }

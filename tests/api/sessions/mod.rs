@@ -61,7 +61,7 @@ fn ids(page: &Value) -> Vec<&str> {
 async fn rows(app: &TestApp) -> (i64, i64, i64, i64) {
     sqlx::query_as(
         "select (select count(*) from sessions), (select count(*) from runs), (select count(*) from messages),
-                (select count(*) from session_usage)",
+                (select count(*) from sessions, jsonb_object_keys(usage))",
     )
     .fetch_one(app.db())
     .await

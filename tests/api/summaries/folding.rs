@@ -179,17 +179,16 @@ async fn run_number_ten_thousand_of_a_summarized_session_costs_what_run_number_t
         summarizing(&mut settings.agents[0]);
         settings.database.max_connections = 1;
     })
+    .await
+    .without_decoy()
     .await;
     app.model.otherwise(summarize_or_echo);
     app.execute(
-        "insert into sessions (session_id, session_type, last_seq, summary_through, unfolded_tokens, created_at, updated_at)
-         values ('first', 'agent', 9, 6, 60, now(), now()), ('short', 'agent', 9, 6, 60, now(), now()), ('long', 'agent', 9999, 9996, 60, now(), now());
-         insert into runs (session_id, seq, run_id, component_id, status, input, tokens, created_at, finished_at)
-         select session_id, seq, gen_random_uuid(), 'assistant', 'COMPLETED', 'the same message', 20, now(), now()
-         from sessions, generate_series(1, last_seq) as seq;
-         insert into messages (session_id, seq, index, message_id, role, content, created_at, session_created_at)
-         select session_id, seq, index, gen_random_uuid(), (array['user', 'assistant'])[index + 1]::message_role, 'words', now(), now()
-         from runs, generate_series(0, 1) as index;
+        "insert into sessions (session_id, last_seq, summary_through, unfolded_tokens)
+         values ('first', 9, 6, 60), ('short', 9, 6, 60), ('long', 9999, 9996, 60);
+         insert into runs (session_id, seq, input)
+         select session_id, seq, 'words' from sessions, generate_series(1, last_seq) as seq;
+         insert into outcomes (session_id, seq, content, tokens) select session_id, seq, 'words', 20 from runs;
          insert into summaries (session_id, through_seq, summary, topics, tokens, folded_runs, folded_tokens, model, model_provider, created_at)
          select session_id, through_seq, 'the same summary', '{}', 3, 3, 60, 'm', 'p', now()
          from sessions, generate_series(case session_id when 'long' then 3 else 6 end, summary_through, 3) as through_seq;
@@ -198,7 +197,7 @@ async fn run_number_ten_thousand_of_a_summarized_session_costs_what_run_number_t
     .await;
     // What a connection reads once is not counted.
     app.say("first", "the same message").await;
-    let tables = ["sessions", "runs", "messages", "summaries", "session_usage"];
+    let tables = ["sessions", "session_labels", "runs", "outcomes", "run_steps", "open_runs", "summaries"];
     assert_short_and_long_cost_the_same(&app, &tables).await;
 }
 

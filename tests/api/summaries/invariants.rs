@@ -149,12 +149,13 @@ impl World {
 
     /// The completed runs that are there, with the mark that each bears.
     async fn completed(&self) -> Vec<(i64, String)> {
-        let rows: Vec<(i64, String)> =
-            sqlx::query_as("select seq, input from runs where session_id = $1 and status = 'COMPLETED' order by seq")
-                .bind(&self.session)
-                .fetch_all(self.app.db())
-                .await
-                .unwrap();
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "select seq, input from run_records where session_id = $1 and status = 'COMPLETED' order by seq",
+        )
+        .bind(&self.session)
+        .fetch_all(self.app.db())
+        .await
+        .unwrap();
         rows.into_iter().map(|(seq, input)| (seq, marks(&input).remove(0))).collect()
     }
 
@@ -188,7 +189,7 @@ impl World {
 
         prop_assert_eq!(calls(messages), results(messages), "no tool call is split from its result");
         let counted: (i64, i64) = sqlx::query_as(
-            "select coalesce(sum(tokens), 0), count(*) from runs
+            "select coalesce(sum(tokens), 0), count(*) from outcomes
              where session_id = $1 and seq > $2 and status = 'COMPLETED'",
         )
         .bind(&self.session)

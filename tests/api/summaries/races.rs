@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use colloquy::testing::{app::App, model::SessionId};
+use colloquy::testing::{
+    app::App,
+    model::{SessionId, TenantId},
+};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -14,13 +17,13 @@ use crate::support::{
 
 /// Deletes runs as whoever deletes runs does: with the session's row locked, and what was derived from them.
 pub(super) async fn delete_runs(app: &TestApp, session: &str, seqs: &[i64]) {
-    let mut tx = colloquy::testing::database::begin(app.db()).await.unwrap();
-    let lock = "select from sessions where session_id = $1 for update";
+    let mut tx = colloquy::testing::database::begin(&app.app.db).await.unwrap();
+    let lock = "select from seen.sessions where session_id = $1 for update";
     sqlx::query(lock).bind(session).execute(&mut *tx).await.unwrap();
-    let delete = "delete from runs where session_id = $1 and seq = any($2)";
+    let delete = "delete from seen.runs where session_id = $1 and seq = any($2)";
     sqlx::query(delete).bind(session).bind(seqs).execute(&mut *tx).await.unwrap();
     let session = SessionId::try_from(session.to_owned()).unwrap();
-    colloquy::testing::summaries::forget(&app.app, &mut tx, &session, seqs).await.unwrap();
+    colloquy::testing::summaries::forget(&app.app, &mut tx, &TenantId::DEFAULT, &session, seqs).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -117,7 +120,7 @@ async fn runs_go_on_while_their_session_is_folded() {
     };
     tokio::join!(app.do_jobs(), meanwhile);
     let (through, unfolded) = boundary(&app, "s").await;
-    let verbatim: i64 = sqlx::query_scalar("select sum(tokens) from runs where seq > $1")
+    let verbatim: i64 = sqlx::query_scalar("select sum(tokens) from outcomes where seq > $1")
         .bind(through)
         .fetch_one(app.db())
         .await
@@ -166,9 +169,14 @@ async fn a_session_whose_agent_is_gone_is_left_as_it_is() {
     let app = full_session().await;
     app.model.otherwise(echo);
     let orphan: &Arc<App> = &app.app;
-    colloquy::testing::summaries::fold_session(orphan, &SessionId::try_from("s".to_owned()).unwrap(), "gone")
-        .await
-        .unwrap();
+    colloquy::testing::summaries::fold_session(
+        orphan,
+        &TenantId::DEFAULT,
+        &SessionId::try_from("s".to_owned()).unwrap(),
+        "gone",
+    )
+    .await
+    .unwrap();
     assert!(folds(&app).is_empty());
     assert_eq!(boundary(&app, "s").await.0, 0);
 }

@@ -21,6 +21,7 @@ pub(crate) struct TestApp {
     pub(crate) model: ScriptedModel,
     pub(crate) client: Client,
     pub(crate) base_url: String,
+    db: PgPool,
     stop: CancellationToken,
 }
 
@@ -58,6 +59,7 @@ impl TestApp {
         settings.database.max_connections = 8;
         settings.database.acquire_timeout = Duration::from_secs(2);
         change(&mut settings);
+        let own = database.pool();
         let db = PgPoolOptions::new()
             .max_connections(settings.database.max_connections)
             .acquire_timeout(settings.database.acquire_timeout)
@@ -66,10 +68,10 @@ impl TestApp {
             .expect("the test database answers");
         let app = App::build(settings, db).await.expect("the application builds");
         supervision::start(&app, false).await.expect("runs are looked after");
-        Self::serve(app, model).await
+        Self::serve(app, model, own).await
     }
 
-    async fn serve(app: Arc<App>, model: ScriptedModel) -> Self {
+    async fn serve(app: Arc<App>, model: ScriptedModel, db: PgPool) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let stop = CancellationToken::new();
@@ -81,12 +83,14 @@ impl TestApp {
             model,
             client: http_client::builder().build().expect("a client"),
             base_url: format!("http://{address}"),
+            db,
             stop,
         }
     }
 
+    /// For what the test looks at and changes by itself; the server has another pool, `app.db`.
     pub(crate) fn db(&self) -> &PgPool {
-        &self.app.db
+        &self.db
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -149,9 +153,15 @@ impl TestApp {
         sqlx::query_scalar("select count(*) from graphile_worker._private_jobs").fetch_one(self.db()).await.unwrap()
     }
 
+    /// Stores from now on nothing for the decoy: for tests that store very much.
+    pub(crate) async fn without_decoy(self) -> Self {
+        self.execute("select decoy.leave()").await;
+        self
+    }
+
     /// Runs a statement that the test itself has written.
-    pub(crate) async fn execute(&self, statement: &'static str) {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(self.db()).await.expect("the statement runs");
+    pub(crate) async fn execute(&self, statement: impl Into<String>) {
+        sqlx::raw_sql(AssertSqlSafe(statement.into())).execute(self.db()).await.expect("the statement runs");
     }
 
     /// Stops as `main` does: no new requests, then running runs settle.

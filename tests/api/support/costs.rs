@@ -5,7 +5,7 @@ use super::TestApp;
 /// Says the same in the sessions `short` and `long`: both have to send as much to the model, and read as many rows of these
 /// tables. The app has one connection, whose counters are reported when it is told to.
 pub(crate) async fn assert_short_and_long_cost_the_same(app: &TestApp, tables: &[&str]) {
-    assert_eq!(app.db().options().get_max_connections(), 1);
+    assert_eq!(app.app.db.options().get_max_connections(), 1);
     // A run that takes long is looked after, which reads rows as well: one round without that is enough.
     let mut rounds = Vec::new();
     for _ in 0..5 {
@@ -25,7 +25,7 @@ pub(crate) async fn assert_short_and_long_cost_the_same(app: &TestApp, tables: &
 }
 
 async fn rows_read(app: &TestApp, tables: &[&str]) -> i64 {
-    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(app.db()).await.unwrap();
+    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(&app.app.db).await.unwrap();
     sqlx::query_scalar(
         "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables
          where relname = any($1)",

@@ -1,4 +1,5 @@
-//! One PostgreSQL per test process, one database per test.
+//! One PostgreSQL per test process, one database per test, in which a decoy stands beside the default tenant
+//! (`decoy.sql`). The tests' own statements do not see it (`seen.sql`).
 //!
 //! The server is the embedded one with fsync off, in a slot below `target` that is kept between runs; a process that
 //! finds a slot taken uses the next. Databases are copies of a template that is migrated once.
@@ -15,13 +16,22 @@ use colloquy::testing::{
     database::embedded::{EmbeddedPostgres, Options, StartError},
     server::migrate,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, migrate::Migrator, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::sync::OnceCell;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
+/// What stands beside the migrated tables.
+const BESIDE: [&str; 2] = [include_str!("database/seen.sql"), include_str!("database/decoy.sql")];
+/// What the tests' own connections begin with. Before the path that the database may have set.
+const SEE: &str = "select set_config('search_path', 'seen, ' || current_setting('search_path'), false)";
 const SLOTS: u32 = 16;
 
 /// A migrated, empty database.
+#[derive(Clone)]
 pub(crate) struct TestDatabase {
     pub(crate) options: PgConnectOptions,
     pub(crate) url: String,
@@ -39,9 +49,20 @@ impl TestDatabase {
         connection.close().await.expect("the connection closes");
     }
 
-    /// A pool for what a test looks at and changes by itself.
-    pub(crate) async fn pool(&self) -> PgPool {
-        PgPool::connect_with(self.options.clone()).await.expect("the database answers")
+    /// A pool for what a test looks at and changes by itself. Its statements are not logged: the server's are.
+    pub(crate) fn pool(&self) -> PgPool {
+        PgPoolOptions::new()
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(SEE).execute(connection).await.map(drop) })
+            })
+            .connect_lazy_with(self.options.clone().disable_statement_logging())
+    }
+
+    /// A connection for the same.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        let mut connection = PgConnection::connect_with(&self.options).await.expect("the database answers");
+        sqlx::raw_sql(SEE).execute(&mut connection).await.expect("the statement runs");
+        connection
     }
 }
 
@@ -88,10 +109,10 @@ async fn template(server: &'static EmbeddedPostgres) -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
         .get_or_init(|| async {
-            let checksum = MIGRATIONS
-                .iter()
-                .flat_map(|migration| migration.checksum.iter())
-                .fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+            let migrations = MIGRATIONS.iter().flat_map(|migration| migration.checksum.iter().copied());
+            let checksum = migrations
+                .chain(BESIDE.into_iter().flat_map(str::bytes))
+                .fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
             let name = format!("migrated_{checksum:x}");
             if databases_like(server, &name.replace('_', "\\_")).await.is_empty() {
                 let unfinished = format!("unfinished_{checksum:x}");
@@ -99,6 +120,9 @@ async fn template(server: &'static EmbeddedPostgres) -> &'static str {
                 run(server, &format!("create database {unfinished}")).await;
                 let pool = PgPool::connect_with(server.connect_options(&unfinished)).await.unwrap();
                 migrate(&pool).await.unwrap();
+                for statements in BESIDE {
+                    sqlx::raw_sql(statements).execute(&pool).await.unwrap();
+                }
                 pool.close().await;
                 run(server, &format!("alter database {unfinished} rename to {name}")).await;
             }

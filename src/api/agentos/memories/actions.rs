@@ -23,9 +23,9 @@ use crate::{
         change::Change,
         extraction::{self, Lesson},
         optimize,
-        store::Turn,
+        store::{Said, Turn},
     },
-    model::{Error, ErrorKind, MemoryId, SessionId},
+    model::{Caller, Error, ErrorKind, MemoryId, Role, SessionId},
     usage::ask::AskError,
 };
 
@@ -75,12 +75,14 @@ impl From<Lesson> for WouldChange {
 )]
 pub async fn extract_memories(
     State(app): State<Arc<App>>,
+    caller: Caller,
     _: NoQuery,
     Body(body): Body<ExtractBody>,
 ) -> Result<Json<WouldLearn>, Problem> {
     if body.text.trim().is_empty() {
         return Err(Problem::invalid("/text", "is empty; give what a user says"));
     }
+    let caller = caller.acting_for(body.user_id, "/user_id")?;
     let agent = match &body.agent_id {
         Some(id) => app.agents.get(id)?,
         None => first_agent(&app)?,
@@ -89,17 +91,14 @@ pub async fn extract_memories(
         session_id: SessionId::mint(),
         seq: 1,
         agent_id: agent.settings.id.clone(),
-        input: body.text,
-        content: None,
-        created_at: clock::now(),
+        messages: vec![Said { index: 0, role: Role::User, content: body.text, created_at: clock::now() }],
     };
-    let lessons = extraction::study(&app, &agent, body.user_id.as_ref(), &[turn], true).await.map_err(|error| {
-        match error.downcast_ref() {
-            Some(AskError::Model { .. } | AskError::Unusable(_)) => {
-                Error::new(ErrorKind::ModelFailed, format!("{error:#}")).coded("model_provider_error")
-            }
-            _ => error.into(),
+    let lessons = extraction::study(&app, &agent, caller.tenant(), caller.user(), &[turn], true).await;
+    let lessons = lessons.map_err(|error| match error.downcast_ref() {
+        Some(AskError::Model { .. } | AskError::Unusable(_)) => {
+            Error::new(ErrorKind::ModelFailed, format!("{error:#}")).coded("model_provider_error")
         }
+        _ => error.into(),
     })?;
     Ok(Json(WouldLearn { operations: lessons.into_iter().map(WouldChange::from).collect() }))
 }
@@ -133,6 +132,7 @@ pub struct OptimizedMemories {
 )]
 pub async fn optimize_memories(
     State(app): State<Arc<App>>,
+    caller: Caller,
     _: NoQuery,
     Body(body): Body<OptimizeBody>,
 ) -> Result<Json<OptimizedMemories>, Problem> {
@@ -140,7 +140,9 @@ pub async fn optimize_memories(
         Some(name) => find_model(&app, name)?,
         None => first_agent(&app)?.memory_model().to_owned(),
     };
-    let optimized = optimize::optimize(&app, &body.user_id, &model, body.apply.unwrap_or(true)).await?;
+    let user = body.user_id;
+    let caller = caller.acting_for(Some(user.clone()), "/user_id")?;
+    let optimized = optimize::optimize(&app, caller.tenant(), &user, &model, body.apply.unwrap_or(true)).await?;
     let tokens_before: usize = optimized.before.iter().map(|memory| llm::count_tokens(&memory.memory)).sum();
     let tokens_after: usize = optimized.memories.iter().map(|memory| llm::count_tokens(&memory.memory)).sum();
     let tokens_saved = tokens_before.saturating_sub(tokens_after);

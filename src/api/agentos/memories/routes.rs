@@ -74,7 +74,7 @@ pub async fn create_memory(
         .user()
         .ok_or_else(|| Problem::unreadable("User ID is required: give user_id, whom the memory is about"))?;
     let add = Change::Add { memory: body.memory, topics: body.topics.unwrap_or_default(), expires_at: body.expires_at };
-    Ok(Json(service::create(&app, user, add).await?.into()))
+    Ok(Json(service::create(&app, caller.tenant(), user, add).await?.into()))
 }
 
 /// Deletes memories with their history. Ids that do not exist, or are not yours, are ignored.

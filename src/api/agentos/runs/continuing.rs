@@ -135,7 +135,7 @@ pub async fn continue_run(
         .await
         .map_err(|error| error.saying(format!("No runs found for run ID {run_id}")))?;
     let path = format!("/agents/{agent_id}/runs/{run_id}/continue");
-    let attempt = idempotency::attempt(&path, &headers, &fingerprint)?;
+    let attempt = idempotency::attempt(caller.tenant(), &path, &headers, &fingerprint)?;
     let is_repeated = match &attempt {
         Some(attempt) => crate::idempotency::is_known(&app, attempt).await?,
         None => false,

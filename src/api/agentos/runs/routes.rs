@@ -116,12 +116,10 @@ pub async fn create_run(
 ) -> Result<Response, Problem> {
     let agent = app.agents.get(&agent_id)?;
     let caller = caller.acting_for(run.user_id.clone(), "/user_id")?;
+    let attempt = idempotency::attempt(caller.tenant(), &format!("/agents/{agent_id}/runs"), &headers, &fingerprint)?;
     let start = Start { caller, agent, spec: run.into_spec(is_form), forked_from_run_id: None, regenerated_from: None };
-    let attempt = idempotency::attempt(&format!("/agents/{agent_id}/runs"), &headers, &fingerprint)?;
     begin(&app, start, is_form, attempt).await
 }
-
-const STARTED_IT: Scope = Scope::System("who may start a run may hear of it, also where the session is nobody's");
 
 /// Starts a run, once per `Idempotency-Key`, and answers in the requested form. Whoever may start a run may follow it,
 /// even if the session has no owner.
@@ -133,9 +131,11 @@ pub(crate) async fn begin(
 ) -> Result<Response, Problem> {
     let agent = start.agent.clone();
     let (stream, background) = (start.spec.delivery.stream, start.spec.delivery.background);
+    let tenant = start.caller.tenant().clone();
     let follow = |run: Followed, log| {
+        let scope = Scope::System(tenant.clone(), "whoever may start a run may follow it, also in a shared session");
         let source = EventSource::new(&agent, &run, background);
-        stream::respond(source, Reader::new(app, STARTED_IT, run, log, 0))
+        stream::respond(source, Reader::new(app, scope, run, log, 0))
     };
     match engine::start::start(app, start, attempt).await? {
         Started::New(handle) if stream => {
@@ -148,13 +148,13 @@ pub(crate) async fn begin(
             answer(RunOutput::of_outcome(outcome, &agent), is_form).map(|output| Json(output).into_response())
         }
         Started::Repeated(session_id, seq) => {
-            let run = reading::find_repeated(app, &session_id, seq).await?;
+            let run = reading::find_repeated(app, &tenant, &session_id, seq).await?;
             let mut response = if stream {
                 follow(Followed { session_id, seq, run_id: run.run_id }, None)
             } else if background {
                 accepted(run.run_id, session_id, seq)
             } else {
-                let (run, messages) = reading::wait_for_end(app, &session_id, seq).await?;
+                let (run, messages) = reading::wait_for_end(app, &tenant, &session_id, seq).await?;
                 let output = RunOutput::new(run, &agent, MessageView::all(messages));
                 let answer = answer(output, is_form).map_err(Problem::replayed);
                 answer.map_or_else(IntoResponse::into_response, |output| Json(output).into_response())

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use sqlx::{Postgres, QueryBuilder};
 
-use super::Part;
+use super::{Part, conditions::Walked};
 use crate::{
     model::paging::SortOrder,
     sessions::filter::{Place, Sort, SortBy, SortKey},
@@ -11,7 +11,8 @@ use crate::{
 
 /// How a list is sorted, and where a page of it begins.
 pub(super) struct Order<'a> {
-    pub(super) key: &'static str,
+    pub(super) walked: Walked,
+    key: &'static str,
     id: &'static str,
     direction: &'static str,
     after: Option<&'a Place>,
@@ -19,10 +20,10 @@ pub(super) struct Order<'a> {
 
 impl<'a> Order<'a> {
     pub(super) fn new(sort: Sort, part: &'a Part) -> Self {
-        let (key, id) = match sort.by {
-            SortBy::CreatedAt => ("s.created_at", "s.session_id"),
-            SortBy::UpdatedAt => ("s.updated_at", "s.session_id"),
-            SortBy::SessionName => ("l.name", "l.session_id"),
+        let (walked, key, id) = match sort.by {
+            SortBy::CreatedAt => (Walked::Labels, "l.created_at", "l.session_id"),
+            SortBy::UpdatedAt => (Walked::Sessions, "s.updated_at", "s.session_id"),
+            SortBy::SessionName => (Walked::Labels, "l.name", "l.session_id"),
         };
         let direction = match sort.order {
             SortOrder::Asc => "",
@@ -32,16 +33,17 @@ impl<'a> Order<'a> {
             Part::After(place) => Some(place),
             Part::From { .. } => None,
         };
-        Self { key, id, direction, after }
+        Self { walked, key, id, direction, after }
     }
 
-    pub(super) fn is_by_label(&self) -> bool {
-        self.key == "l.name"
+    /// `…, …`: id and key.
+    pub(super) fn write_columns(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push(self.id).push(", ").push(self.key).push(" as key");
     }
 
     /// The same order on messages, if these hold the sort key.
     pub(super) fn of_messages(&self) -> Option<Self> {
-        (self.key == "s.created_at").then_some(Self { key: "m.session_created_at", id: "m.session_id", ..*self })
+        (self.key == "l.created_at").then_some(Self { key: "m.session_created_at", id: "m.session_id", ..*self })
     }
 
     /// ` and …`: only what comes after the cursor's position.
