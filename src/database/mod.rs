@@ -12,6 +12,7 @@ mod namespace;
 mod pooler;
 mod session;
 mod supervisor;
+mod tenants;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use self::lanes::Lanes;
 pub use self::migrating::{is_migrated, migrate};
 pub use self::namespace::{Namespace, quoted};
 pub use self::pooler::{Planning, is_pooled};
+pub(crate) use self::tenants::tenants_with;
 
 /// The pools of an open database.
 #[derive(Clone, Debug)]

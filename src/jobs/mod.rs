@@ -5,7 +5,7 @@
 //! exponential backoff; after its last attempt it stays with its error until somebody retries it over `/jobs`. A job
 //! that cannot be done now, through no fault of its own, is put back and keeps its attempts ([`Later`]); so is a job of
 //! a kind that only a newer build knows. `worker`, above all rooms, dispatches the jobs. Only `queue` names the queue's
-//! library; `store` lists its jobs; `users` says whom a job is about.
+//! library; `store` lists its jobs, `store::users` says whom a job is about.
 //!
 //! *Architecture Invariant:* a job is idempotent, and contains only what to look at: the data that it works on is read
 //! when it runs. Jobs with the same key are one job as long as none of them has begun.

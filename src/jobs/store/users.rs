@@ -37,6 +37,17 @@ pub(in crate::jobs) async fn share(connection: &mut PgConnection, job: &Job) -> 
     Ok(Some(share_of(tenant, user.as_deref())))
 }
 
+struct UserRow {
+    tenant_id: String,
+    user_id: String,
+}
+
+impl UserRow {
+    fn into_user(self) -> (TenantId, UserId) {
+        (TenantId::stored(self.tenant_id), UserId::stored(self.user_id))
+    }
+}
+
 /// Users with unread turns in a fixed order, those after `after` first. Empty if there are no more.
 pub(in crate::jobs) async fn with_unread_turns(
     db: &PgPool,
@@ -44,7 +55,8 @@ pub(in crate::jobs) async fn with_unread_turns(
 ) -> Result<Vec<(TenantId, UserId)>, sqlx::Error> {
     // No id is empty.
     let (tenant, user) = after.map_or(("", ""), |(tenant, user)| (tenant.as_str(), user.as_str()));
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        UserRow,
         "
         select distinct tenant_id, user_id
         from memory_turns
@@ -57,7 +69,7 @@ pub(in crate::jobs) async fn with_unread_turns(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (TenantId::stored(row.tenant_id), UserId::stored(row.user_id))).collect())
+    Ok(rows.into_iter().map(UserRow::into_user).collect())
 }
 
 /// Those of the users who have both: unread turns that have failed, and some that have never been tried.
@@ -66,7 +78,8 @@ pub(in crate::jobs) async fn with_new_and_failed_turns(
     users: impl Iterator<Item = (TenantId, UserId)>,
 ) -> Result<HashSet<(TenantId, UserId)>, sqlx::Error> {
     let (tenants, users) = columns(users);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        UserRow,
         r#"
         select u.tenant_id as "tenant_id!", u.user_id as "user_id!"
         from unnest($1::text[], $2::text[]) as u (tenant_id, user_id)
@@ -84,7 +97,7 @@ pub(in crate::jobs) async fn with_new_and_failed_turns(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (TenantId::stored(row.tenant_id), UserId::stored(row.user_id))).collect())
+    Ok(rows.into_iter().map(UserRow::into_user).collect())
 }
 
 /// Those of the users who have turns that were set aside.
@@ -93,7 +106,8 @@ pub(in crate::jobs) async fn with_turns_set_aside(
     users: impl Iterator<Item = (TenantId, UserId)>,
 ) -> Result<HashSet<(TenantId, UserId)>, sqlx::Error> {
     let (tenants, users) = columns(users);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        UserRow,
         r#"
         select u.tenant_id as "tenant_id!", u.user_id as "user_id!"
         from unnest($1::text[], $2::text[]) as u (tenant_id, user_id)
@@ -107,7 +121,7 @@ pub(in crate::jobs) async fn with_turns_set_aside(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (TenantId::stored(row.tenant_id), UserId::stored(row.user_id))).collect())
+    Ok(rows.into_iter().map(UserRow::into_user).collect())
 }
 
 fn columns(users: impl Iterator<Item = (TenantId, UserId)>) -> (Vec<String>, Vec<String>) {

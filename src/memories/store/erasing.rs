@@ -3,36 +3,14 @@
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::model::{MemoryId, Scope, TenantId, UserId};
+use crate::{
+    database::tenants_with,
+    model::{MemoryId, Scope, TenantId, UserId},
+};
 
-/// Up to `limit` tenants after this one with memories that expire some day. It finds each by one step in the index.
+/// Up to `limit` tenants after this one with memories that expire some day.
 pub async fn tenants_with_expiring(db: &PgPool, after: &str, limit: i64) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        with recursive tenant as (
-            (
-                select tenant_id from memories
-                where tenant_id > $1 and expires_at is not null
-                order by tenant_id
-                limit 1
-            )
-            union all
-            select (
-                select m.tenant_id from memories m
-                where m.tenant_id > tenant.tenant_id and m.expires_at is not null
-                order by m.tenant_id
-                limit 1
-            )
-            from tenant
-            where tenant.tenant_id is not null
-        )
-        select tenant_id as "tenant_id!" from tenant where tenant_id is not null limit $2
-        "#,
-        after,
-        limit,
-    )
-    .fetch_all(db)
-    .await
+    tenants_with!("memories", "expires_at is not null", after, limit).fetch_all(db).await
 }
 
 /// Erases up to `limit` expired memories of these tenants, with their history and the memories that they superseded.

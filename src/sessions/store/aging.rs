@@ -4,30 +4,18 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use crate::database::interval;
+use crate::database::{interval, tenants_with};
 
 /// The most sessions that one statement deletes. The statements have it as a literal: with a parameter, a cached plan
 /// would be made for a tenth of all rows.
 pub const BATCH: usize = 100;
 
-/// The next tenants that have sessions, by their ids: at most a thousand.
+/// Tenants that are looked at together.
+const TENANTS: i64 = 1_000;
+
+/// The next tenants that have sessions, by their ids.
 pub async fn tenants(db: &PgPool, after: &str) -> Result<Vec<String>, sqlx::Error> {
-    // From tenant to tenant in the index, not from session to session.
-    sqlx::query_scalar!(
-        r#"
-        with recursive tenants as (
-            select (select min(tenant_id) from sessions where tenant_id > $1) as tenant_id
-            union all
-            select (select min(s.tenant_id) from sessions s where s.tenant_id > t.tenant_id)
-            from tenants t
-            where t.tenant_id is not null
-        )
-        select tenant_id as "tenant_id!" from tenants where tenant_id is not null limit 1000
-        "#,
-        after,
-    )
-    .fetch_all(db)
-    .await
+    tenants_with!("sessions", "true", after, TENANTS).fetch_all(db).await
 }
 
 /// Deletes expired sessions of these tenants, at most [`BATCH`]. Returns their components: agents, teams or workflows.

@@ -4,10 +4,12 @@
 //! has its own index: one statement with `$1 is null or …` per condition could use none. If the best plan depends on
 //! the values, the statement is not cached either, so that a rare value and a common one get different plans. The
 //! fragments are constants; outside input is always a parameter, or a number. `conditions` has the conditions, `labels`
-//! how names and metadata are found, `order` the sort order.
+//! how names and metadata are found, `messages` the search in messages, `window` how it reads the newest hits first,
+//! `order` the sort order.
 
 mod conditions;
 mod labels;
+mod messages;
 mod order;
 mod window;
 

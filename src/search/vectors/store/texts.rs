@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use super::undone::{Noted, keys};
-use crate::model::MemoryId;
+use crate::{database::tenants_with, model::MemoryId};
 
 /// A message without a vector of the current model.
 #[derive(Debug)]
@@ -47,38 +47,13 @@ pub(in crate::search::vectors) async fn messages_without(
     .await
 }
 
-/// Up to `limit` tenants after this one with current memories. It finds each by one step in the index.
+/// Up to `limit` tenants after this one with current memories.
 pub(in crate::search::vectors) async fn tenants_with_memories(
     db: &PgPool,
     after: &str,
     limit: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        with recursive tenant as (
-            (
-                select tenant_id from memories
-                where tenant_id > $1 and valid_to is null
-                order by tenant_id
-                limit 1
-            )
-            union all
-            select (
-                select m.tenant_id from memories m
-                where m.tenant_id > tenant.tenant_id and m.valid_to is null
-                order by m.tenant_id
-                limit 1
-            )
-            from tenant
-            where tenant.tenant_id is not null
-        )
-        select tenant_id as "tenant_id!" from tenant where tenant_id is not null limit $2
-        "#,
-        after,
-        limit,
-    )
-    .fetch_all(db)
-    .await
+    tenants_with!("memories", "valid_to is null", after, limit).fetch_all(db).await
 }
 
 /// A current memory without a vector of the current model.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
-    database::interval,
+    database::{interval, tenants_with},
     model::{SessionId, TenantId},
 };
 
@@ -125,33 +125,13 @@ pub(in crate::search::vectors) async fn note_next(
     Ok(last.map(|row| (row.tenant_id, row.session_id)))
 }
 
-/// Up to `limit` tenants after this one with dirty sessions. It finds each by one step in the index.
+/// Up to `limit` tenants after this one with dirty sessions.
 pub(in crate::search::vectors) async fn tenants_with_noted(
     db: &PgPool,
     after: &str,
     limit: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        with recursive tenant as (
-            (select tenant_id from unembedded_sessions where tenant_id > $1 order by tenant_id limit 1)
-            union all
-            select (
-                select u.tenant_id from unembedded_sessions u
-                where u.tenant_id > tenant.tenant_id
-                order by u.tenant_id
-                limit 1
-            )
-            from tenant
-            where tenant.tenant_id is not null
-        )
-        select tenant_id as "tenant_id!" from tenant where tenant_id is not null limit $2
-        "#,
-        after,
-        limit,
-    )
-    .fetch_all(db)
-    .await
+    tenants_with!("unembedded_sessions", "true", after, limit).fetch_all(db).await
 }
 
 /// A dirty session, and when it was marked.
