@@ -23,6 +23,8 @@ const NAME: &str = "colloquy";
 const NAME_OF_POOLED: &str = "colloquy (pooled)";
 /// Timeout of a probe: a pooler with one server connection makes the second client wait.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How many clients are compared with the first one.
+const OTHER_CLIENTS: usize = 3;
 /// Prefix of the names that sqlx gives to prepared statements.
 const NAMES_OF_STATEMENTS: &str = "sqlx_s_";
 
@@ -45,25 +47,45 @@ pub fn is_pooled(db: &PgPool) -> bool {
     db.connect_options().get_application_name() == Some(NAME_OF_POOLED)
 }
 
-/// Detects the mode with two clients. It is transaction pooling if both get the same server connection, or if one
-/// client gets different ones in turn.
+/// Detects the mode by the server connections that several clients get. It is transaction pooling if another client gets
+/// that of the first one, or if the first one gets different ones in turn.
+///
+/// A single other client is not enough: where others use the pooler too, such as a process that starts at the same time,
+/// the first one's server connection may be busy just while the other client begins. So each further client holds a
+/// server connection as well, until there is none left but the first one's.
 pub(super) async fn pooling(one: &mut PgConnection, options: &PgConnectOptions) -> anyhow::Result<Pooling> {
-    let mut other = PgConnection::connect_with(options).await?;
     let first = server_of(one).await?;
-    if let Err(error) = sqlx::raw_sql("begin").execute(&mut other).await {
-        if is_unavailable(&error) && !error.to_string().contains("statement pooling") {
-            return Err(error.into());
+    let mut others = Vec::new();
+    let mut is_shared = false;
+    while !is_shared && others.len() < OTHER_CLIENTS {
+        let mut other = match PgConnection::connect_with(options).await {
+            Ok(other) => other,
+            // There may be no more connections than the one that was asked for first.
+            Err(_) if !others.is_empty() => break,
+            Err(error) => return Err(error.into()),
+        };
+        // A client that has to wait is waiting for another's server connection.
+        let Ok(begun) = tokio::time::timeout(PATIENCE, sqlx::raw_sql("begin").execute(&mut other)).await else {
+            is_shared = true;
+            break;
+        };
+        if let Err(error) = begun {
+            if is_unavailable(&error) && !error.to_string().contains("statement pooling") {
+                return Err(error.into());
+            }
+            bail!("the pooler gives a server for each statement; set its pool_mode to transaction or session");
         }
-        bail!("the pooler gives a server for each statement; set its pool_mode to transaction or session");
+        let held = tokio::time::timeout(PATIENCE, server_of(&mut other)).await.unwrap_or(Ok(first))?;
+        is_shared = held == first || {
+            let again = tokio::time::timeout(PATIENCE, server_of(one)).await;
+            again.map_or(Ok(true), |again| again.map(|again| again != first))?
+        };
+        others.push(other);
     }
-    // A client that has to wait is waiting for the other one's server connection, so a timeout counts as shared.
-    let held = tokio::time::timeout(PATIENCE, server_of(&mut other)).await.unwrap_or(Ok(first))?;
-    let is_shared = held == first || {
-        let again = tokio::time::timeout(PATIENCE, server_of(one)).await;
-        again.map_or(Ok(true), |again| again.map(|again| again != first))?
-    };
-    sqlx::raw_sql("rollback").execute(&mut other).await?;
-    other.close().await?;
+    for mut other in others {
+        sqlx::raw_sql("rollback").execute(&mut other).await?;
+        other.close().await?;
+    }
     Ok(if is_shared { Pooling::Transaction } else { Pooling::Session })
 }
 
